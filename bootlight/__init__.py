@@ -1,0 +1,43 @@
+"""bootlight: bootstrapping generative models. Public names are imported when first used: `import bootlight` is cheap."""
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "Accumulate": "bootlight.data.mixing",
+    "AccumulateSubsample": "bootlight.data.mixing",
+    "Ancestral": "bootlight.diffusion.sampler",
+    "Batch": "bootlight.batch",
+    "BootlightError": "bootlight.errors",
+    "BootstrapData": "bootlight.data.datamodule",
+    "BootstrapWandbLogger": "bootlight.tracking.wandb_logger",
+    "ClassifierFeatures": "bootlight.reference",
+    "DCGAN": "bootlight.generators.dcgan",
+    "DDIM": "bootlight.diffusion.sampler",
+    "DDPM": "bootlight.generators.ddpm",
+    "Digits": "bootlight.data.digits",
+    "DiscriminatorScore": "bootlight.metrics.discriminator",
+    "Epsilon": "bootlight.diffusion.prediction",
+    "FrechetDistance": "bootlight.metrics.frechet",
+    "GeneratorModule": "bootlight.generators.base",
+    "InceptionFeatures": "bootlight.metrics.features",
+    "MixingPolicy": "bootlight.data.mixing",
+    "NoiseStreams": "bootlight.rng",
+    "PixelFeatures": "bootlight.metrics.features",
+    "Replace": "bootlight.data.mixing",
+    "Sampler": "bootlight.diffusion.sampler",
+    "Synthesis": "bootlight.callbacks.synthesis",
+    "V": "bootlight.diffusion.prediction",
+    "X0": "bootlight.diffusion.prediction",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'bootlight' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,41 @@
+"""The command `bootlight`: answers help and usage errors without importing torch."""
+
+import importlib
+import os
+import sys
+
+from bootlight.errors import BootlightError
+
+VERBS = {
+    "fit": ("bootlight.cli", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
+    "sample": ("bootlight.verbs.sample", "draw images from a trained generation"),
+    "report": ("bootlight.verbs.report", "rebuild table, strip and report of a run"),
+    "weights": ("bootlight.verbs.weights", "fetch the Inception weights that FID needs"),
+}
+HELP = "usage: bootlight VERB [options]\n\n{verbs}\n\nbootlight VERB --help says more about each.\n"
+
+
+def main() -> None:
+    """Run a verb; a `BootlightError` ends the program with its one line and status 1."""
+    args = sys.argv[1:]
+    if not args or args[0] in ("-h", "--help"):
+        print(HELP.format(verbs="\n".join(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())), end="")
+        return
+    if args[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"bootlight {version('bootlight')}")
+        return
+    if args[0] not in VERBS:
+        sys.exit(f"bootlight: no verb {args[0]!r}; there are {', '.join(VERBS)}")
+    sys.path.insert(0, os.getcwd())  # a plug-in lies next to the config; console scripts do not look there
+    try:
+        importlib.import_module(VERBS[args[0]][0]).main(args[1:])
+    except BootlightError as error:
+        sys.exit(f"bootlight: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Files that are either whole or absent: temporary name in the same folder, fsync, rename."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from bootlight.errors import BootlightError
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Yield an open file that becomes `path` when the block ends, and leaves no trace when the block fails.
+
+    Args:
+        path: final place; its folder is created.
+        mode: `wb` or `w` (UTF-8).
+
+    Raises:
+        BootlightError: the disk is full or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BootlightError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder, then run the same command"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with stable key order of insertion."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        BootlightError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BootlightError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BootlightError(f"{path} is not valid JSON ({error}); delete it and run the same command again") from error

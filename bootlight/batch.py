@@ -1,0 +1,40 @@
+"""What one training step sees."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bootlight.rng import torch_rng
+
+
+class Batch(NamedTuple):
+    """A rank's share of the global batch of one step.
+
+    Args:
+        images: (B, C, H, W); uint8 from the loader, float32 in [-1, 1] on the device.
+        labels: int64 (B,), or None for unlabelled data.
+        seed: of this step, the same on every rank.
+        start: position of the first image in the global batch.
+        total: size of the global batch.
+    """
+
+    images: Tensor
+    labels: Tensor | None
+    seed: int
+    start: int
+    total: int
+
+    def rng(self, stream: str) -> torch.Generator:
+        """A generator on the device of the images, the same on every rank."""
+        return torch_rng(self.seed, stream, device=self.images.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal noise (B, *shape): this rank's rows of that of the global batch, so the number of ranks is free."""
+        noise = torch.randn(self.total, *shape, generator=self.rng("normal"), device=self.images.device)
+        return noise[self.start : self.start + len(self.images)]
+
+    def uniform(self, stream: str) -> Tensor:
+        """Uniform numbers in [0, 1), (B,): this rank's rows of those of the global batch."""
+        numbers = torch.rand(self.total, generator=self.rng(stream), device=self.images.device)
+        return numbers[self.start : self.start + len(self.images)]

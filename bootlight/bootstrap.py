@@ -1,0 +1,166 @@
+"""The loop: train, synthesize, evaluate; mix; train again. Nothing but files passes from one generation to the next."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import safetensors.torch
+from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from bootlight.atomic import read_json
+from bootlight.callbacks.checkpoints import newest_readable
+from bootlight.callbacks.evaluation import Evaluation
+from bootlight.callbacks.generation_end import GenerationEnd
+from bootlight.callbacks.progress import GenerationProgressBar
+from bootlight.data.datamodule import BootstrapData
+from bootlight.generators.base import GeneratorModule
+from bootlight.prepare import prepare
+from bootlight.rng import derive_seed
+from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.tracking.report import write_report
+from bootlight.tracking.strip import write_strip
+from bootlight.tracking.table import format_table, write_table
+from bootlight.tracking.wandb_logger import BootstrapWandbLogger
+
+RUN_AGAIN = 75  # EX_TEMPFAIL: stopped early, the same command continues
+
+
+@dataclass
+class BootstrapSettings:
+    """The loop over generations.
+
+    Args:
+        num_generations: how many; generation 0 trains on real images only.
+        run_dir: folder of the run; the same command with the same folder continues the run.
+        num_synthetic: images drawn at the end of each generation.
+        warm_start: start each generation from the weights of the one before, instead of anew.
+        checkpoint_every: training steps between checkpoints to resume from.
+    """
+
+    num_generations: int = 3
+    run_dir: str = "runs/bootstrap"
+    num_synthetic: int = 1000
+    warm_start: bool = False
+    checkpoint_every: int = 1000
+
+
+class Parts(NamedTuple):
+    """Fresh objects for one generation."""
+
+    model: GeneratorModule
+    data: BootstrapData
+    trainer: Trainer
+    context: GenerationContext
+
+
+class Build(Protocol):
+    """Makes everything anew for a generation, and the trainer of the judge."""
+
+    def __call__(self, context: GenerationContext) -> Parts:
+        """Fresh model, data and trainer."""
+        ...
+
+    def judge_trainer(self, run: RunFolder) -> Trainer:
+        """A trainer of the same devices and precision, without the generation's callbacks."""
+        ...
+
+
+def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFolder:
+    """Run all generations that are not done yet, then write table, strip and report.
+
+    Raises:
+        BootlightError: bad input, found before any training.
+        SystemExit: with 75 when training was stopped early (`max_time`, a signal); the same command continues.
+    """
+    run = RunFolder(Path(settings.run_dir))
+    todo = [g for g in range(settings.num_generations) if not run.generation(g).is_evaluated]
+    if not todo:
+        announce(f"{run.path} is finished: {settings.num_generations} generations")
+    else:
+        first = build(GenerationContext(run, 0, seed))
+        features, judge = prepare(first.model, first.data, first.trainer, run, seed, build.judge_trainer)
+        for generation in todo:
+            run_generation(GenerationContext(run, generation, seed), settings, build, features, judge)
+    finish(run, rebuild=bool(todo))
+    return run
+
+
+def run_generation(
+    context: GenerationContext, settings: BootstrapSettings, build: Build, features: nn.Module | None, judge: nn.Module | None
+) -> None:
+    """Train, synthesize and evaluate one generation, or what of that is left to do."""
+    folder = context.folder
+    seed_everything(derive_seed(context.seed, context.generation, "weights") % 2**32, workers=True, verbose=False)
+    model, data, trainer, context = build(context)
+    attach(context, data, trainer, settings, features, judge)
+    if settings.warm_start and context.generation > 0:
+        earlier = context.run.generation(context.generation - 1)
+        model.load_published(safetensors.torch.load_file(earlier.weights))
+    trainer.fit(model, datamodule=data, ckpt_path=newest_readable(folder), weights_only=True)
+    if not run_is_evaluated(trainer, context):
+        announce(f"generation {context.generation} was stopped early; run the same command again to continue")
+        raise SystemExit(RUN_AGAIN)
+    publish_scores(trainer, context, data)
+
+
+def attach(
+    context: GenerationContext,
+    data: BootstrapData,
+    trainer: Trainer,
+    settings: BootstrapSettings,
+    features: nn.Module | None,
+    judge: nn.Module | None,
+) -> None:
+    """Tell the fresh objects which generation they serve."""
+    data.attach(context)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, GenerationEnd | GenerationProgressBar):
+            callback.attach(context)
+        if isinstance(callback, Evaluation):
+            callback.use(features, judge)
+    for logger in wandb_loggers(trainer.loggers):
+        logger.attach(context.run.path)
+        logger.start_generation(context.generation, steps_before(context))
+
+
+def run_is_evaluated(trainer: Trainer, context: GenerationContext) -> bool:
+    """Whether the generation is complete, by the word of rank 0: the disk may be slow to show it elsewhere."""
+    return bool(trainer.strategy.broadcast(context.folder.is_evaluated))
+
+
+def steps_before(context: GenerationContext) -> int:
+    """Training steps of all earlier generations, for axes that never run backwards."""
+    return sum(read_json(context.run.generation(g).metrics)["steps"] for g in range(context.generation))
+
+
+def wandb_loggers(loggers: list[Logger]) -> list[BootstrapWandbLogger]:
+    """Those that follow generations."""
+    return [logger for logger in loggers if isinstance(logger, BootstrapWandbLogger)]
+
+
+def publish_scores(trainer: Trainer, context: GenerationContext, data: BootstrapData) -> None:
+    """Scores to the logger, table and strip to the disk: after each generation, so that a running run can be looked at."""
+    for logger in wandb_loggers(trainer.loggers):
+        logger.log_generation(context.folder, steps_before(context) + data.num_steps)
+    if trainer.is_global_zero:
+        write_table(context.run)
+        write_strip(context.run)
+
+
+@rank_zero_only
+def finish(run: RunFolder, *, rebuild: bool) -> None:
+    """Write what is missing (everything with `rebuild`) and say where it is."""
+    for file, write in ((run.table, write_table), (run.strip, write_strip), (run.report, write_report)):
+        if rebuild or not file.exists():
+            write(run)
+    announce(format_table(run))
+    announce(f"images   {run.generation(0).samples.parent.parent}/gen_*/samples\nstrip    {run.strip}\nreport   {run.report}")
+
+
+@rank_zero_only
+def announce(text: str) -> None:
+    """Tell the user, on standard output, once."""
+    print(text, flush=True)

@@ -1,0 +1,1 @@
+"""What happens around a generation's training: checkpoints, publishing, synthesis, evaluation, progress."""

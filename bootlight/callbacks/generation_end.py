@@ -1,0 +1,60 @@
+"""When a generation's training has ended: now, or in an earlier run that was stopped afterwards."""
+
+import time
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from bootlight.generators.base import GeneratorModule
+from bootlight.run_folder import GenerationContext, RunFolder, append_timing
+
+
+class GenerationEnd(Callback):
+    """A stage that follows training. Stages run in the order of the trainer's callbacks, and skip what is already done."""
+
+    context: GenerationContext | None = None
+    stage = "stage"
+
+    def attach(self, context: GenerationContext) -> None:
+        """Say which generation of which run this object serves; without it, generation 0 in the trainer's root folder."""
+        self.context = context
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Serve a stock Trainer too."""
+        if self.context is None:
+            self.context = GenerationContext(RunFolder(Path(trainer.default_root_dir)), 0, 0)
+
+    @abstractmethod
+    def run(self, trainer: Trainer, module: GeneratorModule) -> None:
+        """Do the stage's work, on every rank."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Training ended in an earlier run: its state is restored, `on_train_end` will not be called."""
+        assert self.context is not None
+        if self.context.folder.trained_checkpoint.exists() and trainer.ckpt_path is not None:
+            self._timed_run(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Also called when `max_time` or a signal stopped training half-way: then it is not the end."""
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._timed_run(trainer, pl_module)
+
+    def _timed_run(self, trainer: Trainer, module: GeneratorModule) -> None:
+        assert self.context is not None
+        start = time.perf_counter()
+        self.run(trainer, module)
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            append_timing(self.context.folder, self.stage, time.perf_counter() - start)
+
+
+def stop_on_signal(trainer: Trainer) -> None:
+    """Lightning notes SIGTERM and acts between training steps only; between batches of other work this does.
+
+    Raises:
+        SystemExit: with 143, which schedulers read as "terminated".
+    """
+    if trainer.received_sigterm:
+        raise SystemExit(143)

@@ -1,0 +1,55 @@
+"""Publishing a trained generator: the state to resume from, and the weights to use."""
+
+import hashlib
+import time
+from typing import Any
+
+import safetensors.torch
+from lightning.pytorch import Trainer
+
+from bootlight.atomic import write_json
+from bootlight.callbacks.generation_end import GenerationEnd
+from bootlight.generators.base import GeneratorModule
+from bootlight.images import write_bytes
+from bootlight.run_folder import append_timing
+
+
+class Publish(GenerationEnd):
+    """Writes `checkpoints/trained.ckpt`, `model.safetensors` (EMA weights) and `model.json`, in this order."""
+
+    stage = "publishing"
+    start = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Note the time."""
+        self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Training took so long, finished or not."""
+        assert self.context is not None
+        if trainer.is_global_zero:
+            append_timing(self.context.folder, "training", time.perf_counter() - self.start)
+        super().on_train_end(trainer, pl_module)
+
+    def run(self, trainer: Trainer, module: GeneratorModule) -> None:
+        """Save, once."""
+        assert self.context is not None
+        folder = self.context.folder
+        if folder.is_trained:
+            return
+        if not folder.trained_checkpoint.exists():
+            trainer.save_checkpoint(folder.trained_checkpoint)
+        if trainer.is_global_zero:
+            weights = safetensors.torch.save(module.published_state())
+            write_bytes(folder.weights, weights)
+            write_json(folder.model_config, self._config(weights, module))
+
+    def _config(self, weights: bytes, module: GeneratorModule) -> dict[str, Any]:
+        assert self.context is not None
+        return {
+            "generation": self.context.generation,
+            "image_size": module.image_size,
+            "channels": module.channels,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "model": self.context.model,
+        }

@@ -1,0 +1,58 @@
+"""The folder of synthetic images at the end of a generation."""
+
+import torch
+from lightning.pytorch import Trainer
+
+from bootlight.callbacks.generation_end import GenerationEnd, stop_on_signal
+from bootlight.generators.base import GeneratorModule
+from bootlight.synthesis import draw_missing, image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
+
+
+class Synthesis(GenerationEnd):
+    """Draws the synthetic images of a generation into its `samples` folder, and the previews.
+
+    Args:
+        num_synthetic: images to draw; taken from the bootstrap section of a config.
+        batch_size: images of one network call, on each device.
+        num_previews: images of a row of the strip.
+    """
+
+    stage = "synthesis"
+
+    def __init__(self, num_synthetic: int = 1000, batch_size: int = 100, num_previews: int = 12) -> None:
+        self.num_synthetic = num_synthetic
+        self.batch_size = batch_size
+        self.num_previews = num_previews
+
+    def run(self, trainer: Trainer, module: GeneratorModule) -> None:
+        """Draw what is missing."""
+        assert self.context is not None
+        folder, context = self.context.folder, self.context
+        previews = preview_seeds(context, self.num_previews)
+        if trainer.is_global_zero and not folder.previews.exists():
+            write_previews(module, folder.previews, previews, self._labels(trainer, module, len(previews), context.seed))
+        if folder.is_synthesized:
+            return
+        seeds = image_seeds(context, self.num_synthetic)
+        labels = self._labels(trainer, module, len(seeds), context.seed + context.generation)
+        draw_missing(
+            module,
+            folder,
+            seeds,
+            labels,
+            batch_size=self.batch_size,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            description=f"generation {context.generation} · synthesis",
+            check=lambda: stop_on_signal(trainer),
+        )
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_manifest(folder, seeds, labels, generation=context.generation, protocol=module.protocol())
+
+    def _labels(self, trainer: Trainer, module: GeneratorModule, count: int, seed: int) -> torch.Tensor | None:
+        """Labels in the proportions of the real training images, for a class-conditional model."""
+        if module.num_classes is None:
+            return None
+        real = trainer.datamodule.real  # type: ignore[attr-defined]
+        return torch.from_numpy(stratified_labels(real.store.labels[real.indices], count, seed))

@@ -1,0 +1,174 @@
+"""The command line of `fit`: a configuration becomes objects, anew for each generation."""
+
+import logging
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+
+from bootlight.atomic import atomic_write
+from bootlight.bootstrap import BootstrapSettings, Parts, run_bootstrap
+from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
+from bootlight.callbacks.evaluation import Evaluation
+from bootlight.callbacks.progress import GenerationProgressBar
+from bootlight.callbacks.publish import Publish
+from bootlight.callbacks.synthesis import Synthesis
+from bootlight.data.datamodule import BootstrapData
+from bootlight.errors import BootlightError
+from bootlight.generators.base import GeneratorModule
+from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.tracking.history import HistoryLogger
+
+USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
+# What may differ when a run is continued; everything else would make it another experiment.
+FREE_KEYS = {"num_generations", "run_dir", "checkpoint_every", "num_workers", "cache", "plan", "config", "trainer", "root"}
+
+
+class BootlightCLI(LightningCLI):
+    """LightningCLI whose `fit` runs every generation of a bootstrap."""
+
+    def __init__(self, args: list[str]) -> None:
+        self._shared_loggers: list[Logger] | None = None
+        self._context: GenerationContext | None = None
+        super().__init__(
+            GeneratorModule,
+            BootstrapData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"max_epochs": 1, "use_distributed_sampler": False, "enable_model_summary": False, "logger": False},
+            parser_kwargs={"usage": USAGE, "fit": {"usage": USAGE}},
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only `fit`: modules have no validation or test steps; other verbs have commands of their own."""
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The sections that Lightning does not know."""
+        parser.add_class_arguments(BootstrapSettings, "bootstrap")
+        parser.add_lightning_class_args(Synthesis, "synthesis")
+        parser.add_lightning_class_args(Evaluation, "evaluation")
+        parser.add_argument("--plan", action="store_true", help="print what the run would do and cost, and stop")
+        for key in ("image_size", "channels"):
+            parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
+        parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
+
+    @property
+    def settings(self) -> Any:
+        """The parsed configuration of the subcommand."""
+        return self.config[self.subcommand]
+
+    def fit(self, model: GeneratorModule, **_: Any) -> None:
+        """Called by LightningCLI instead of `Trainer.fit`."""
+        settings = self.config_init[self.subcommand].bootstrap
+        run = RunFolder(Path(settings.run_dir))
+        if self.settings.plan:
+            from bootlight.plan import print_plan
+
+            print_plan(settings, model, self.datamodule, partial(self.make_trainer, self._get(self.config_init, "trainer"), run))
+            return
+        self.save_config(run)
+        run_bootstrap(settings, int(self.settings.seed_everything), self)
+
+    def __call__(self, context: GenerationContext) -> Parts:
+        """Fresh model, data and trainer for a generation (the `Build` of `run_bootstrap`)."""
+        self._context = GenerationContext(context.run, context.generation, context.seed, self.settings.model.as_dict())
+        self.instantiate_classes()
+        return Parts(self.model, self.datamodule, self.trainer, self._context)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer of a generation: the user's callbacks, then the stages at the end of the generation, in their order."""
+        context = self._context or GenerationContext(RunFolder(Path(self.settings.bootstrap.run_dir)), 0, 0)
+        config = {**self._get(self.config_init, "trainer"), **kwargs}
+        stages: list[Callback] = [Publish(), *(self._get(self.config_init, key) for key in ("synthesis", "evaluation"))]
+        callbacks = [*as_list(config["callbacks"]), *stages]
+        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(GenerationProgressBar())
+        if config["enable_checkpointing"] is not False:
+            callbacks.append(periodic_checkpoint(context.folder, self.settings.bootstrap.checkpoint_every))
+        if self._shared_loggers is None:  # one for all generations: a tracker's run is the whole bootstrap
+            self._shared_loggers = [logger for logger in as_list(config["logger"]) if isinstance(logger, Logger)]
+        loggers = [HistoryLogger(context.folder.history), *self._shared_loggers]
+        return self.make_trainer(config, context.run, callbacks=callbacks, logger=loggers)
+
+    def judge_trainer(self, run: RunFolder) -> Trainer:
+        """A trainer of the same devices and precision that leaves nothing behind."""
+        config = self._get(self.config_init, "trainer")
+        bar = GenerationProgressBar()
+        bar.label = "judge · training"
+        callbacks = [] if config["enable_progress_bar"] is False else [bar]
+        limits = {"max_time": None, "limit_train_batches": None, "enable_checkpointing": False}
+        return self.make_trainer({**config, **limits}, run, callbacks=callbacks, logger=False)
+
+    def make_trainer(self, config: dict[str, Any], run: RunFolder, **own: Any) -> Trainer:
+        """A trainer with the user's settings but for `own`."""
+        plugins = [*as_list(config["plugins"]), AtomicCheckpointIO()]
+        return Trainer(**{**config, "default_root_dir": str(run.path), "plugins": plugins, **own})
+
+    def save_config(self, run: RunFolder) -> None:
+        """Keep the resolved configuration in the run folder.
+
+        Raises:
+            BootlightError: the folder belongs to another experiment.
+        """
+        text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
+        if run.config.exists():
+            changed = sorted(differing_keys(yaml.safe_load(run.config.read_text(encoding="utf-8")), yaml.safe_load(text)))
+            if changed:
+                raise BootlightError(
+                    f"{run.path} holds a run with other settings ({changed[0]}); give this one its own --bootstrap.run_dir, "
+                    "or restore the settings to continue that one"
+                )
+        with atomic_write(run.config, "w") as file:
+            file.write(text)
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list of whatever Lightning accepts in place of one."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def differing_keys(old: Any, new: Any, prefix: str = "") -> set[str]:
+    """Dotted keys whose values differ and may not."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return set() if old == new else {f"{prefix}: {old} -> {new}"}
+    found: set[str] = set()
+    for key in (old.keys() | new.keys()) - FREE_KEYS:
+        found |= differing_keys(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def main(args: list[str]) -> None:
+    """Run `fit`."""
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips; warnings stay
+    quiet_lightning()
+    BootlightCLI(["fit", *args])
+
+
+def quiet_lightning() -> None:
+    """Silence advice that does not apply here."""
+    for message in (
+        ".*does not have many workers.*",  # whole batches come from a memory map
+        ".*smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # that is how a run is continued
+        ".*pre-optimization state.*",  # the module's weights are saved after the step
+        ".*was configured so `ckpt_path=\"best\"`.*",
+        ".*The `srun` command is available.*",
+        ".*`instantiate_classes` was deprecated.*",
+        ".*args parameter is intended to run from within Python.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

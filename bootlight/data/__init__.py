@@ -1,0 +1,1 @@
+"""Real and synthetic images as training data: reading, decoding once, mixing, batches."""

@@ -1,0 +1,134 @@
+"""Batches as a pure function of the step: no state, no worker randomness, the same images for any number of ranks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bootlight.batch import Batch
+from bootlight.data.mixing import Source
+from bootlight.rng import derive_seed, numpy_rng
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(seed: int, epoch: int, size: int) -> NDArray[np.int64]:
+    """Order of the images in one pass over the training set."""
+    return numpy_rng(seed, "order", epoch).permutation(size)
+
+
+def positions(seed: int, *, start: int, count: int, size: int) -> NDArray[np.int64]:
+    """Images `start` to `start + count` of an endless sequence of shuffled passes over `size` images."""
+    parts = []
+    while count > 0:
+        epoch, offset = divmod(start, size)
+        part = _epoch_order(seed, epoch, size)[offset : offset + count]
+        parts.append(part)
+        start, count = start + len(part), count - len(part)
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class StepDataset(Dataset[Batch]):
+    """Item s is a rank's share of the global batch of step s.
+
+    Args:
+        sources: the training set.
+        seed: of this generation's data order and flips.
+        num_steps: length.
+        batch_size: size of the global batch, a multiple of `world_size`.
+        flip: mirror each image with probability 1/2.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    sources: list[Source]
+    seed: int
+    num_steps: int
+    batch_size: int
+    flip: bool = False
+    rank: int = 0
+    world_size: int = 1
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, step: int) -> Batch:
+        if not 0 <= step < self.num_steps:
+            raise IndexError(step)
+        share = self.batch_size // self.world_size
+        start = self.rank * share
+        size = sum(map(len, self.sources))
+        chosen = positions(self.seed, start=step * self.batch_size + start, count=share, size=size)
+        images, labels = gather(self.sources, chosen)
+        if self.flip:
+            mirrored = numpy_rng(self.seed, "flip", step).random(self.batch_size)[start : start + share] < 0.5
+            images[mirrored] = images[mirrored, :, ::-1]
+        return Batch(
+            images=torch.from_numpy(images).permute(0, 3, 1, 2),
+            labels=None if labels is None else torch.from_numpy(labels),
+            seed=derive_seed(self.seed, "step", step),
+            start=start,
+            total=self.batch_size,
+        )
+
+
+def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """Images (n, H, W, C) and labels (n,) at positions in the concatenation of all sources; labels None if one is missing."""
+    bounds = np.cumsum([0, *map(len, sources)])
+    images = np.empty((len(chosen), *sources[0].store.images.shape[1:]), np.uint8)
+    labels = np.full(len(chosen), -1)
+    for source, low, high in zip(sources, bounds[:-1], bounds[1:], strict=True):
+        here = (chosen >= low) & (chosen < high)
+        items = source.indices[chosen[here] - low]
+        images[here] = source.store.images[items]
+        labels[here] = source.store.labels[items]
+    return images, labels if len(labels) and (labels >= 0).all() else None
+
+
+class StepSampler(Sampler[int]):
+    """The steps from `start` on."""
+
+    def __init__(self, num_steps: int) -> None:
+        self.num_steps = num_steps
+        self.start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.num_steps))
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+
+class StepLoader(DataLoader[Batch]):
+    """A loader that knows how many batches it has handed out, so that a checkpoint can continue in the middle.
+
+    Args:
+        dataset: one item for each step.
+        num_workers: processes that read ahead; whole batches come from a memory map, so 0 is fast enough for small images.
+        pin_memory: for copies to a GPU.
+    """
+
+    def __init__(self, dataset: StepDataset, num_workers: int = 0, pin_memory: bool = False) -> None:
+        self.steps = StepSampler(len(dataset))
+        self.handed_out = 0
+        super().__init__(dataset, batch_size=None, sampler=self.steps, num_workers=num_workers, pin_memory=pin_memory)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.handed_out = self.steps.start
+        for batch in super().__iter__():
+            self.handed_out += 1
+            yield batch
+        self.steps.start = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of batches handed out."""
+        return {"batches": self.handed_out}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after that many; a state saved at the very end starts anew, or Lightning would skip a whole epoch."""
+        self.steps.start = int(state["batches"]) % len(self.steps)

@@ -1,0 +1,203 @@
+"""Real images mixed with the synthetic folders of earlier generations, as a LightningDataModule."""
+
+import os
+from copy import copy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+
+from bootlight.batch import Batch
+from bootlight.data.batches import StepDataset, StepLoader, gather
+from bootlight.data.mixing import Accumulate, MixingPolicy, Source
+from bootlight.data.reader import open_images
+from bootlight.data.store import Store, build_store
+from bootlight.errors import BootlightError
+from bootlight.images import to_float
+from bootlight.rng import derive_seed, numpy_rng
+from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
+
+HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
+
+
+def default_cache() -> Path:
+    """Where decoded images are kept: $BOOTLIGHT_CACHE, else ~/.cache/bootlight."""
+    return Path(os.environ.get("BOOTLIGHT_CACHE", "~/.cache/bootlight")).expanduser()
+
+
+class BootstrapData(LightningDataModule):
+    """The training set of each generation.
+
+    Args:
+        root: folder, zip or Hugging Face imagefolder of real images. Where it has splits, `train` is trained on and `test`
+            (or `val`) is held out; otherwise `holdout_fraction` of the images is.
+        image_size: edge in pixels; other sizes and shapes are centre-cropped and resized.
+        channels: 1 (grey) or 3 (RGB).
+        batch_size: images of one step, over all devices together.
+        num_steps: training steps of each generation; leave out when `num_epochs` is given.
+        num_epochs: passes over the training set of each generation, rounded up to whole steps.
+        num_images: use only so many of the real images, a fixed random subset; None = all.
+        real_fraction: share of the real training images in use, in (0, 1]; a smaller share is a subset of a larger one.
+        holdout_fraction: share of the real images kept for evaluation, where there is no split of their own.
+        mixing: what later generations train on; Accumulate if left out.
+        flip: mirror each training image with probability 1/2.
+        num_workers: processes that read ahead.
+        subset_seed: of the subsets above; the same for every run, so that 70 % is always the same 70 %.
+        cache: folder for decoded images; $BOOTLIGHT_CACHE or ~/.cache/bootlight if left out.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        image_size: int,
+        channels: int = 3,
+        batch_size: int = 64,
+        num_steps: int | None = None,
+        num_epochs: int | None = None,
+        num_images: int | None = None,
+        real_fraction: float = 1.0,
+        holdout_fraction: float = 0.1,
+        mixing: MixingPolicy | None = None,
+        flip: bool = False,
+        num_workers: int = 0,
+        subset_seed: int = 0,
+        cache: str | None = None,
+    ) -> None:
+        super().__init__()
+        if (num_steps is None) == (num_epochs is None):
+            raise BootlightError("set either data.num_steps or data.num_epochs")
+        if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
+            raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
+        self.root = root
+        self.image_size = image_size
+        self.channels = channels
+        self.batch_size = batch_size
+        self._num_steps = num_steps
+        self.num_epochs = num_epochs
+        self.num_images = num_images
+        self.real_fraction = real_fraction
+        self.holdout_fraction = holdout_fraction
+        self.mixing = mixing or Accumulate()
+        self.flip = flip
+        self.num_workers = num_workers
+        self.subset_seed = subset_seed
+        self.cache = default_cache() if cache is None else Path(cache).expanduser()
+        self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
+        self.sources: list[Source] = []
+
+    def attach(self, context: GenerationContext) -> None:
+        """Say which generation of which run this object serves; without it, it serves generation 0."""
+        self.context = context
+
+    def load_real(self) -> tuple[Store, Store | None]:
+        """All real images, and those of a held-out split of their own (or None). Override for other origins."""
+        return _load_root(Path(self.root).expanduser(), self.image_size, self.channels, self.cache)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the real images, choose the subsets, and mix.
+
+        Raises:
+            BootlightError: no images, fewer than asked for, or a picture that cannot be decoded.
+        """
+        store, held_out = self.load_real()
+        order = numpy_rng(self.subset_seed, "subset").permutation(len(store.images))
+        if self.num_images is not None:
+            if self.num_images > len(order):
+                raise BootlightError(f"data.num_images is {self.num_images}, but {self.root} has only {len(order)} images")
+            order = order[: self.num_images]
+        num_held_out = 0 if held_out is not None else round(self.holdout_fraction * len(order))
+        self.holdout = (
+            Source("real", held_out, np.arange(len(held_out.images)))
+            if held_out is not None
+            else Source("real", store, np.sort(order[:num_held_out]))
+        )
+        available = order[num_held_out:]
+        self.available = Source("real", store, np.sort(available))
+        self.real = Source("real", store, np.sort(available[: round(self.real_fraction * len(available))]))
+        if len(self.real) == 0:
+            raise BootlightError(f"{self.root}: no image is left to train on; raise data.real_fraction or lower data.holdout_fraction")
+        self.sources = self.mixing.sources(
+            self.context.generation, real=self.real, synthetic=self.synthetic, seed=self.context.seed
+        )
+
+    def synthetic(self, generation: int) -> Source:
+        """The images that an earlier generation of this run has drawn."""
+        folder = self.context.run.generation(generation)
+        rows = read_metadata(folder)
+        store = build_store(folder.samples, image_size=self.image_size, channels=self.channels, cache=self.cache)
+        labels = {row["file_name"]: row["label"] for row in rows}
+        numbers = [labels[name] for name in store.names]
+        labelled = np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
+        return Source("synthetic", Store(store.images, labelled, self.real.store.class_names, store.names, store.key),
+                      np.arange(len(rows)), generation)
+
+    @property
+    def num_real(self) -> int:
+        """Real images in the training set of this generation."""
+        return sum(len(source) for source in self.sources if source.role == "real")
+
+    @property
+    def num_synthetic(self) -> int:
+        """Synthetic images in the training set of this generation."""
+        return sum(len(source) for source in self.sources if source.role == "synthetic")
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of this generation."""
+        return self.steps_for(self.num_real + self.num_synthetic)
+
+    def steps_for(self, num_images: int) -> int:
+        """Steps of a generation that trains on so many images."""
+        if self._num_steps is not None:
+            return self._num_steps
+        assert self.num_epochs is not None
+        return -(-self.num_epochs * num_images // self.batch_size)
+
+    def train_dataloader(self) -> StepLoader:
+        """One batch for each step."""
+        world_size = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % world_size:
+            raise BootlightError(f"data.batch_size is {self.batch_size}; it must be a multiple of the {world_size} devices")
+        dataset = StepDataset(
+            self.sources,
+            seed=derive_seed(self.context.seed, self.context.generation, "data"),
+            num_steps=self.num_steps,
+            batch_size=self.batch_size,
+            flip=self.flip,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world_size,
+        )
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return StepLoader(dataset, self.num_workers, pin_memory=on_gpu)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """To float in [-1, 1], on the device: uint8 travels, floats do not."""
+        return batch._replace(images=to_float(batch.images).contiguous())
+
+    def for_judge(self, num_steps: int, batch_size: int) -> "BootstrapData":
+        """The same real training images, all of them, for another training: nothing synthetic, its own order."""
+        data = copy(self)
+        data.real_fraction, data._num_steps, data.num_epochs, data.batch_size = 1.0, num_steps, None, batch_size
+        data.context = GenerationContext(self.context.run, 0, derive_seed("judge data"))
+        return data
+
+    def real_images(self, which: Source, limit: int | None = None) -> NDArray[np.uint8]:
+        """Images (n, H, W, C) of a source, a fixed random subset where there are more than `limit`."""
+        chosen = np.arange(len(which))
+        if limit is not None and limit < len(chosen):
+            chosen = np.sort(numpy_rng(self.subset_seed, "reference").permutation(len(chosen))[:limit])
+        return gather([which], chosen)[0]
+
+
+@cache
+def _load_root(root: Path, image_size: int, channels: int, cache_folder: Path) -> tuple[Store, Store | None]:
+    """Once for each process: every generation uses the same real images."""
+    with open_images(root) as images:
+        splits = images.splits
+    store = build_store(root, image_size=image_size, channels=channels, cache=cache_folder)
+    held_out = next((split for split in HELD_OUT_SPLITS if split in splits), None)
+    if held_out is None or "train" not in splits:
+        return store, None
+    return store, build_store(root, image_size=image_size, channels=channels, cache=cache_folder, split=held_out)

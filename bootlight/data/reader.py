@@ -1,0 +1,156 @@
+"""Open the user's images, whatever their layout, and list them with labels and splits; nothing is decoded here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bootlight.data.reader_files import Files, is_image, open_files
+from bootlight.data.reader_manifest import Labels, read_manifest
+from bootlight.errors import BootlightError
+
+SPLITS = ("train", "test", "val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Encoded images in a fixed order; a context manager, because a zip is held open.
+
+    Args:
+        names: relative to the root, sorted, with forward slashes.
+        labels: class name of each image, None where it has none.
+        class_names: all classes of all splits, sorted (by value where all are numbers); empty where nothing is labelled.
+        splits: the splits of the root, in lower case; empty where there are none.
+        files: the container.
+    """
+
+    names: list[str]
+    labels: list[str | None]
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    files: Files
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def where(self) -> str:
+        """The root, as it is called in messages."""
+        return self.files.where
+
+    def read(self, i: int) -> bytes:
+        """The encoded file of image i; may be called from several threads.
+
+        Raises:
+            BootlightError: it cannot be read.
+        """
+        return self.files.read(self.names[i])
+
+    def close(self) -> None:
+        """Close the zip, if it is one."""
+        self.files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+
+def open_images(root: Path, split: str | None = None) -> ImageSet:
+    """List the images of a folder or a zip.
+
+    PNG, JPEG and WebP files at any depth count; hidden files and other files do not. Layouts, the first that fits:
+
+    1. A folder around everything else is looked through, whatever its name (but see 3).
+    2. `metadata.jsonl` or `dataset.json`: labels as in `reader_manifest.read_manifest`; folders say nothing.
+    3. Every image below `train`, `test`, `val`, `valid` or `validation`, two of them or just `train`: splits. Inside
+       of each the other rules hold.
+    4. Every image in a folder, and two or more folders: the first folder is the class.
+    5. Anything else: no labels.
+
+    Args:
+        root: folder or zip.
+        split: which split; None is `train`, or everything where there are no splits.
+
+    Raises:
+        BootlightError: no images, no such split, or one of the faults that `reader_files` and `reader_manifest` name.
+    """
+    files = open_files(root)
+    try:
+        return _list_images(files, split)
+    except BootlightError:
+        files.close()
+        raise
+
+
+def _list_images(files: Files, split: str | None) -> ImageSet:
+    images = [name for name in files.names if is_image(name)]
+    if not images:
+        raise BootlightError(f"{files.where} has no PNG, JPEG or WebP image in it; give a folder or a zip of images")
+    base = _wrapper(files, images)
+    listed = read_manifest(files, base, images)
+    names = images if listed is None else sorted(listed)
+    folders = _split_folders(names, base)
+    if listed is None:
+        listed = {}
+        for part in folders.values() or [base]:
+            listed |= _labels_below(files, part, [name for name in names if name.startswith(part)])
+    chosen = sorted(listed)
+    if folders:
+        part = _choose(folders, split, files.where)
+        chosen = [name for name in chosen if name.startswith(part)]
+    elif split is not None:
+        raise BootlightError(f"{files.where} has no split {split!r} nor any other; leave the split out")
+    if not chosen:
+        raise BootlightError(f"{files.where} lists no image; add lines to its metadata.jsonl or remove that file")
+    class_names = _sorted_classes({label for label in listed.values() if label is not None})
+    return ImageSet(chosen, [listed[name] for name in chosen], class_names, tuple(sorted(folders)), files)
+
+
+def _first_folder(name: str, base: str) -> str:
+    """First folder of a name below `base`; empty for an image that lies at `base` itself."""
+    return name[len(base) :].rpartition("/")[0].partition("/")[0]
+
+
+def _wrapper(files: Files, images: list[str]) -> str:
+    """The folder around everything, as in a zip of a folder: empty, or ending in "/"."""
+    base = ""
+    while True:
+        folders = {_first_folder(name, base) for name in images}
+        (only, *others) = folders
+        has_manifest = base + "metadata.jsonl" in files.names or base + "dataset.json" in files.names
+        if others or not only or only.lower() == "train" or has_manifest:
+            return base
+        base += only + "/"
+
+
+def _split_folders(names: list[str], base: str) -> dict[str, str]:
+    """Folder of each split, by the split's name in lower case; empty where the folders are not splits."""
+    found = sorted({_first_folder(name, base) for name in names})
+    folders = {folder.lower(): f"{base}{folder}/" for folder in found}
+    are_splits = set(folders) <= set(SPLITS) and len(folders) == len(found)
+    return folders if are_splits and (len(folders) > 1 or "train" in folders) else {}
+
+
+def _labels_below(files: Files, base: str, images: list[str]) -> Labels:
+    """Labels by manifest, else by class folders, else none."""
+    listed = read_manifest(files, base, images)
+    if listed is not None:
+        return listed
+    classes = {_first_folder(name, base) for name in images}
+    are_classes = len(classes) > 1 and "" not in classes
+    return {name: _first_folder(name, base) if are_classes else None for name in images}
+
+
+def _choose(folders: dict[str, str], split: str | None, where: str) -> str:
+    wanted = "train" if split is None else split.lower()
+    if wanted not in folders:
+        raise BootlightError(f"{where} has no split {wanted!r}; it has {', '.join(sorted(folders))}: name one of them")
+    return folders[wanted]
+
+
+def _sorted_classes(classes: set[str]) -> tuple[str, ...]:
+    if all(name.isdecimal() for name in classes):
+        return tuple(sorted(classes, key=lambda name: (int(name), name)))
+    return tuple(sorted(classes))

@@ -1,0 +1,193 @@
+"""Images decoded once into one uint8 file that is mapped into memory, cached under a key made of their content."""
+
+import hashlib
+import json
+import logging
+import mmap
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bootlight.atomic import atomic_write, read_json, write_json
+from bootlight.data.reader import ImageSet, open_images
+from bootlight.data.store_folder import publish_folder, remove_leftovers
+from bootlight.data.store_passes import over_images
+from bootlight.errors import BootlightError
+from bootlight.images import decode
+
+FORMAT = 1  # goes up when the same files would give other pixels, or lie otherwise on disk
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Decoded images in a fixed order.
+
+    Pickling a mapped store (to a worker process) sends the path of its file, not the pixels.
+
+    Args:
+        images: uint8 (N, H, W, C), read-only; mapped into memory if it comes from `build_store`.
+        labels: int64 (N,), position in `class_names`, -1 = none.
+        class_names: sorted; empty where nothing is labelled.
+        names: relative name of each image.
+        key: hexadecimal SHA-256 of the content, the same on every machine.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    key: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        images: Any = self.images
+        if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):  # the whole file, not a slice of it
+            return _from_file, (Path(str(images.filename)), self.labels, self.class_names, self.names, self.key)
+        return Store, (images, self.labels, self.class_names, self.names, self.key)
+
+
+def build_store(
+    root: Path,
+    *,
+    image_size: int,
+    channels: int,
+    cache: Path,
+    split: str | None = None,
+    description: str = "reading images",
+) -> Store:
+    """Decode all images of a folder or zip, or find them decoded in the cache.
+
+    The key is made of the names, labels and bytes of the images: a changed picture gives another key; the same content
+    in another place, or in a zip instead of a folder, the same. So every call reads all files, but decodes them once.
+
+    Args:
+        root: folder or zip, see `reader.open_images`.
+        image_size: edge of the square images in pixels.
+        channels: 1 or 3.
+        cache: folder of decoded images, one sub-folder for each key. Any number of processes may share it.
+        split: which split; None is `train`, or everything where there are no splits.
+        description: of the progress bar.
+
+    Raises:
+        BootlightError: no images, pictures that cannot be decoded, or a cache that cannot be written.
+    """
+    with open_images(root, split) as images:
+        digests = [
+            digest
+            for part in over_images(images, lambda i: hashlib.sha256(images.read(i)).digest(), f"{description}: checksums")
+            for digest in part
+        ]
+        shape = (image_size, image_size, channels)
+        key = _content_key(shape, images.class_names, images.names, images.labels, digests)
+        folder = cache / key
+        store = _open(folder)
+        if store is None:
+            remove_leftovers(cache)
+            publish_folder(folder, lambda to: _write(to, images, shape, description), lambda at: _open(at) is not None)
+            store = _open(folder)
+    if store is None:
+        raise BootlightError(f"{folder} cannot be read back; check the disk or choose another data.cache")
+    return store
+
+
+def store_from_arrays(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64] | None = None,
+    class_names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
+) -> Store:
+    """A store in memory.
+
+    Args:
+        images: (N, H, W, C).
+        labels: (N,), positions in `class_names`, -1 = none; None = no labels.
+        class_names: names of the classes.
+        names: of the images; their numbers if left out.
+
+    Returns:
+        A store whose key is made as in `build_store`, with raw pixels in the place of encoded files.
+
+    Raises:
+        ValueError: the arguments do not fit each other.
+    """
+    labels = np.full(len(images), -1, np.int64) if labels is None else labels.astype(np.int64)
+    names = tuple(map(str, range(len(images)))) if names is None else tuple(names)
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8 (N, H, W, C), not {images.dtype} {images.shape}")
+    if labels.shape != (len(images),) or len(names) != len(images):
+        raise ValueError(f"{len(images)} images need as many labels and names, not {len(labels)} and {len(names)}")
+    if len(labels) and not -1 <= labels.min() <= labels.max() < len(class_names):
+        raise ValueError(f"labels must be in -1 to {len(class_names) - 1}, the positions of the class names")
+    images = np.ascontiguousarray(images).view()
+    images.setflags(write=False)
+    texts = [None if label < 0 else class_names[label] for label in labels.tolist()]
+    digests = (hashlib.sha256(image).digest() for image in images)
+    key = _content_key(images.shape[1:], class_names, names, texts, digests)
+    return Store(images, labels, tuple(class_names), names, key)
+
+
+def _content_key(
+    shape: Sequence[int],
+    class_names: Sequence[str],
+    names: Sequence[str],
+    labels: Sequence[str | None],
+    digests: Iterable[bytes],
+) -> str:
+    """SHA-256 over one line of JSON for the set and one for each image; JSON keeps neighbouring fields apart."""
+    content = hashlib.sha256(json.dumps([FORMAT, list(shape), list(class_names)]).encode())
+    for name, label, digest in zip(names, labels, digests, strict=True):
+        content.update(f"\n{json.dumps([name, label, digest.hex()])}".encode())
+    return content.hexdigest()
+
+
+def _write(folder: Path, images: ImageSet, shape: tuple[int, int, int], description: str) -> None:
+    """Fill a folder; `store.json` is written last."""
+    positions = {name: i for i, name in enumerate(images.class_names)}
+    labels = np.array([-1 if label is None else positions[label] for label in images.labels], dtype=np.int64)
+    _write_images(folder / "images.npy", images, shape, description)
+    with atomic_write(folder / "labels.npy") as file:
+        np.save(file, labels)
+    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.names}
+    write_json(folder / "store.json", about)
+
+
+def _write_images(path: Path, images: ImageSet, shape: tuple[int, int, int], description: str) -> None:
+    """Decode into a .npy file. Not through a memory map: on a full disk that is a bus error instead of an exception."""
+    size, _, channels = shape
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *shape)}
+
+    def decode_one(i: int) -> NDArray[np.uint8]:
+        return decode(images.read(i), images.names[i], image_size=size, channels=channels)
+
+    # Pillow's notes on odd metadata. Here and not in `decode`, because filters are shared by all threads.
+    with warnings.catch_warnings(), atomic_write(path) as file:
+        warnings.filterwarnings("ignore", module="PIL")
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in over_images(images, decode_one, description):
+            file.write(np.stack(part))
+
+
+def _open(folder: Path) -> Store | None:
+    """The store in a folder; None if it is absent or damaged."""
+    if not folder.exists():
+        return None
+    try:
+        about = read_json(folder / "store.json")
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        store = _from_file(folder / "images.npy", labels, tuple(about["class_names"]), tuple(about["names"]), folder.name)
+        if list(store.images.shape) != about["shape"] or store.images.dtype != np.uint8 or len(labels) != len(store.names):
+            raise ValueError("its parts do not fit each other")
+    except (BootlightError, OSError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
+        _log.info("%s is damaged (%s) and will be built again", folder, error)
+        return None
+    return store
+
+
+def _from_file(path: Path, labels: NDArray[np.int64], class_names: tuple[str, ...], names: tuple[str, ...], key: str) -> Store:
+    # A truncated file is a ValueError here, because the map would be longer than the file.
+    return Store(np.load(path, mmap_mode="r", allow_pickle=False), labels, class_names, names, key)

@@ -1,0 +1,71 @@
+"""Folders that are whole or absent: written under a temporary name, renamed; several processes may write the same one."""
+
+import errno
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from bootlight.errors import BootlightError
+
+LEFTOVER_SECONDS = 24 * 3600
+
+
+def publish_folder(folder: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool]) -> None:
+    """Have a folder written and move it to its place.
+
+    Where another process has put the same folder there meanwhile, that one stays, and this one is thrown away.
+
+    Args:
+        folder: final place; its parent is created.
+        write: fills an empty folder, every file flushed to disk.
+        is_whole: whether what lies at the final place is complete; if not, it is replaced.
+
+    Raises:
+        BootlightError: the parent cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        while not _rename(temporary, folder) and not is_whole(folder):
+            _move_away(folder)
+    except OSError as error:
+        raise BootlightError(
+            f"cannot write {folder.parent}: {error.strerror or error}; set data.cache to a folder that can be written"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename(source: Path, target: Path) -> bool:
+    """Rename a folder; False if a folder that is not empty is in the way."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+def _move_away(folder: Path) -> None:
+    """Delete a damaged folder, renaming it first: who has a file of it open keeps it, and nobody sees half of it."""
+    damaged = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    with suppress(FileNotFoundError):  # another process did it
+        os.rename(folder, damaged)
+    shutil.rmtree(damaged, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Delete the temporary folders that killed processes have left more than `LEFTOVER_SECONDS` ago."""
+    for folder in parent.glob(".*.tmp"):
+        try:
+            newest = max(path.stat().st_mtime for path in [folder, *folder.iterdir()])
+        except OSError:  # its owner has just renamed it, or it is not ours
+            continue
+        if time.time() - newest > LEFTOVER_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)

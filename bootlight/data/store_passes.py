@@ -1,0 +1,71 @@
+"""One pass over all images of a set, in several threads: constant memory, and all failures in one message."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from bootlight.data.reader import ImageSet
+from bootlight.errors import BootlightError
+
+T = TypeVar("T")
+CHUNK = 16  # images of one task; with THREADS it bounds what is in memory
+THREADS = min(8, (os.cpu_count() or 1) + 2)  # hashing, decoding and resizing release the GIL; reading waits
+MAX_NAMED = 5
+
+
+def over_images(images: ImageSet, work: Callable[[int], T], description: str) -> Iterator[list[T]]:
+    """Yield `work(i)` for every image in order, in lists; a bar is shown when it takes longer than a second.
+
+    Args:
+        images: the set; only its length and names are used here.
+        work: called with 0 to len(images) - 1 from several threads; raises BootlightError for an image that is no good.
+        description: of the bar.
+
+    Raises:
+        BootlightError: after the last image, for all that failed together; once one has failed, nothing more is yielded.
+    """
+    failures: list[tuple[int, BootlightError]] = []
+
+    def run(start: int) -> tuple[list[T], list[tuple[int, BootlightError]]]:
+        results, failed = [], []
+        for i in range(start, min(start + CHUNK, len(images))):
+            try:
+                results.append(work(i))
+            except BootlightError as error:
+                failed.append((i, error))
+        return results, failed
+
+    with (
+        ThreadPoolExecutor(THREADS) as pool,
+        tqdm(total=len(images), desc=description, unit=" images", delay=1, leave=False) as bar,
+    ):
+        for results, failed in _in_order(pool, run, range(0, len(images), CHUNK)):
+            bar.update(len(results) + len(failed))
+            failures += failed
+            if not failures:
+                yield results
+    if failures:
+        raise BootlightError(_summary(images, failures))
+
+
+def _in_order(pool: ThreadPoolExecutor, run: Callable[[int], T], starts: range) -> Iterator[T]:
+    """Like `pool.map`, but at most 2 * THREADS tasks are ahead of the caller."""
+    pending: deque[Future[T]] = deque()
+    for start in starts:
+        pending.append(pool.submit(run, start))
+        if len(pending) > 2 * THREADS:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _summary(images: ImageSet, failures: list[tuple[int, BootlightError]]) -> str:
+    others = [images.names[i] for i, _ in failures[1:MAX_NAMED]]
+    left = len(failures) - 1 - len(others)
+    also = f"; also {', '.join(others)}" if others else ""
+    more = f" and {left} more" if left else ""
+    return f"{images.where}: {len(failures)} of {len(images)} pictures cannot be used: {failures[0][1]}{also}{more}"

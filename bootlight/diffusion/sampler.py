@@ -1,0 +1,125 @@
+"""Samplers: from noise to images, given a denoiser. The sampler and its number of steps are part of an experiment.
+
+With an exact denoiser DDIM shrinks the variance at every finite number of steps, and so does ancestral sampling with the small
+fixed variance; the large one inflates it; the optimal (learned) one is exact. In a loop these biases accumulate.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bootlight.diffusion.denoiser import Denoiser, Guided
+from bootlight.diffusion.prediction import Estimate
+from bootlight.diffusion.schedule import Level, Schedule
+from bootlight.rng import NoiseStreams
+
+
+class Sampler(ABC):
+    """How images are drawn.
+
+    Args:
+        num_steps: network calls for each image; None = every timestep of the training schedule.
+        guidance: classifier-free guidance scale, used where labels are given; 1 = none (and one call a step, not two).
+        clip: limit the estimate of the clean image to [-1, 1] at each step.
+    """
+
+    def __init__(self, num_steps: int | None = None, guidance: float = 1.0, clip: bool = True) -> None:
+        self.num_steps = num_steps
+        self.guidance = guidance
+        self.clip = clip
+
+    def protocol(self) -> dict[str, Any]:
+        """What a reader must know to draw the same images: name and every setting."""
+        return {"sampler": type(self).__name__} | vars(self)
+
+    @torch.no_grad()
+    def __call__(
+        self, denoiser: Denoiser, schedule: Schedule, x_T: Tensor, noise: NoiseStreams, labels: Tensor | None
+    ) -> Tensor:
+        """Draw images.
+
+        Args:
+            denoiser: trained on `schedule`.
+            schedule: the training schedule.
+            x_T: standard normal noise (B, C, H, W).
+            noise: the streams of the images, for samplers that add noise on the way.
+            labels: int64 (B,) or None.
+
+        Returns:
+            Images (B, C, H, W), clean, about [-1, 1].
+        """
+        steps = schedule if self.num_steps is None else schedule.respaced(self.num_steps)
+        guided = Guided(denoiser, self.guidance)
+        x = x_T
+        for i in reversed(range(len(steps))):
+            t = torch.full((len(x),), int(steps.timesteps[i]), device=x.device)
+            estimate = guided(x, t, labels)
+            if self.clip:
+                abar = float(steps.alphas_cumprod[i])
+                estimate = estimate.clipped(x, Level(math.sqrt(abar), math.sqrt(1 - abar)))
+            x = self.step(steps, i, x, estimate, noise if i > 0 else None)
+        return x
+
+    @abstractmethod
+    def step(self, steps: Schedule, i: int, x: Tensor, estimate: Estimate, noise: NoiseStreams | None) -> Tensor:
+        """From step `i` to `i - 1`; `noise` is None at the last step, which adds none."""
+
+
+class Ancestral(Sampler):
+    """The reverse Markov chain (Ho et al. 2020, algorithm 2), respaced to fewer steps (Nichol and Dhariwal 2021, section 4).
+
+    Args:
+        num_steps: network calls for each image; None = every timestep of the training schedule.
+        guidance: classifier-free guidance scale; 1 = none.
+        clip: limit the estimate of the clean image to [-1, 1] at each step.
+        fixed_variance: beta-tilde (small) or beta (large), where the network has not learned the variance.
+    """
+
+    def __init__(
+        self,
+        num_steps: int | None = None,
+        guidance: float = 1.0,
+        clip: bool = True,
+        fixed_variance: Literal["small", "large"] = "small",
+    ) -> None:
+        super().__init__(num_steps, guidance, clip)
+        self.fixed_variance = fixed_variance
+
+    def step(self, steps: Schedule, i: int, x: Tensor, estimate: Estimate, noise: NoiseStreams | None) -> Tensor:
+        """Draw from the Gaussian of one reverse step."""
+        mean = float(steps.posterior_mean_x0[i]) * estimate.x0 + float(steps.posterior_mean_xt[i]) * x
+        if noise is None:
+            return mean
+        low, high = float(steps.min_log_variance[i]), float(steps.max_log_variance[i])
+        if estimate.variance_fraction is None:
+            deviation: Tensor | float = math.exp(0.5 * (high if self.fixed_variance == "large" else low))
+        else:
+            deviation = (0.5 * (low + (high - low) * estimate.variance_fraction)).exp()
+        return mean + deviation * noise.normal(*x.shape[1:])
+
+
+class DDIM(Sampler):
+    """Song et al. 2021, equation 12, with its noise scaled by `eta` (equation 16).
+
+    Args:
+        num_steps: network calls for each image; None = every timestep of the training schedule.
+        guidance: classifier-free guidance scale; 1 = none.
+        clip: limit the estimate of the clean image to [-1, 1] at each step.
+        eta: 0 = deterministic, 1 = as much noise as ancestral sampling with the small variance.
+    """
+
+    def __init__(self, num_steps: int | None = 50, guidance: float = 1.0, clip: bool = True, eta: float = 0.0) -> None:
+        super().__init__(num_steps, guidance, clip)
+        self.eta = eta
+
+    def step(self, steps: Schedule, i: int, x: Tensor, estimate: Estimate, noise: NoiseStreams | None) -> Tensor:
+        """Move along the implicit process."""
+        previous = float(steps.alphas_cumprod_prev[i])
+        variance = self.eta**2 * float(steps.posterior_variance[i])
+        mean = math.sqrt(previous) * estimate.x0 + math.sqrt(max(1 - previous - variance, 0.0)) * estimate.epsilon
+        if noise is None or self.eta == 0:
+            return mean
+        return mean + math.sqrt(variance) * noise.normal(*x.shape[1:])

@@ -1,0 +1,131 @@
+"""Noise schedules and the posterior of the forward process (Ho et al. 2020; Nichol and Dhariwal 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def pick(table: Tensor, t: Tensor) -> Tensor:
+    """Values of a (T,) table at timesteps (B,), as float32 (B, 1, 1, 1) on the device of `t`."""
+    return table.float().to(t.device)[t].view(-1, 1, 1, 1)
+
+
+class Level(NamedTuple):
+    """How much of x_t is image and how much is noise: x_t = signal * x0 + noise * epsilon.
+
+    Both are kept, taken from float64: near the data 1 - abar in float32 would have lost three digits.
+    """
+
+    signal: Tensor | float
+    noise: Tensor | float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A discrete variance-preserving process, possibly respaced to fewer steps.
+
+    Args:
+        alphas_cumprod: (S,) float64, strictly decreasing, in (0, 1).
+        timesteps: (S,) int64, the timestep of the training schedule that each step stands for.
+    """
+
+    alphas_cumprod: Tensor
+    timesteps: Tensor
+
+    @staticmethod
+    def from_alphas_cumprod(alphas_cumprod: Tensor) -> Schedule:
+        """A training schedule: every step is its own timestep."""
+        return Schedule(alphas_cumprod.double(), torch.arange(len(alphas_cumprod)))
+
+    @staticmethod
+    def linear(num_train_timesteps: int = 1000) -> Schedule:
+        """Betas from 1e-4 to 0.02 in equal steps (Ho et al. 2020), both scaled by 1000 / T for another T."""
+        scale = 1000 / num_train_timesteps
+        betas = torch.linspace(1e-4 * scale, 0.02 * scale, num_train_timesteps, dtype=torch.float64)
+        return Schedule.from_alphas_cumprod(torch.cumprod(1 - betas, 0))
+
+    @staticmethod
+    def cosine(num_train_timesteps: int = 1000) -> Schedule:
+        """The squared cosine of Nichol and Dhariwal 2021, equation 17: offset 0.008, betas at most 0.999."""
+        u = torch.linspace(0, 1, num_train_timesteps + 1, dtype=torch.float64)
+        f = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas = (1 - f[1:] / f[:-1]).clamp(max=0.999)
+        return Schedule.from_alphas_cumprod(torch.cumprod(1 - betas, 0))
+
+    def respaced(self, num_steps: int) -> Schedule:
+        """Keep `num_steps` evenly spaced steps, the first and the last among them (the last alone for one step).
+
+        Raises:
+            ValueError: more steps than the schedule has, or fewer than 1.
+        """
+        if not 1 <= num_steps <= len(self):
+            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
+        if num_steps == 1:
+            kept = torch.tensor([len(self) - 1])
+        else:
+            kept = torch.linspace(0, len(self) - 1, num_steps, dtype=torch.float64).round().long()
+        return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    @cached_property
+    def alphas_cumprod_prev(self) -> Tensor:
+        """abar one step closer to the data; 1 before the first step."""
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod[:-1]])
+
+    @cached_property
+    def betas(self) -> Tensor:
+        """Variance added by each step."""
+        return 1 - self.alphas_cumprod / self.alphas_cumprod_prev
+
+    @cached_property
+    def posterior_variance(self) -> Tensor:
+        """Variance of q(x_{t-1} | x_t, x0), beta-tilde in Ho et al. 2020, equation 7; 0 at t = 0."""
+        return self.betas * (1 - self.alphas_cumprod_prev) / (1 - self.alphas_cumprod)
+
+    @cached_property
+    def posterior_mean_x0(self) -> Tensor:
+        """Factor of x0 in the mean of q(x_{t-1} | x_t, x0)."""
+        return self.alphas_cumprod_prev.sqrt() * self.betas / (1 - self.alphas_cumprod)
+
+    @cached_property
+    def posterior_mean_xt(self) -> Tensor:
+        """Factor of x_t in the mean of q(x_{t-1} | x_t, x0)."""
+        return (1 - self.betas).sqrt() * (1 - self.alphas_cumprod_prev) / (1 - self.alphas_cumprod)
+
+    @cached_property
+    def min_log_variance(self) -> Tensor:
+        """Log of beta-tilde, at t = 0 that of t = 1 (its own would be the log of 0)."""
+        if len(self) == 1:
+            return self.betas.log()
+        return torch.cat([self.posterior_variance[1:2], self.posterior_variance[1:]]).log()
+
+    @cached_property
+    def max_log_variance(self) -> Tensor:
+        """Log of beta."""
+        return self.betas.log()
+
+    def level(self, t: Tensor) -> Level:
+        """Signal and noise at timesteps (B,), each (B, 1, 1, 1)."""
+        return Level(pick(self.alphas_cumprod.sqrt(), t), pick((1 - self.alphas_cumprod).sqrt(), t))
+
+    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t for clean images and noise (B, C, H, W) at timesteps (B,)."""
+        level = self.level(t)
+        return level.signal * x0 + level.noise * noise
+
+    def posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Mean of q(x_{t-1} | x_t, x0) (Ho et al. 2020, equation 7)."""
+        return pick(self.posterior_mean_x0, t) * x0 + pick(self.posterior_mean_xt, t) * x_t
+
+    def learned_log_variance(self, fraction: Tensor, t: Tensor) -> Tensor:
+        """Log-variance between beta-tilde (fraction 0) and beta (fraction 1), Nichol and Dhariwal 2021, equation 15."""
+        low, high = pick(self.min_log_variance, t), pick(self.max_log_variance, t)
+        return fraction * high + (1 - fraction) * low

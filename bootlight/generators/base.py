@@ -1,0 +1,130 @@
+"""The contract of a pluggable generator."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from bootlight.batch import Batch
+from bootlight.errors import BootlightError
+from bootlight.generators.ema import EMA
+from bootlight.rng import NoiseStreams, derive_seed
+
+EMA_PREFIX = "ema."
+
+
+class GeneratorModule(LightningModule, ABC):
+    """A generative model that can be trained on batches of images and asked for images by seed.
+
+    A subclass writes `training_step(batch, batch_idx)`, where `batch` is a `bootlight.Batch`, `configure_optimizers()` and
+    `draw(noise, labels)`; where it wants the average of a network to be drawn from, it calls `average(network, decay)`.
+
+    Args:
+        image_size: edge of the images in pixels; taken from the data section of a config.
+        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
+        num_classes: number of labels of a class-conditional model; None = unconditional.
+    """
+
+    def __init__(self, image_size: int, channels: int = 3, num_classes: int | None = None) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.channels = channels
+        self.num_classes = num_classes
+        self.ema: EMA | None = None
+        self._averaged: list[nn.Module] = []  # in a list: not a second registration of the same network
+
+    @abstractmethod
+    def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
+        """Images (B, channels, image_size, image_size), about [-1, 1], one for each stream of `noise`.
+
+        Image i must depend on stream i (and label i) alone. Called without gradients and in eval mode.
+        """
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, image_size, image_size)."""
+        return (self.channels, self.image_size, self.image_size)
+
+    def protocol(self) -> dict[str, Any]:
+        """What, besides weights and seed, decides the drawn images; written into `metadata.jsonl`."""
+        return {"sampler": type(self).__name__, "num_steps": 1}
+
+    def shortened(self) -> tuple["GeneratorModule", float]:
+        """A copy that draws worse images in less time, and by what factor less: for estimates of time."""
+        return self, 1.0
+
+    def average(self, network: nn.Module, decay: float | None) -> None:
+        """Follow `network` by an EMA from now on, updated after each optimizer step; None = no average."""
+        if decay is not None:
+            self._averaged = [network]
+            self.ema = EMA(network, decay)
+
+    def drawn(self, network: nn.Module, ema: bool = True) -> nn.Module:
+        """The network to draw with: the average where there is one."""
+        return network if self.ema is None or not ema else self.ema.network
+
+    @torch.no_grad()
+    def sample(self, seeds: Sequence[int], *, labels: Tensor | None = None) -> Tensor:
+        """Draw one image for each seed, by the EMA weights, in eval mode.
+
+        Args:
+            seeds: any integers. Image i depends on seed i and label i alone, not on batch size, rank or world size (up to
+                float rounding in the network, which may differ with the batch size).
+            labels: int64 (B,), for a class-conditional model.
+
+        Returns:
+            Float images (B, channels, image_size, image_size), about [-1, 1], on the module's device.
+
+        Raises:
+            BootlightError: labels without a conditional model, the reverse, or a label out of range.
+        """
+        self._check_labels(len(seeds), labels)
+        was_training = self.training
+        self.eval()
+        try:
+            return self.draw(NoiseStreams(list(seeds), self.device), None if labels is None else labels.to(self.device))
+        finally:
+            self.train(was_training)
+
+    def _check_labels(self, count: int, labels: Tensor | None) -> None:
+        if (labels is None) != (self.num_classes is None):
+            raise BootlightError("model.num_classes must be set exactly when images are drawn with labels")
+        if labels is not None and self.num_classes is not None and count > 0:
+            low, high = int(labels.min()), int(labels.max())
+            if len(labels) != count or low < 0 or high >= self.num_classes:
+                raise BootlightError(f"labels must be {count} integers from 0 to {self.num_classes - 1}")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed dropout and the like by (step, rank), so that no random state needs saving."""
+        if isinstance(batch, Batch):
+            torch.manual_seed(derive_seed(batch.seed, self.global_rank))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Update the average once for each optimizer step, however many batches that took."""
+        if self.ema is not None and self.trainer.global_step > self.ema.num_updates:
+            self.ema.update(self._averaged[0])
+
+    def published_state(self) -> dict[str, Tensor]:
+        """What `model.safetensors` holds: all weights, those of the averaged network replaced by their average."""
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
+        if self.ema is not None:
+            prefix = next(f"{name}." for name, module in self.named_modules() if module is self._averaged[0])
+            state |= {prefix + name: value for name, value in self.ema.network.state_dict().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+    def load_published(self, state: dict[str, Tensor]) -> None:
+        """Start from published weights; network and average both become what was published.
+
+        Raises:
+            BootlightError: the weights belong to another architecture.
+        """
+        own = [name for name in self.state_dict() if not name.startswith(EMA_PREFIX)]
+        wrong = sorted(set(own) ^ set(state)) or [n for n in own if self.state_dict()[n].shape != state[n].shape]
+        if wrong:
+            raise BootlightError(f"the weights do not fit this model: {len(wrong)} differ, the first is {wrong[0]}")
+        self.load_state_dict(state, strict=False)
+        if self.ema is not None:
+            self.ema.network.load_state_dict(self._averaged[0].state_dict())

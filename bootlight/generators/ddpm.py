@@ -1,0 +1,186 @@
+"""Denoising diffusion (Ho et al. 2020), improved (Nichol and Dhariwal 2021): the model of the bootstrapping paper."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bootlight.batch import Batch
+from bootlight.diffusion.denoiser import NetworkDenoiser
+from bootlight.diffusion.objective import per_image, variational_term
+from bootlight.diffusion.prediction import Epsilon, Prediction
+from bootlight.diffusion.sampler import Ancestral, Sampler
+from bootlight.diffusion.schedule import Schedule
+from bootlight.errors import BootlightError
+from bootlight.generators.base import GeneratorModule
+from bootlight.networks.unet import UNet
+from bootlight.rng import NoiseStreams
+
+
+class DDPM(GeneratorModule):
+    """Improved DDPM.
+
+    Args:
+        image_size: edge of the images in pixels; taken from the data section of a config.
+        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
+        width: channels of the U-Net's first level.
+        channel_multipliers: channels of each level in units of `width`; each level but the last halves the size.
+        num_res_blocks: residual blocks of each level.
+        attention_resolutions: edges in pixels of the levels with attention.
+        num_heads: attention heads.
+        dropout: probability in every residual block.
+        scale_shift_norm: inject the timestep by scaling and shifting the norm; otherwise by adding.
+        noise_schedule: linear (Ho et al. 2020) or cosine (Nichol and Dhariwal 2021).
+        num_train_timesteps: T.
+        prediction: what the network predicts; Epsilon if left out.
+        learned_variance: predict the variance too and add the variational bound to the loss (the hybrid objective).
+        num_classes: number of labels of a class-conditional model; None = unconditional.
+        label_dropout: share of the images trained without their label, for classifier-free guidance.
+        learning_rate: of AdamW, after `warmup_steps`.
+        weight_decay: of AdamW.
+        warmup_steps: optimizer steps over which the learning rate rises from 0.
+        gradient_clip: limit of the gradient's norm; None = no limit.
+        ema_decay: of the average that images are drawn from.
+        sampler: how images are drawn; ancestral with every timestep if left out.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int = 3,
+        width: int = 64,
+        channel_multipliers: Sequence[int] = (1, 2, 2, 2),
+        num_res_blocks: int = 3,
+        attention_resolutions: Sequence[int] = (16, 8),
+        num_heads: int = 4,
+        dropout: float = 0.0,
+        scale_shift_norm: bool = True,
+        noise_schedule: Literal["linear", "cosine"] = "linear",
+        num_train_timesteps: int = 1000,
+        prediction: Prediction | None = None,
+        learned_variance: bool = True,
+        num_classes: int | None = None,
+        label_dropout: float = 0.1,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.0,
+        warmup_steps: int = 0,
+        gradient_clip: float | None = None,
+        ema_decay: float = 0.9999,
+        sampler: Sampler | None = None,
+    ) -> None:
+        super().__init__(image_size, channels, num_classes)
+        check_unet(image_size, width, channel_multipliers, num_heads)
+        self.learned_variance = learned_variance
+        self.label_dropout = label_dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.gradient_clip = gradient_clip
+        self.prediction = prediction or Epsilon()
+        self.sampler = sampler or Ancestral()
+        build = {"linear": Schedule.linear, "cosine": Schedule.cosine}[noise_schedule]
+        self.schedule = build(num_train_timesteps)
+        if self.sampler.num_steps is not None and not 1 <= self.sampler.num_steps <= num_train_timesteps:
+            raise BootlightError(f"model.sampler.num_steps must be between 1 and {num_train_timesteps}")
+        self.unet = UNet(
+            image_size,
+            channels,
+            2 * channels if learned_variance else channels,
+            width,
+            channel_multipliers,
+            num_res_blocks,
+            attention_resolutions,
+            num_heads,
+            dropout,
+            scale_shift_norm,
+            num_classes,
+        )
+        self.average(self.unet, ema_decay)
+
+    def denoiser(self, ema: bool = True) -> NetworkDenoiser:
+        """The network as a denoiser, by its average unless told otherwise."""
+        return NetworkDenoiser(self.drawn(self.unet, ema), self.prediction, self.schedule)
+
+    def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
+        """See `GeneratorModule.draw`."""
+        return self.sampler(self.denoiser(), self.schedule, noise.normal(*self.image_shape), noise, labels)
+
+    def protocol(self) -> dict[str, Any]:
+        """The sampler and its settings."""
+        return self.sampler.protocol()
+
+    def shortened(self) -> tuple[GeneratorModule, float]:
+        """The same network with two sampler steps."""
+        short = copy(self)
+        short.sampler = copy(self.sampler)
+        short.sampler.num_steps = 2
+        return short, (self.sampler.num_steps or len(self.schedule)) / 2
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The hybrid objective, mean over the batch; the plain mean squared error where the variance is not learned."""
+        simple, bound = self.losses(batch)
+        self.log("train/mse", simple, batch_size=len(batch.images))
+        if bound is None:
+            self.log("train/loss", simple, batch_size=len(batch.images))
+            return simple
+        # T / 1000 makes the term 0.001 L_vlb, since L_vlb is the sum of T such terms (Nichol and Dhariwal 2021, equation 16).
+        loss = simple + len(self.schedule) / 1000 * bound
+        self.log("train/vlb", bound, batch_size=len(batch.images))
+        self.log("train/loss", loss, batch_size=len(batch.images), prog_bar=True)
+        return loss
+
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Mean squared error of the prediction, and the mean variational term in bits per dimension (or None)."""
+        x0 = batch.images
+        t = (batch.uniform("t") * len(self.schedule)).long()
+        noise = batch.normal(*self.image_shape)
+        x_t = self.schedule.add_noise(x0, noise, t)
+        output = self.unet(x_t, t, self._training_labels(batch)).float()
+        answer = output[:, : self.channels]
+        simple = per_image((self.prediction.target(x0, noise, self.schedule.level(t)) - answer) ** 2).mean()
+        if not self.learned_variance:
+            return simple, None
+        # The bound trains the variance alone: the prediction is detached in it.
+        frozen = torch.cat([answer.detach(), output[:, self.channels :]], 1)
+        estimate = self.denoiser(ema=False).read(frozen, x_t, t)
+        assert estimate.variance_fraction is not None
+        bound = variational_term(
+            self.schedule, x0=x0, x_t=x_t, t=t, estimate_x0=estimate.x0, variance_fraction=estimate.variance_fraction
+        )
+        return simple, bound.mean()
+
+    def _training_labels(self, batch: Batch) -> Tensor | None:
+        """Labels with some replaced by "no label"."""
+        if self.num_classes is None:
+            return None
+        if batch.labels is None:
+            raise BootlightError("model.num_classes is set, but the data have no labels: use class folders, or leave it out")
+        return torch.where(batch.uniform("label") < self.label_dropout, self.num_classes, batch.labels)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear warm-up."""
+        optimizer = torch.optim.AdamW(self.unet.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (self.warmup_steps + 1)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Clip here, where gradients are unscaled whatever the precision."""
+        if self.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.unet.parameters(), self.gradient_clip)
+
+
+def check_unet(image_size: int, width: int, channel_multipliers: Sequence[int], num_heads: int) -> None:
+    """Refuse shapes that the U-Net cannot have.
+
+    Raises:
+        BootlightError: names the key and what it may be.
+    """
+    halvings = len(channel_multipliers) - 1
+    if image_size % 2**halvings:
+        raise BootlightError(
+            f"data.image_size is {image_size}; the {halvings} halvings of model.channel_multipliers need a multiple of {2**halvings}"
+        )
+    if any(width * multiplier % num_heads for multiplier in channel_multipliers):
+        raise BootlightError(f"model.width is {width}; every level must be divisible by model.num_heads, {num_heads}")

@@ -1,0 +1,134 @@
+"""The only place where images change range ([-1, 1] <-> uint8, by rounding) or meet the disk."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from bootlight.atomic import atomic_write
+from bootlight.errors import BootlightError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MAX_PIXELS = 64_000_000  # 8000 x 8000; a picture that claims more is refused before it is decoded
+MODES = {1: "L", 3: "RGB"}
+_TURNS = {  # EXIF 2.32, tag 0x0112: how the stored rows and columns are turned to what was seen
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Float images in [-1, 1] to uint8 in [0, 255], rounded; values outside are clamped, NaN is refused.
+
+    Rounding matters in a loop: truncation darkens each generation by half a grey level.
+    """
+    if torch.isnan(images).any():
+        raise BootlightError("the generator drew NaN pixels: its training diverged; lower the learning rate")
+    return images.float().mul(127.5).add(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_float(images: torch.Tensor) -> torch.Tensor:
+    """Uint8 images in [0, 255] to float32 in [-1, 1]; `to_uint8` inverts it exactly."""
+    return images.float().div(127.5).sub(1)
+
+
+def decode(data: bytes, name: str, *, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """Decode a picture, turn it upright, cut the largest centred square, resize it with antialiasing.
+
+    The content decides about the format, not the name. The orientation in EXIF is applied. 16-bit grey is scaled to 8 bits
+    with rounding; Pillow itself keeps the high byte of 16-bit colour. Transparency is laid on black. Of an animation the
+    first picture counts. Embedded colour profiles are not applied.
+
+    Args:
+        data: the encoded file: PNG, JPEG or WebP.
+        name: how to call it in an error.
+        image_size: edge of the result in pixels.
+        channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
+
+    Returns:
+        Array (image_size, image_size, channels).
+
+    Raises:
+        BootlightError: not such a picture, truncated, or of more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise BootlightError(f"{name}: {width} x {height} pixels is more than {MAX_PIXELS}; shrink or remove it")
+            square = _square(_opaque(_upright(picture), MODES[channels]), image_size)
+    except UnidentifiedImageError:  # its own message is the address of a buffer
+        raise BootlightError(f"{name}: not a PNG, JPEG or WebP picture; convert or remove it") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's limit, while opening
+        raise BootlightError(f"{name}: more than {MAX_PIXELS} pixels; shrink or remove it") from error
+    except (OSError, ValueError, SyntaxError, MemoryError, OverflowError, EOFError, struct.error) as error:
+        raise BootlightError(f"{name}: cannot be decoded ({error}); repair or remove it") from error
+    return np.asarray(square, dtype=np.uint8).reshape(image_size, image_size, channels)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture as EXIF says that it should be seen; unreadable EXIF says nothing."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, ValueError, SyntaxError, LookupError, struct.error, Warning):
+        return picture
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _opaque(picture: Image.Image, mode: str) -> Image.Image:
+    """The picture in mode L or RGB, transparent parts on black."""
+    if picture.mode.startswith("I"):  # 16-bit grey: Pillow would clip it at 255
+        wide = np.asarray(picture).astype(np.uint32)
+        picture = Image.fromarray(((wide + 128) // 257).astype(np.uint8))  # 65535 = 255 * 257; half of 257 rounds
+    elif picture.has_transparency_data:
+        colours = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), colours)
+    return picture.convert(mode)
+
+
+def _square(picture: Image.Image, size: int) -> Image.Image:
+    """Centre square of the picture at `size`; untouched when it already has that size."""
+    width, height = picture.size
+    if (width, height) == (size, size):
+        return picture
+    edge = min(width, height)
+    left, top = (width - edge) // 2, (height - edge) // 2
+    square = picture.crop((left, top, left + edge, top + edge))  # resize(box=...) would mix in pixels from outside the box
+    # LANCZOS in Pillow widens its kernel when shrinking: antialiased.
+    return square.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """PNG bytes of an array (H, W, 1) or (H, W, 3)."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    picture.save(buffer, format="PNG", compress_level=1)  # level 1: three times faster, a few per cent larger
+    return buffer.getvalue()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def to_arrays(images: torch.Tensor) -> NDArray[np.uint8]:
+    """Float images (B, C, H, W) in [-1, 1] to arrays (B, H, W, C) uint8."""
+    return to_uint8(images).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def row_of_tiles(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (K, H, W, C) side by side as one array (H, K * W, C)."""
+    count, height, width, channels = images.shape
+    return np.ascontiguousarray(images.transpose(1, 0, 2, 3).reshape(height, count * width, channels))

@@ -1,0 +1,72 @@
+"""The opinion of a frozen discriminator (Bootstrapping Diffusion Models, section 5.3 and table 1)."""
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from bootlight.errors import BootlightError
+from bootlight.images import to_float
+from bootlight.metrics.frozen import Frozen
+from bootlight.metrics.score import Score
+
+
+class DiscriminatorScore(Metric):
+    """Mean probability of being real that a discriminator, trained beforehand on real images, gives to images.
+
+    The judge runs in evaluation mode: batch norm then uses its running statistics, and the score of an image is a function of
+    that image. In training mode a batch would be normalised by its own mean and variance, which takes away the very shift
+    between real and synthetic images that is to be judged, and makes a score depend on its neighbours in the batch.
+
+    The ± of the paper's table is the standard deviation over images, given here as `standard_deviation` in the protocol; the
+    uncertainty of the mean is the standard error, √n times smaller. It covers the draw of the images, not of the judge.
+
+    Args:
+        judge: maps float images (B, C, H, W) in [-1, 1] to one logit each, (B,) or (B, 1, 1, 1).
+        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    is_differentiable = False
+    name = "discriminator_score"
+    logits: list[Tensor]
+
+    def __init__(self, judge: nn.Module, *, sync_on_compute: bool = True) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
+        self._judge = Frozen(judge)
+        self.add_state("logits", [], dist_reduce_fx="cat")
+
+    def update(self, images: Tensor) -> None:
+        """Score images, uint8 (B, C, H, W).
+
+        Raises:
+            TypeError: not uint8.
+            ValueError: the judge does not answer with one logit for each image.
+        """
+        if images.dtype != torch.uint8:
+            raise TypeError(f"DiscriminatorScore takes uint8 images, not {images.dtype}; bootlight.images.to_uint8 converts")
+        logits = self._judge(to_float(images))
+        if logits.numel() != len(images):
+            raise ValueError(f"the judge answered {tuple(logits.shape)} to {len(images)} images; expected one logit for each")
+        self.logits.append(logits.flatten())
+
+    def compute(self) -> Score:
+        """Mean probability; a single image has neither standard deviation nor standard error (None).
+
+        Raises:
+            BootlightError: no image was scored, or a logit is not a number.
+        """
+        if len(self.logits) == 0:
+            raise BootlightError("the discriminator was given no images to score; check num_synthetic")
+        probabilities = dim_zero_cat(self.logits).cpu().double().sigmoid()
+        if probabilities.isnan().any():
+            raise BootlightError("the discriminator answered with NaN; its training diverged, train it again")
+        n = len(probabilities)
+        deviation = probabilities.std().item() if n > 1 else None
+        return Score(
+            value=probabilities.mean().item(),
+            standard_error=None if deviation is None else deviation / n**0.5,
+            n=n,
+            protocol={"standard_deviation": deviation, "num_synthetic": n},
+        )

@@ -1,0 +1,1 @@
+"""Networks in pure PyTorch; nothing here knows of Lightning, data or metrics."""

@@ -1,0 +1,77 @@
+"""What a run would do and cost, before it is started."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+from bootlight.bootstrap import BootstrapSettings
+from bootlight.data.datamodule import BootstrapData
+from bootlight.generators.base import GeneratorModule
+
+PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
+PROBE_IMAGES = 4
+COPIES_OF_WEIGHTS = 9  # network, average and two moments in trained.ckpt and last.ckpt; published weights
+HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  time (min)"
+
+
+def print_plan(
+    settings: BootstrapSettings, model: GeneratorModule, data: BootstrapData, make_trainer: Callable[..., Trainer]
+) -> None:
+    """Print a row for each generation: training set, steps, images, disk, and the estimated time on this machine.
+
+    Args:
+        settings: of the loop.
+        model: as configured, untrained.
+        data: as configured.
+        make_trainer: makes a trainer of the configured devices, given its callbacks and limits.
+    """
+    data.setup()
+    train, draw = training_seconds(model, data, make_trainer), drawing_seconds(model)
+    drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
+    weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    print(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
+    print(HEADER)
+    total = 0.0
+    for generation in range(settings.num_generations):
+        size = data.mixing.size(generation, num_real=len(data.real), num_synthetic=settings.num_synthetic)
+        steps = data.steps_for(size)
+        seen = steps * data.batch_size
+        seconds = seen * train + settings.num_synthetic * draw
+        total += seconds
+        disk = (drawn_bytes + weight_bytes) / 2**20
+        print(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
+    print(f"about {total / 60:.0f} min in all on this machine; judge and evaluation come on top; results in {settings.run_dir}")
+
+
+class StepTimes(Callback):
+    """Notes when each training step ends."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        """Note the time."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+
+def training_seconds(model: GeneratorModule, data: BootstrapData, make_trainer: Callable[..., Trainer]) -> float:
+    """Seconds of one training image, measured over a few small steps; on a GPU full batches are faster than that."""
+    times = StepTimes()
+    probe = data.for_judge(num_steps=3, batch_size=PROBE_IMAGES)
+    make_trainer(callbacks=[times], logger=False, enable_progress_bar=False, enable_checkpointing=False).fit(model, probe)
+    return (times.ends[-1] - times.ends[0]) / (len(times.ends) - 1) / PROBE_IMAGES
+
+
+def drawing_seconds(model: GeneratorModule) -> float:
+    """Seconds of one drawn image."""
+    short, factor = model.shortened()
+    labels = None if model.num_classes is None else torch.zeros(PROBE_IMAGES, dtype=torch.int64)
+    for _ in range(2):  # the first call warms up
+        start = time.perf_counter()
+        short.sample(range(PROBE_IMAGES), labels=labels)
+    return (time.perf_counter() - start) * factor / PROBE_IMAGES

@@ -1,0 +1,114 @@
+"""Before the first generation: check all input, then train (or load) the networks that look at the images."""
+
+import os
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from bootlight.callbacks.evaluation import Evaluation
+from bootlight.data.datamodule import BootstrapData
+from bootlight.errors import BootlightError
+from bootlight.generators.base import GeneratorModule
+from bootlight.images import encode_png, row_of_tiles, write_bytes
+from bootlight.networks.dcgan import SIZES
+from bootlight.reference import TrainedOnReal, train_judge
+from bootlight.rng import numpy_rng
+from bootlight.run_folder import GenerationContext, RunFolder
+
+NUM_REAL_PREVIEWS = 12
+
+
+def prepare(
+    model: GeneratorModule,
+    data: BootstrapData,
+    trainer: Trainer,
+    run: RunFolder,
+    seed: int,
+    judge_trainer: Callable[[RunFolder], Trainer],
+) -> tuple[nn.Module | None, nn.Module | None]:
+    """The feature network and the judge (None where there is none), after everything that can be wrong has been looked at.
+
+    Raises:
+        BootlightError: unwritable run folder, unusable images, labels that do not fit the model, missing weights.
+    """
+    check_writable(run)
+    data.attach(GenerationContext(run, 0, seed))
+    data.setup()
+    check_labels(model, data)
+    evaluation = next((c for c in trainer.callbacks if isinstance(c, Evaluation)), None)  # type: ignore[attr-defined]
+    features = None if evaluation is None else check_features(evaluation)
+    has_judge = evaluation is not None and evaluation.judge_steps > 0
+    if has_judge and data.image_size not in SIZES:
+        raise BootlightError(
+            f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or data.image_size "
+            f"to one of {', '.join(map(str, SIZES))}"
+        )
+    write_real_previews(run, data)
+    if isinstance(features, TrainedOnReal):
+        features.fit_real(data, run.references, trainer.strategy.root_device)
+    if evaluation is None or not has_judge:
+        return features, None
+    judge = train_judge(
+        data,
+        run.references,
+        num_steps=evaluation.judge_steps,
+        width=evaluation.judge_width,
+        batch_size=evaluation.judge_batch_size,
+        trainer=lambda: judge_trainer(run),
+    )
+    return features, judge
+
+
+def check_writable(run: RunFolder) -> None:
+    """Make the run folder.
+
+    Raises:
+        BootlightError: it cannot be made or written.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BootlightError(f"bootstrap.run_dir: cannot make {run.path} ({error.strerror}); choose another folder") from error
+    if not os.access(run.path, os.W_OK):
+        raise BootlightError(f"bootstrap.run_dir: {run.path} cannot be written; choose another folder")
+
+
+def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
+    """A class-conditional model needs labelled images of exactly its number of classes.
+
+    Raises:
+        BootlightError: says how many there are.
+    """
+    if model.num_classes is None:
+        return
+    found = len(data.real.store.class_names)
+    labelled = bool((data.real.store.labels[data.real.indices] >= 0).all())
+    if found != model.num_classes or not labelled:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {data.root} has {found if labelled else 0} classes; set it to that "
+            "number, or leave it out for an unconditional model"
+        )
+
+
+def check_features(evaluation: Evaluation) -> nn.Module | None:
+    """Build the feature network and let it check its weights, if it can (a method `check`)."""
+    if evaluation.features is None:
+        return None
+    network = cast(nn.Module, evaluation.features())
+    check = getattr(network, "check", None)
+    if callable(check):
+        check()
+    return network
+
+
+@rank_zero_only
+def write_real_previews(run: RunFolder, data: BootstrapData) -> None:
+    """Some real images, for the first row of the strip."""
+    if not run.real_previews.exists():
+        chosen = np.sort(numpy_rng("real previews").permutation(len(data.real))[:NUM_REAL_PREVIEWS])
+        images = data.real_images(data.real)[chosen]
+        write_bytes(run.real_previews, encode_png(row_of_tiles(images)))

@@ -1,0 +1,158 @@
+"""Networks trained once on the real images, against which synthetic images are measured; cached with the run by content."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Trainer, seed_everything
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bootlight.atomic import write_json
+from bootlight.data.datamodule import BootstrapData
+from bootlight.errors import BootlightError
+from bootlight.generators.dcgan import DCGAN
+from bootlight.images import to_float, write_bytes
+from bootlight.networks.classifier import Classifier
+from bootlight.rng import derive_seed, numpy_rng
+
+
+def reference_key(data: BootstrapData, **settings: Any) -> str:
+    """Hash of the real training images in use and of all settings: what a trained network depends on."""
+    parts = [data.available.store.key, hashlib.sha256(data.available.indices.tobytes()).hexdigest(), settings]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_or_train(network: nn.Module, file: Path, train: Callable[[], dict[str, Tensor]]) -> nn.Module:
+    """The network with the weights in `file`, which `train` makes when it is missing."""
+    if not file.exists():
+        write_bytes(file, safetensors.torch.save({name: value.cpu().contiguous() for name, value in train().items()}))
+    network.load_state_dict(safetensors.torch.load_file(file))
+    return network.eval()
+
+
+@runtime_checkable
+class TrainedOnReal(Protocol):
+    """A feature network that must see the real images before it can be used."""
+
+    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
+        """Train, or load what an earlier run has trained into `folder`."""
+
+
+class ClassifierFeatures(nn.Module):
+    """Features of a small classifier trained on the real labelled images: for data of which Inception knows little.
+
+    Args:
+        name: of the score, `fd-<name>`.
+        epochs: passes over the real training images.
+        num_features: length of a feature vector; small, because a distance needs many more images than features.
+        learning_rate: of Adam.
+        seed: of the initial weights and of the data order.
+    """
+
+    batch_size = 64
+
+    def __init__(
+        self, name: str, epochs: int = 20, num_features: int = 32, learning_rate: float = 2e-3, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.epochs = epochs
+        self.num_features = num_features
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self.network: Classifier | None = None
+        self.protocol: dict[str, Any] = {}
+        self.channels = 1
+
+    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
+        """See `TrainedOnReal`.
+
+        Raises:
+            BootlightError: the real images have no labels.
+        """
+        source = data.available
+        labels = source.store.labels[source.indices]
+        if len(source.store.class_names) < 2 or (labels < 0).any():
+            raise BootlightError(
+                "evaluation.features is ClassifierFeatures, but the real images have no labels; use class folders, or another "
+                "feature network"
+            )
+        self.channels = data.channels
+        settings = {"epochs": self.epochs, "features": self.num_features, "lr": self.learning_rate, "seed": self.seed}
+        file = folder / f"classifier-{reference_key(data, **settings)}.safetensors"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, "classifier"))
+            network = Classifier(data.channels, len(source.store.class_names), num_features=self.num_features)
+        images = source.store.images[source.indices]
+        load_or_train(network, file, lambda: self._train(network.to(device), images, labels, device).state_dict())
+        self.network = network.cpu()
+        self.protocol = {"classifier": file.stem, "classifier_held_out_accuracy": self._accuracy(data)}
+
+    def _train(
+        self, network: Classifier, images: NDArray[np.uint8], labels: NDArray[np.int64], device: torch.device
+    ) -> Classifier:
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+        inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
+        targets = torch.from_numpy(labels)
+        network.train()
+        for epoch in tqdm(range(self.epochs), desc="feature classifier · training", unit="epoch", leave=False):
+            order = torch.from_numpy(numpy_rng(self.seed, "classifier order", epoch).permutation(len(labels)))
+            for chosen in order.split(self.batch_size):
+                loss = F.cross_entropy(network(to_float(inputs[chosen].to(device))), targets[chosen].to(device))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        return network.eval()
+
+    @torch.no_grad()
+    def _accuracy(self, data: BootstrapData) -> float | None:
+        """Share of held-out images that the classifier labels rightly: says whether its features mean anything."""
+        if len(data.holdout) == 0 or self.network is None:
+            return None
+        images = torch.from_numpy(data.real_images(data.holdout)).permute(0, 3, 1, 2)
+        guessed = torch.cat([self.network(to_float(chunk)).argmax(1) for chunk in images.split(500)]).numpy()
+        return float((guessed == data.holdout.store.labels[data.holdout.indices]).mean())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, num_features) of uint8 images (B, C, H, W)."""
+        if self.network is None:
+            raise BootlightError("ClassifierFeatures must be trained by fit_real before use")
+        return self.network.features(to_float(images))
+
+
+def train_judge(
+    data: BootstrapData, folder: Path, *, num_steps: int, width: int, batch_size: int, trainer: Callable[[], Trainer]
+) -> nn.Module:
+    """The discriminator of a DCGAN trained on all real training images (bootstrapping paper, section 5.3).
+
+    Args:
+        data: set up for generation 0.
+        folder: where its weights are kept.
+        num_steps: training steps.
+        width: channels of its first stage.
+        batch_size: images of one step.
+        trainer: makes the trainer.
+
+    Returns:
+        A module from float images (B, C, H, W) in [-1, 1] to logits (B,), in eval mode.
+    """
+    settings = {"steps": num_steps, "width": width, "batch": batch_size, "size": data.image_size, "channels": data.channels}
+    file = folder / f"judge-{reference_key(data, **settings)}.safetensors"
+    seed_everything(derive_seed("judge") % 2**32, verbose=False)
+    gan = DCGAN(data.image_size, data.channels, width=width)
+
+    def train() -> dict[str, Tensor]:
+        trainer().fit(gan, datamodule=data.for_judge(num_steps, batch_size))
+        return gan.net_d.state_dict()
+
+    judge = load_or_train(gan.net_d, file, train)
+    write_json(file.with_suffix(".json"), settings)
+    return judge

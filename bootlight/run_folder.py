@@ -1,0 +1,211 @@
+"""Where everything of a run lies, and which stages of it are done.
+
+A stage is done when the file that it writes last exists; there are no other markers, so nothing can contradict the disk:
+
+==============  =======================================
+stage           last file
+==============  =======================================
+training        ``gen_000/model.json``
+synthesis       ``gen_000/samples/metadata.jsonl``
+evaluation      ``gen_000/metrics.json``
+==============  =======================================
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bootlight.atomic import atomic_write, read_json
+from bootlight.errors import BootlightError
+
+IMAGES_PER_FOLDER = 1000
+
+
+@dataclass(frozen=True)
+class GenerationFolder:
+    """Files of one generation."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of Lightning checkpoints: for resuming."""
+        return self.path / "checkpoints"
+
+    @property
+    def trained_checkpoint(self) -> Path:
+        """State at the end of training, from which synthesis can be resumed."""
+        return self.checkpoints / "trained.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        """EMA weights: for using."""
+        return self.path / "model.safetensors"
+
+    @property
+    def model_config(self) -> Path:
+        """Class path and arguments that go with `weights`."""
+        return self.path / "model.json"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of synthetic images, 1,000 to a sub-folder."""
+        return self.path / "samples"
+
+    @property
+    def metadata(self) -> Path:
+        """One JSON line for each synthetic image, in the order of their numbers."""
+        return self.samples / "metadata.jsonl"
+
+    @property
+    def previews(self) -> Path:
+        """One picture: the preview images side by side, no border."""
+        return self.path / "previews.png"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores with protocol, uncertainty and n."""
+        return self.path / "metrics.json"
+
+    @property
+    def history(self) -> Path:
+        """Training curves: one JSON line for each logged step."""
+        return self.path / "train.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """Wall-clock seconds of each stage, one JSON line for each time it was entered."""
+        return self.path / "timing.jsonl"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether training is complete and its weights are published."""
+        return self.model_config.exists()
+
+    @property
+    def is_synthesized(self) -> bool:
+        """Whether every synthetic image is there."""
+        return self.metadata.exists()
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the scores are there."""
+        return self.metrics.exists()
+
+    def sample_file(self, index: int) -> Path:
+        """Path of synthetic image `index`."""
+        return self.samples / sample_name(index)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Files of one bootstrap run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration, enough to run it again."""
+        return self.path / "config.yaml"
+
+    @property
+    def table(self) -> Path:
+        """One row for each generation."""
+        return self.path / "metrics.csv"
+
+    @property
+    def metrics(self) -> Path:
+        """The same with protocols, uncertainties and n."""
+        return self.path / "metrics.json"
+
+    @property
+    def strip(self) -> Path:
+        """Rows = generations, columns = the same preview seeds."""
+        return self.path / "strip.png"
+
+    @property
+    def report(self) -> Path:
+        """Self-contained page."""
+        return self.path / "report.html"
+
+    @property
+    def real_previews(self) -> Path:
+        """Some real images side by side, as in `GenerationFolder.previews`."""
+        return self.path / "real_previews.png"
+
+    @property
+    def references(self) -> Path:
+        """Networks trained once on the real images: judge, feature classifier."""
+        return self.path / "references"
+
+    def generation(self, generation: int) -> GenerationFolder:
+        """Files of generation `generation`, counted from 0."""
+        return GenerationFolder(self.path / f"gen_{generation:03d}")
+
+    def generations(self) -> list[GenerationFolder]:
+        """The generations that have a folder, in order, up to the first gap."""
+        found: list[GenerationFolder] = []
+        while self.generation(len(found)).path.is_dir():
+            found.append(self.generation(len(found)))
+        return found
+
+
+def sample_name(index: int) -> str:
+    """Name of synthetic image `index` relative to its samples folder: ``00001/001234.png``."""
+    return f"{index // IMAGES_PER_FOLDER:05d}/{index:06d}.png"
+
+
+def write_metadata(folder: GenerationFolder, rows: list[dict[str, Any]]) -> None:
+    """Write the manifest of a complete samples folder (Hugging Face imagefolder layout)."""
+    with atomic_write(folder.metadata, "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def read_metadata(folder: GenerationFolder) -> list[dict[str, Any]]:
+    """Read the manifest of a samples folder.
+
+    Raises:
+        BootlightError: it is missing or a line of it is not JSON.
+    """
+    try:
+        lines = folder.metadata.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise BootlightError(
+            f"{folder.metadata}: cannot be read ({error}); delete it and run the same command again"
+        ) from error
+
+
+def read_generation_metrics(run: RunFolder) -> list[dict[str, Any]]:
+    """Scores of every evaluated generation, in order."""
+    return [read_json(folder.metrics) for folder in run.generations() if folder.is_evaluated]
+
+
+@dataclass(frozen=True)
+class GenerationContext:
+    """Which generation of which run an object works for; handed to fresh objects before they are used.
+
+    Args:
+        run: the run's folder.
+        generation: from 0.
+        seed: of the run.
+        model: class path and arguments of the generator, as published in `model.json`.
+    """
+
+    run: RunFolder
+    generation: int
+    seed: int
+    model: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> GenerationFolder:
+        """Files of this generation."""
+        return self.run.generation(self.generation)
+
+
+def append_timing(folder: GenerationFolder, stage: str, seconds: float) -> None:
+    """Note how long a stage took; not part of the results, so a plain append is enough."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with open(folder.timing, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n")

@@ -1,0 +1,148 @@
+"""Training curves of one generation as JSON lines that survive a kill."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers.logger import Logger
+
+from bootlight.errors import BootlightError
+
+FLUSH_SECONDS = 1.0
+FLUSH_LINES = 50
+
+
+class HistoryLogger(Logger):
+    """Append scalars to a file of JSON lines: ``{"step": 100, "train/loss": 0.12}``.
+
+    A line reaches the file system with the next line that comes a second or 50 lines after the last flush, or when the
+    fit ends. Only rank 0 writes. After a kill the same object or a new one goes on at the end of the file: steps since
+    the last checkpoint then stand twice, and `read_history` takes the later line. A resumed run repeats every step of
+    the one that was killed, so no point of the abandoned attempt survives it.
+
+    Args:
+        path: file to append to; its folder is created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self._file: IO[str] | None = None
+        self._flushed_at = 0.0
+        self._waiting = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the logger; Lightning asks for one."""
+        return "history"
+
+    @property
+    def version(self) -> str:
+        """Lightning would number versions; here a run has one file for each generation."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of the file."""
+        return str(self.path.parent)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run folder holds the resolved configuration."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append one line.
+
+        Args:
+            metrics: scalars by name; `epoch`, which Lightning adds, is left out: a generation is one epoch.
+            step: training step within the generation, required.
+
+        Raises:
+            BootlightError: `step` is missing, or the file cannot be written.
+        """
+        if step is None:
+            raise BootlightError(f"{self.path}: metrics were logged without a step; pass step= to log_metrics")
+        line = {"step": step} | {key: float(value) for key, value in metrics.items() if key != "epoch"}
+        try:
+            self._open().write(json.dumps(line) + "\n")
+            self._waiting += 1
+            if self._waiting >= FLUSH_LINES or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
+                self._flush()
+        except OSError as error:
+            raise BootlightError(f"cannot write {self.path}: {error.strerror or error}; free space and run again") from error
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is waiting and close the file; a later `log_metrics` opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> IO[str]:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torn = not _ends_with_newline(self.path)
+            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - stays open over many calls
+            self._flushed_at = time.monotonic()
+            if torn:
+                self._file.write("\n")
+        return self._file
+
+    def _flush(self) -> None:
+        self._open().flush()
+        self._waiting = 0
+        self._flushed_at = time.monotonic()
+
+
+def _ends_with_newline(path: Path) -> bool:
+    """Whether a line appended now would start on a line of its own."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with open(path, "rb") as file:
+        file.seek(-1, 2)
+        return file.read(1) == b"\n"
+
+
+def read_history(path: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Read curves written by `HistoryLogger`.
+
+    Of two lines with the same step and key the later counts: it was written after a resume. Lines that a kill tore
+    are left out. A missing file has no curves.
+
+    Args:
+        path: file of JSON lines.
+
+    Returns:
+        For each key its steps, rising, and its values.
+    """
+    curves: dict[str, dict[int, float]] = {}
+    for entry in _read_lines(path):
+        step = entry.pop("step")
+        for key, value in entry.items():
+            curves.setdefault(key, {})[step] = value
+    return {key: (sorted(points), [points[step] for step in sorted(points)]) for key, points in curves.items()}
+
+
+def read_timing(path: Path) -> dict[str, float]:
+    """Wall-clock seconds of each stage, added up over the times it was entered; empty when the file is missing.
+
+    Args:
+        path: JSON lines ``{"stage": "training", "seconds": 12.3}``.
+    """
+    seconds: dict[str, float] = {}
+    for entry in _read_lines(path):
+        seconds[entry["stage"]] = seconds.get(entry["stage"], 0.0) + entry["seconds"]
+    return seconds
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:  # torn by a kill
+            continue

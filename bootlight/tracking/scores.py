@@ -1,0 +1,129 @@
+"""The scores of a run as typed values, and how a value with its uncertainty is written."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from bootlight.atomic import read_json
+from bootlight.errors import BootlightError
+from bootlight.run_folder import GenerationFolder, RunFolder
+
+MAX_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measured number.
+
+    Args:
+        value: the estimate.
+        standard_error: one standard error of it; None when it is not known.
+        n: how many images it was measured on.
+        protocol: how it was measured: feature network, reference, resize and so on.
+    """
+
+    value: float
+    standard_error: float | None
+    n: int
+    protocol: dict[str, Any]
+
+    def __str__(self) -> str:
+        return format_value(self.value, self.standard_error)
+
+
+@dataclass(frozen=True)
+class GenerationScores:
+    """What `metrics.json` of one generation says.
+
+    Args:
+        generation: number of the generation, from 0.
+        num_real: real images in its training set.
+        num_synthetic: synthetic images in its training set.
+        steps: training steps.
+        images_seen: images drawn for training, counted with repetition.
+        loss: training objective on images outside the training set; None when it was not measured.
+        scores: evaluations by name: ``<metric>``, or ``<metric>/<reference>``.
+    """
+
+    generation: int
+    num_real: int
+    num_synthetic: int
+    steps: int
+    images_seen: int
+    loss: Score | None
+    scores: dict[str, Score]
+
+
+def read_scores(run: RunFolder) -> list[GenerationScores]:
+    """Read the scores of every evaluated generation, in order.
+
+    Raises:
+        BootlightError: a `metrics.json` lacks a key or holds a value of another type.
+    """
+    return [read_generation(folder) for folder in run.generations() if folder.is_evaluated]
+
+
+def read_generation(folder: GenerationFolder) -> GenerationScores:
+    """Read the scores of one generation.
+
+    Raises:
+        BootlightError: its `metrics.json` is missing, lacks a key or holds a value of another type.
+    """
+    metrics = read_json(folder.metrics)
+    try:
+        return _parse(metrics)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BootlightError(
+            f"{folder.metrics} is not complete ({error!r}); delete it and run the same command again"
+        ) from error
+
+
+def _parse(metrics: dict[str, Any]) -> GenerationScores:
+    loss = metrics.get("loss")
+    return GenerationScores(
+        generation=int(metrics["generation"]),
+        num_real=int(metrics["num_real"]),
+        num_synthetic=int(metrics["num_synthetic"]),
+        steps=int(metrics["steps"]),
+        images_seen=int(metrics["images_seen"]),
+        loss=None if loss is None else _score(loss),
+        scores={name: _score(score) for name, score in metrics["scores"].items()},
+    )
+
+
+def _score(entry: dict[str, Any]) -> Score:
+    error = entry.get("standard_error")
+    return Score(
+        value=float(entry["value"]),
+        standard_error=None if error is None else float(error),
+        n=int(entry["n"]),
+        protocol=dict(entry.get("protocol") or {}),
+    )
+
+
+def score_names(rows: list[GenerationScores]) -> list[str]:
+    """Every score name that occurs, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.scores))
+
+
+def main_score_names(rows: list[GenerationScores]) -> list[str]:
+    """The score names that describe synthetic images.
+
+    ``discriminator_score/real`` beside ``discriminator_score`` is the same measurement made on real images, there for
+    comparison; ``fd-digits/train``, without a plain ``fd-digits``, is a distance of the synthetic images to a reference.
+    """
+    names = score_names(rows)
+    return [name for name in names if "/" not in name or name.split("/")[0] not in names]
+
+
+def format_value(value: float, standard_error: float | None) -> str:
+    """Write ``value ± standard error``, both rounded to the same decimal.
+
+    The error keeps two significant digits, so rounding moves it by at most 5 %. Without an error the value keeps four.
+    """
+    if standard_error is None or not math.isfinite(standard_error) or not math.isfinite(value):
+        return f"{value:.4g}"
+    if standard_error <= 0:
+        return f"{value:.4g} ± 0"
+    decimals = min(max(1 - math.floor(math.log10(standard_error)), 0), MAX_DECIMALS)
+    return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"

@@ -1,0 +1,109 @@
+"""The table of a run: one row for each generation, as CSV, JSON and text."""
+
+import csv
+import textwrap
+
+from bootlight.atomic import atomic_write, write_json
+from bootlight.run_folder import RunFolder, read_generation_metrics
+from bootlight.tracking.scores import GenerationScores, Score, main_score_names, read_scores, score_names
+
+COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
+WIDTH = 100
+GAP = "  "
+LEGEND = "± is one standard error; n is the number of images measured"
+
+
+def write_table(run: RunFolder) -> None:
+    """Write `metrics.csv` (one row for each generation) and `metrics.json` (the same with protocols).
+
+    CSV columns: the counts, ``loss``, ``loss_se``, then for each score its name, ``<name>_se`` and ``<name>_n``. Numbers
+    are written in full precision; what was not measured is empty.
+
+    Raises:
+        BootlightError: a generation's `metrics.json` is not complete, or the folder cannot be written.
+    """
+    rows = read_scores(run)
+    names = score_names(rows)
+    header = [*COUNTS, "loss", "loss_se"]
+    for name in names:
+        header += [name, f"{name}_se", f"{name}_n"]
+    with atomic_write(run.table, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(_csv_row(row, names) for row in rows)
+    write_json(run.metrics, {"generations": read_generation_metrics(run)})
+
+
+def _csv_row(row: GenerationScores, names: list[str]) -> list[float | int | None]:
+    cells: list[float | int | None] = [getattr(row, count) for count in COUNTS]
+    cells += [row.loss.value, row.loss.standard_error] if row.loss else [None, None]
+    for name in names:
+        score = row.scores.get(name)
+        cells += [score.value, score.standard_error, score.n] if score else [None, None, None]
+    return cells
+
+
+def format_table(run: RunFolder) -> str:
+    """The table for a terminal, at most 100 columns wide, with a closing line that says what ± means.
+
+    Shows the scores of synthetic images; the CSV also has those of real images, made for comparison. Scores that would
+    be wider than the terminal are named below the table.
+
+    Raises:
+        BootlightError: a generation's `metrics.json` is not complete.
+    """
+    rows = read_scores(run)
+    if not rows:
+        return "no generation has been evaluated yet"
+    columns = [
+        ["generation", *(str(row.generation) for row in rows)],
+        ["real", *(str(row.num_real) for row in rows)],
+        ["synthetic", *(str(row.num_synthetic) for row in rows)],
+        ["steps", *(str(row.steps) for row in rows)],
+        score_column("loss", [row.loss for row in rows]),
+    ]
+    left_out = []
+    for name in main_score_names(rows):
+        column = score_column(name, [row.scores.get(name) for row in rows])
+        if _width([*columns, column]) <= WIDTH:
+            columns.append(column)
+        else:
+            left_out.append(name)
+    lines = _align(columns)
+    lines.append(LEGEND)
+    if left_out:
+        lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
+    return "\n".join(lines)
+
+
+def score_column(name: str, scores: list[Score | None]) -> list[str]:
+    """Header and cells of one score; n stands in the header when all rows share it, else in each cell.
+
+    Args:
+        name: name of the score; each part between slashes becomes a line of the header.
+        scores: one for each row, None where it was not measured.
+    """
+    counts = {score.n for score in scores if score}
+    header = name.replace("/", "\n")
+    if len(counts) == 1:
+        return [f"{header}\nn={counts.pop()}", *(str(score) if score else "-" for score in scores)]
+    return [header, *(f"{score} (n={score.n})" if score else "-" for score in scores)]
+
+
+def _cell_width(column: list[str]) -> int:
+    return max(len(line) for cell in column for line in cell.split("\n"))
+
+
+def _width(columns: list[list[str]]) -> int:
+    return sum(map(_cell_width, columns)) + len(GAP) * (len(columns) - 1)
+
+
+def _align(columns: list[list[str]]) -> list[str]:
+    """Right-aligned lines: the header, whose cells may have several lines, a rule, the rows."""
+    widths = [_cell_width(column) for column in columns]
+    headers = [column[0].split("\n") for column in columns]
+    height = max(map(len, headers))
+    grid = [[header[i] if i < len(header) else "" for header in headers] for i in range(height)]
+    grid.append(["-" * width for width in widths])
+    grid += [[column[i] for column in columns] for i in range(1, len(columns[0]))]
+    return [GAP.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid]

@@ -1,0 +1,1 @@
+"""The verbs beside `fit`, one file each: a function `main(args)`."""

@@ -1,0 +1,20 @@
+"""`bootlight report RUN`: table, strip and report from what a run has left on the disk."""
+
+import argparse
+from pathlib import Path
+
+from bootlight.errors import BootlightError
+from bootlight.run_folder import RunFolder
+
+
+def main(args: list[str]) -> None:
+    """Rebuild and print."""
+    parser = argparse.ArgumentParser(prog="bootlight report", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    run = RunFolder(parser.parse_args(args).run)
+    if not any(folder.is_evaluated for folder in run.generations()):
+        raise BootlightError(f"{run.path} has no evaluated generation; run bootlight fit with this bootstrap.run_dir first")
+
+    from bootlight.bootstrap import finish
+
+    finish(run, rebuild=True)

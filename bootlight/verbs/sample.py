@@ -1,0 +1,66 @@
+"""`bootlight sample RUN[@GENERATION]`: draw images from a trained generation, by its EMA weights."""
+
+import argparse
+from pathlib import Path
+
+from bootlight.errors import BootlightError
+from bootlight.run_folder import GenerationFolder, RunFolder
+
+
+def main(args: list[str]) -> None:
+    """Draw and write, `SEED.png` for each seed."""
+    parser = argparse.ArgumentParser(prog="bootlight sample", description=__doc__)
+    parser.add_argument("run", help="folder of a run, the newest trained generation unless @GENERATION follows")
+    parser.add_argument("--seeds", default="0-15", help="such as 0-99 or 3,5,7 (default: %(default)s)")
+    parser.add_argument("--label", type=int, help="class of all images, for a class-conditional model")
+    parser.add_argument("--steps", type=int, help="sampler steps, for a diffusion model (default: as configured)")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
+    parser.add_argument("--to", type=Path, required=True, help="folder to write into")
+    options = parser.parse_args(args)
+    folder, seeds = find_generation(options.run), parse_seeds(options.seeds)
+
+    import torch
+    from tqdm import tqdm
+
+    from bootlight.generators.load import load_generator
+    from bootlight.images import encode_png, to_arrays, write_bytes
+
+    module = load_generator(folder, num_steps=options.steps).to(options.device)
+    for start in tqdm(range(0, len(seeds), options.batch_size), desc="sampling", unit="batch"):
+        chunk = seeds[start : start + options.batch_size]
+        labels = None if options.label is None else torch.full((len(chunk),), options.label)
+        for seed, image in zip(chunk, to_arrays(module.sample(chunk, labels=labels)), strict=True):
+            write_bytes(options.to / f"{seed:06d}.png", encode_png(image))
+    print(f"{len(seeds)} images of {folder.path} in {options.to}")
+
+
+def find_generation(text: str) -> GenerationFolder:
+    """The generation that `RUN` or `RUN@GENERATION` names.
+
+    Raises:
+        BootlightError: it is not there or not trained.
+    """
+    path, _, number = text.rpartition("@") if "@" in text else (text, "", "")
+    trained = [folder for folder in RunFolder(Path(path)).generations() if folder.is_trained]
+    if not number and trained:
+        return trained[-1]
+    wanted = [folder for folder in trained if number.isdigit() and folder.path.name == f"gen_{int(number):03d}"]
+    if not wanted:
+        raise BootlightError(f"{text}: no such trained generation; {path} has {len(trained)}, counted from 0")
+    return wanted[0]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from `0-99`, `3,5,7` or a mixture.
+
+    Raises:
+        BootlightError: something else.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            raise BootlightError(f"--seeds {text}: expected numbers and ranges such as 0-99 or 3,5,7")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds

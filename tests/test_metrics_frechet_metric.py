@@ -1,0 +1,184 @@
+"""The Fréchet distance as a torchmetrics metric: states, modes, processes."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bootlight.errors import BootlightError
+from bootlight.metrics.features import PixelFeatures
+from bootlight.metrics.frechet import FrechetDistance, feature_statistics, frechet_distance, frechet_standard_error
+from bootlight.metrics.frozen import Frozen
+
+
+def pictures(count: int, seed: int, channels: int = 3) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, channels, 8, 8), generator=rng, dtype=torch.uint8)
+
+
+REAL, SYNTHETIC = pictures(30, 0), pictures(21, 1) // 2
+
+
+class Probe(nn.Module):
+    """A convolution with batch norm: batch statistics, autocast and gradients would all show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            self.layers = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Dropout(0.5))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images.float() / 255).mean((2, 3))
+
+
+def measured(metric: FrechetDistance, batch: int = 100, synthetic: Tensor = SYNTHETIC) -> FrechetDistance:
+    for images in REAL.split(batch):
+        metric.update(images, real=True)
+    for images in synthetic.split(batch):
+        metric.update(images, real=False)
+    return metric
+
+
+def test_the_score_is_the_arithmetic_on_the_features() -> None:
+    score = measured(FrechetDistance(features=PixelFeatures(2))).compute()
+    network = PixelFeatures(2)
+    real = feature_statistics(network(REAL))
+    synthetic = network(SYNTHETIC)
+    assert score.value == frechet_distance(real=real, synthetic=feature_statistics(synthetic))
+    assert score.standard_error == frechet_standard_error(real=real, synthetic_features=synthetic)
+    assert json.loads(json.dumps(score.to_json())) == {
+        "value": score.value,
+        "standard_error": score.standard_error,
+        "n": 21,
+        "protocol": {
+            "features": "pixels",
+            "num_features": 12,
+            "num_real": 30,
+            "num_synthetic": 21,
+            "resize": "mean over 2 x 2 cells",
+        },
+    }
+
+
+def test_the_name_follows_the_network_unless_given() -> None:
+    assert FrechetDistance(features=PixelFeatures()).name == "fd-pixels"
+    assert FrechetDistance(features=PixelFeatures(), name="mine").name == "mine"
+
+
+@pytest.mark.parametrize("batch", [1, 4, 21])
+def test_the_batch_size_does_not_matter(batch: int) -> None:
+    whole, parts = (measured(FrechetDistance(features=Probe()), size).compute() for size in (100, batch))
+    # Float32 features of size 1 may differ in the last bit with the batch, 1e-7; the value is about 0.1.
+    assert parts.value == pytest.approx(whole.value, rel=1e-5)
+    assert parts.standard_error == pytest.approx(whole.standard_error, rel=1e-5)
+
+
+def test_train_mode_changes_nothing() -> None:
+    network = Probe().train()
+    metric = FrechetDistance(features=network).train()
+    value = measured(metric).compute().value
+    network.train()  # as a trainer that reaches the network by another way would do
+    metric.reset()
+    metric.update(SYNTHETIC, real=False)
+    again = metric.compute().value
+    running = network.layers[1].running_mean
+    assert value == again == measured(FrechetDistance(features=Probe().eval())).compute().value
+    assert running is not None and running.tolist() == [0] * 5  # no image moved the running statistics
+
+
+def test_the_network_stays_out_of_the_module_tree() -> None:
+    metric = measured(FrechetDistance(features=Probe()))
+    metric.persistent(True)
+    assert set(metric.state_dict()) == {"real_features", "synthetic_features"}
+    assert list(metric.parameters()) == [] and list(metric.buffers()) == []
+    assert not Frozen(Probe())(SYNTHETIC).requires_grad  # forward of torchmetrics switches gradients on
+
+
+def test_autocast_of_the_trainer_does_not_reach_the_features() -> None:
+    with torch.no_grad():
+        expected = Probe().eval()(SYNTHETIC)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        metric = measured(FrechetDistance(features=Probe()))
+    assert torch.equal(metric.synthetic_features[0], expected)
+
+
+def test_grey_images_are_repeated_for_a_network_of_colours() -> None:
+    grey = SYNTHETIC[:, :1]
+    three, one = FrechetDistance(features=PixelFeatures(2)), FrechetDistance(features=PixelFeatures(2, channels=1))
+    for metric in (three, one):
+        metric.update(REAL[:, :1], real=True)
+        metric.update(grey, real=False)
+    # A threefold copy multiplies the squared shift and every eigenvalue of both covariances by three; sums of twelve terms.
+    assert three.compute().value == pytest.approx(3 * one.compute().value, rel=1e-6)
+    assert three.compute().protocol["num_features"] == 12 and one.compute().protocol["num_features"] == 4
+
+
+def test_reset_keeps_the_reference() -> None:
+    metric = measured(FrechetDistance(features=PixelFeatures(2)), synthetic=pictures(9, 3))
+    first = metric.compute().value
+    metric.reset()
+    metric.update(SYNTHETIC, real=False)
+    assert metric.compute().value == measured(FrechetDistance(features=PixelFeatures(2))).compute().value != first
+
+
+def test_more_reference_images_are_taken_in_after_an_answer() -> None:
+    metric = measured(FrechetDistance(features=PixelFeatures(2)))
+    metric.compute()
+    metric.update(pictures(5, 4), real=True)
+    real = feature_statistics(PixelFeatures(2)(torch.cat([REAL, pictures(5, 4)])))
+    synthetic = feature_statistics(PixelFeatures(2)(SYNTHETIC))
+    # The order of summation is the same; nothing but the path through the metric differs.
+    assert metric.compute().value == pytest.approx(frechet_distance(real=real, synthetic=synthetic), rel=1e-12)
+
+
+def test_reset_of_the_reference_forgets_it_altogether() -> None:
+    metric = measured(FrechetDistance(features=PixelFeatures(2), reset_real_features=True))
+    metric.compute()
+    metric.reset()
+    metric.update(REAL, real=False)
+    with pytest.raises(BootlightError, match="at least 2 images on each side, got 0"):
+        metric.compute()
+    metric.update(REAL.flip(2), real=True)  # as many as before, but others
+    swapped = feature_statistics(PixelFeatures(2)(REAL.flip(2)))
+    expected = frechet_distance(real=swapped, synthetic=feature_statistics(PixelFeatures(2)(REAL)))
+    assert metric.compute().value == pytest.approx(expected, rel=1e-12)
+
+
+def test_forward_scores_the_batch_and_accumulates() -> None:
+    metric = FrechetDistance(features=PixelFeatures(2))
+    metric.update(REAL, real=True)
+    batches = SYNTHETIC.split(7)
+    answers = [metric(batch, real=False) for batch in batches]
+    alone = [measured(FrechetDistance(features=PixelFeatures(2)), synthetic=batch).compute() for batch in batches]
+    assert answers == alone
+    assert metric.compute().value == pytest.approx(
+        measured(FrechetDistance(features=PixelFeatures(2))).compute().value, rel=1e-12
+    )
+
+
+def test_two_processes_answer_like_one() -> None:
+    first, second = FrechetDistance(features=PixelFeatures(2)), FrechetDistance(features=PixelFeatures(2))
+    for metric, share in ((first, slice(None, 11)), (second, slice(11, None))):
+        metric.update(REAL[share], real=True)
+        metric.update(SYNTHETIC[share], real=False)
+    others: Iterator[Tensor] = iter([second.real_features[0], second.synthetic_features[0]])
+    first.distributed_available_fn = lambda: True
+    first.dist_sync_fn = lambda own, group: [own, next(others)]  # what all_gather returns on rank 0
+    assert first.compute() == measured(FrechetDistance(features=PixelFeatures(2))).compute()
+    assert [len(f) for f in first.real_features] == [11]  # the states are its own again
+
+
+def test_one_process_can_measure_alone() -> None:
+    metric = FrechetDistance(features=PixelFeatures(2), sync_on_compute=False)
+    metric.distributed_available_fn = lambda: True
+    metric.dist_sync_fn = lambda own, group: pytest.fail("waits for processes that never come")
+    measured(metric)
+    assert metric.compute().n == 21
+
+
+def test_float_images_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"uint8 images, not torch\.float32"):
+        FrechetDistance(features=PixelFeatures()).update(REAL.float(), real=True)

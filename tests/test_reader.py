@@ -1,0 +1,431 @@
+"""Layouts, splits and faults of image containers; every layout is read from a folder and from a zip."""
+
+import json
+import os
+import struct
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bootlight.data.reader import open_images
+from bootlight.errors import BootlightError
+
+
+def write_folder(root, files):
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+def write_zip(path, files, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.fixture(params=["folder", "zip"])
+def container(request, tmp_path):
+    """Make a container of {name: bytes}; the reader does not decode, so any bytes are a picture."""
+
+    def make(files):
+        files = {name: data if isinstance(data, bytes) else data.encode() for name, data in files.items()}
+        return write_folder(tmp_path / "root", files) if request.param == "folder" else write_zip(tmp_path / "root.zip", files)
+
+    return make
+
+
+def listing(root, split=None):
+    with open_images(root, split) as images:
+        return dict(zip(images.names, images.labels, strict=True)), images.class_names, images.splits
+
+
+def pictures(*names):
+    return {name: name.encode() for name in names}
+
+
+def lines(*rows):
+    return "\n".join(map(json.dumps, rows)) + "\n"
+
+
+def refused(root, split=None):
+    with pytest.raises(BootlightError) as caught:
+        open_images(root, split)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# Layouts
+
+
+def test_flat_folder_is_sorted_and_unlabelled(container):
+    root = container(pictures("b.PNG", "a.jpeg", "c.WebP", "10.jpg", "9.jpg"))
+    with open_images(root) as images:
+        assert images.names == ["10.jpg", "9.jpg", "a.jpeg", "b.PNG", "c.WebP"]
+        assert [images.read(i) for i in range(len(images))] == [name.encode() for name in images.names]
+        assert images.labels == [None] * 5 and images.class_names == () and images.splits == ()
+        assert images.where == str(root)
+
+
+def test_what_is_not_a_visible_picture_is_ignored(container):
+    extra = pictures("manifest.csv", "a.png.txt", ".a.png", ".git/a.png", "__MACOSX/a.png", "x/.thumbs/a.jpg", "movie.gif")
+    assert listing(container(pictures("a.png") | extra))[0] == {"a.png": None}
+
+
+def test_class_folders(container):
+    root = container(pictures("dog/1.png", "cat/2.png", "cat/deep/down/3.png"))
+    assert listing(root) == ({"cat/2.png": "cat", "cat/deep/down/3.png": "cat", "dog/1.png": "dog"}, ("cat", "dog"), ())
+
+
+def test_numbers_as_classes_are_sorted_by_value(container):
+    assert listing(container(pictures("10/a.png", "9/a.png", "2/a.png")))[1] == ("2", "9", "10")
+
+
+def test_names_and_numbers_as_classes_are_sorted_as_text(container):
+    assert listing(container(pictures("10/a.png", "9/a.png", "x/a.png")))[1] == ("10", "9", "x")
+
+
+def test_pictures_beside_folders_mean_no_classes(container):
+    root = container(pictures("a.png", "x/b.png", "y/c.png"))
+    assert listing(root) == ({"a.png": None, "x/b.png": None, "y/c.png": None}, (), ())
+
+
+def test_single_folder_is_no_class(container):
+    assert listing(container(pictures("ffhq/1.png", "ffhq/2.png") | {"manifest.csv": b""}))[:2] == (
+        {"ffhq/1.png": None, "ffhq/2.png": None},
+        (),
+    )
+
+
+def test_folder_around_everything_is_looked_through(container):
+    root = container(pictures("set/v1/cat/1.png", "set/v1/dog/1.png"))
+    assert listing(root) == ({"set/v1/cat/1.png": "cat", "set/v1/dog/1.png": "dog"}, ("cat", "dog"), ())
+
+
+def test_splits_in_a_folder_around_them(container):
+    root = container(pictures("set/train/1.png", "set/test/2.png"))
+    assert listing(root) == ({"set/train/1.png": None}, (), ("test", "train"))
+
+
+# Splits
+
+
+def test_train_is_the_default_split(container):
+    root = container(pictures("train/1.png", "test/2.png", "val/3.png") | {"manifest.csv": b""})
+    assert listing(root) == ({"train/1.png": None}, (), ("test", "train", "val"))
+    assert listing(root, "test")[0] == {"test/2.png": None}
+    assert listing(root, "val")[0] == {"val/3.png": None}
+
+
+def test_classes_of_all_splits_share_their_numbers(container):
+    """A split that lacks a class must not shift the positions of the others."""
+    root = container(pictures("train/ant/1.png", "train/bee/1.png", "train/cow/1.png", "test/bee/1.png", "test/cow/2.png"))
+    assert listing(root, "test") == (
+        {"test/bee/1.png": "bee", "test/cow/2.png": "cow"},
+        ("ant", "bee", "cow"),
+        ("test", "train"),
+    )
+
+
+def test_lone_train_is_a_split_and_lone_test_is_not(container):
+    assert listing(container(pictures("train/cat/1.png", "train/dog/1.png"))) == (
+        {"train/cat/1.png": "cat", "train/dog/1.png": "dog"},
+        ("cat", "dog"),
+        ("train",),
+    )
+
+
+def test_lone_test_folder(container):
+    assert listing(container(pictures("test/1.png"))) == ({"test/1.png": None}, (), ())
+
+
+def test_capital_letters_in_splits(container):
+    root = container(pictures("Train/1.png", "TEST/2.png"))
+    assert listing(root) == ({"Train/1.png": None}, (), ("test", "train"))
+
+
+def test_a_folder_of_another_name_makes_them_classes(container):
+    root = container(pictures("train/1.png", "test/2.png", "bus/3.png"))
+    assert listing(root)[1:] == (("bus", "test", "train"), ())
+
+
+def test_unknown_split_names_those_present(container):
+    message = refused(container(pictures("train/1.png", "test/2.png")), "val")
+    assert "'val'" in message and "test, train" in message
+
+
+def test_no_train_among_the_splits(container):
+    assert "test, val" in refused(container(pictures("val/1.png", "test/2.png")))
+
+
+def test_split_of_a_set_without_splits(container):
+    assert "no split 'test'" in refused(container(pictures("1.png")), "test")
+
+
+# Manifests
+
+
+def test_metadata_lists_and_labels(container):
+    """As bootlight itself writes; the folders are no classes, and what is not listed is left out."""
+    rows = [{"file_name": "00000/000001.png", "label": 10, "seed": 5}, {"file_name": "./00000/000000.png", "label": 9}]
+    rows += [{"file_name": "00001/001000.png", "label": None}, {"file_name": "00001/001001.png", "label": -1}]
+    files = pictures("00000/000000.png", "00000/000001.png", "00001/001000.png", "00001/001001.png", "00001/unlisted.png")
+    assert listing(container(files | {"metadata.jsonl": lines(*rows) + "\n"})) == (
+        {"00000/000000.png": "9", "00000/000001.png": "10", "00001/001000.png": None, "00001/001001.png": None},
+        ("9", "10"),
+        (),
+    )
+
+
+def test_metadata_without_labels(container):
+    rows = [{"file_name": "cat/1.png"}, {"file_name": "dog/1.png"}]
+    assert listing(container(pictures("cat/1.png", "dog/1.png") | {"metadata.jsonl": lines(*rows)}))[:2] == (
+        {"cat/1.png": None, "dog/1.png": None},
+        (),
+    )
+
+
+def test_metadata_beside_a_single_folder(container):
+    """A run of fewer than 1,000 images: the folder 00000 must not be looked through before the manifest is seen."""
+    root = container(pictures("00000/000000.png") | {"metadata.jsonl": lines({"file_name": "00000/000000.png", "label": "x"})})
+    assert listing(root)[:2] == ({"00000/000000.png": "x"}, ("x",))
+
+
+def test_metadata_inside_of_splits(container):
+    files = pictures("train/1.png", "test/2.png")
+    files["train/metadata.jsonl"] = lines({"file_name": "1.png", "label": "ä"})
+    files["test/metadata.jsonl"] = lines({"file_name": "2.png", "label": "b"})
+    assert listing(container(files), "test") == ({"test/2.png": "b"}, ("b", "ä"), ("test", "train"))
+
+
+def test_metadata_above_splits(container):
+    rows = [{"file_name": "train/1.png", "label": 1}, {"file_name": "test/2.png", "label": 0}]
+    root = container(pictures("train/1.png", "test/2.png", "train/3.png") | {"metadata.jsonl": lines(*rows)})
+    assert listing(root) == ({"train/1.png": "1"}, ("0", "1"), ("test", "train"))
+
+
+def test_dataset_json_labels_by_number(container):
+    labels = json.dumps({"labels": [["00000/a.png", 3], ["00001/b.png", 0]]})
+    root = container(pictures("00000/a.png", "00001/b.png", "00001/c.png") | {"dataset.json": labels})
+    assert listing(root) == ({"00000/a.png": "3", "00001/b.png": "0", "00001/c.png": None}, ("0", "3"), ())
+
+
+@pytest.mark.parametrize("content", ['{"labels": null}', "{}"])
+def test_dataset_json_without_labels(container, content):
+    root = container(pictures("00000/a.png", "00001/b.png") | {"dataset.json": content})
+    assert listing(root)[:2] == ({"00000/a.png": None, "00001/b.png": None}, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "line 1 is not valid JSON"),
+        ('{"file_name": "a.png"}\nnonsense', "line 2 is not valid JSON"),
+        ('{"label": 1}', "line 1 has no file_name"),
+        ("[1]", "line 1 has no file_name"),
+        ('{"file_name": "b.png"}', "'b.png', which is not among the images"),
+        ('{"file_name": "notes.txt"}', "'notes.txt', which is not among the images"),
+        ('{"file_name": "/etc/a.png"}', "without '..'"),
+        ('{"file_name": "../a.png"}', "without '..'"),
+        ('{"file_name": "x/../a.png"}', "without '..'"),
+        ('{"file_name": 7}', "not text"),
+        ('{"file_name": "a.png"}\n{"file_name": "./a.png"}', "line 2 names './a.png' a second time"),
+        ('{"file_name": "a.png", "label": 1.5}', "label 1.5"),
+        ('{"file_name": "a.png", "label": true}', "label True"),
+        ("\n", "lists no image"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_faults_of_metadata(container, content, reason):
+    message = refused(container(pictures("a.png", "notes.txt") | {"metadata.jsonl": content}))
+    assert reason in message and "metadata.jsonl" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("nope", "not valid JSON"),
+        ("[]", "is not {"),
+        ('{"labels": {"a.png": 1}}', "is not {"),
+        ('{"labels": [["a.png"]]}', "label 1 is not a pair"),
+        ('{"labels": [["a.png", 1], ["../a.png", 1]]}', "label 2 names"),
+        ('{"labels": [["a.png", [0.5]]]}', "label [0.5]"),
+        ("[" * 100_000, "not valid JSON"),
+    ],
+)
+def test_faults_of_dataset_json(container, content, reason):
+    message = refused(container(pictures("a.png") | {"dataset.json": content}))
+    assert reason in message and "dataset.json" in message
+
+
+# Roots
+
+
+def test_faults_of_the_root(tmp_path):
+    assert "does not exist" in refused(tmp_path / "missing")
+    (tmp_path / "notes.txt").write_text("text")
+    assert "neither a folder nor a readable zip" in refused(tmp_path / "notes.txt")
+    (tmp_path / "empty").mkdir()
+    assert "no PNG, JPEG or WebP image" in refused(tmp_path / "empty")
+
+
+def test_truncated_zip(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {f"{i}.png": b"0" * 100 for i in range(50)})
+    path.write_bytes(path.read_bytes()[:-200])
+    assert str(path) in refused(path)
+
+
+def test_zip_with_a_damaged_directory(tmp_path):
+    path = write_zip(tmp_path / "a.zip", pictures("a.png"))
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"PK\x01\x02", b"PK\x09\x09"))
+    assert "damaged zip" in refused(path)
+
+
+# Links
+
+
+def test_links_out_of_the_root_are_refused(tmp_path):
+    root = write_folder(tmp_path / "root", pictures("a.png"))
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (root / "b.png").symlink_to(tmp_path / "secret.png")
+    assert "b.png is a link that leaves" in refused(root)
+
+
+def test_linked_manifest_out_of_the_root_is_refused(tmp_path):
+    root = write_folder(tmp_path / "root", pictures("a.png"))
+    (root / "metadata.jsonl").symlink_to("../elsewhere.jsonl")
+    assert "metadata.jsonl is a link that leaves" in refused(root)
+
+
+def test_a_sibling_with_the_same_beginning_is_outside(tmp_path):
+    root = write_folder(tmp_path / "root", pictures("a.png"))
+    write_folder(tmp_path / "root2", pictures("b.png"))
+    (root / "b.png").symlink_to(tmp_path / "root2" / "b.png")
+    assert "leaves" in refused(root)
+
+
+def test_linked_folders_are_refused(tmp_path):
+    root = write_folder(tmp_path / "root", pictures("x/a.png"))
+    (root / "x" / "circle").symlink_to(root)
+    assert "x/circle is a link to a folder" in refused(root)
+
+
+def test_links_inside_of_the_root_and_to_it_are_followed(tmp_path):
+    root = write_folder(tmp_path / "root", pictures("a.png"))
+    (root / "b.png").symlink_to("a.png")
+    (root / "readme.txt").symlink_to("/etc/hostname")  # never read, so never mind
+    (tmp_path / "link").symlink_to(root)
+    with open_images(tmp_path / "link") as images:
+        assert [images.read(i) for i in range(2)] == [b"a.png", b"a.png"]
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    root = write_folder(tmp_path / "root", pictures("a.png"))
+    os.mkfifo(root / "b.png")
+    assert listing(root)[0] == {"a.png": None}
+
+
+# Hostile zips
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "x/../../a.png"])
+def test_entries_that_leave_the_zip(tmp_path, name):
+    assert "leads out of the zip" in refused(write_zip(tmp_path / "a.zip", pictures(name, "b.png")))
+
+
+def central_entry(path, offset, value):
+    """Overwrite a field of the only entry in the central directory (APPNOTE 4.3.12)."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\x01\x02") + offset
+    data[start : start + len(value)] = value
+    path.write_bytes(data)
+    return path
+
+
+def test_encrypted_entry(tmp_path):
+    path = central_entry(write_zip(tmp_path / "a.zip", pictures("a.png")), 8, struct.pack("<H", 1))
+    assert "a.png is encrypted" in refused(path)
+
+
+def test_entry_that_claims_to_be_huge(tmp_path):
+    limit = 256 * 2**20
+    path = write_zip(tmp_path / "a.zip", pictures("a.png"))
+    assert f"claims {limit + 1} bytes" in refused(central_entry(path, 24, struct.pack("<I", limit + 1)))
+    assert listing(central_entry(path, 24, struct.pack("<I", limit)))[0] == {"a.png": None}
+
+
+def test_entry_that_claims_to_be_small_does_not_inflate(tmp_path):
+    """Reading stops at the claimed size, and then the checksum is wrong."""
+    path = write_zip(tmp_path / "a.zip", {"a.png": bytes(50_000_000)})
+    with (
+        open_images(central_entry(path, 24, struct.pack("<I", 1000))) as images,
+        pytest.raises(BootlightError, match=r"a\.png: damaged"),
+    ):
+        images.read(0)
+
+
+def test_damaged_entry(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"a.png": b"0123456789"}, zipfile.ZIP_STORED)
+    path.write_bytes(path.read_bytes().replace(b"0123456789", b"0123456780"))
+    with open_images(path) as images, pytest.raises(BootlightError, match=r"a\.png: damaged in the zip"):
+        images.read(0)
+
+
+def test_other_compressions_are_refused(tmp_path):
+    assert "neither stored nor deflated" in refused(write_zip(tmp_path / "a.zip", pictures("a.png"), zipfile.ZIP_LZMA))
+
+
+def test_too_many_entries(container, monkeypatch):
+    monkeypatch.setattr("bootlight.data.reader_files.MAX_ENTRIES", 2)
+    root = container(pictures("a.png", "b.png", "c.png"))
+    assert "more than 2" in refused(root)
+
+
+def test_large_file_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("bootlight.data.reader_files.MAX_FILE_BYTES", 4)
+    with open_images(write_folder(tmp_path / "root", {"a.png": b"1234", "b.png": b"12345"})) as images:
+        assert images.read(0) == b"1234"
+        with pytest.raises(BootlightError, match=r"b\.png: larger"):
+            images.read(1)
+
+
+def test_file_that_vanishes(tmp_path):
+    root = write_folder(tmp_path / "root", pictures("a.png"))
+    with open_images(root) as images:
+        (root / "a.png").unlink()
+        with pytest.raises(BootlightError, match=r"a\.png: cannot be read"):
+            images.read(0)
+
+
+def test_reading_from_several_threads(container):
+    files = {f"{i:03d}.png": bytes([i]) * (500 + 37 * i) for i in range(200)}
+    with open_images(container(files)) as images, ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            assert list(pool.map(images.read, range(200))) == list(files.values())
+
+
+def test_the_zip_is_closed_again(tmp_path):
+    path = write_zip(tmp_path / "a.zip", pictures("train/a.png", "test/b.png"))
+    refused(path, "val")  # a file left open would be a ResourceWarning, and warnings are errors
+    with open_images(path) as images:
+        pass
+    with pytest.raises(BootlightError):
+        images.read(0)
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared development images are not here")
+def test_real_containers():
+    labels, classes, splits = listing(SHARED / "cifar10_32_subset.zip", "test")
+    assert len(labels) == 2000 and len(classes) == 10 and splits == ("test", "train")
+    assert all(name.split("/")[:2] == ["test", label] for name, label in labels.items())
+    labels, classes, splits = listing(SHARED / "utkface_64.zip")
+    assert len(labels) == 20_000 and classes == () and splits == ("test", "train")

@@ -1,0 +1,226 @@
+"""The report: complete, escaped, without network, equal for equal input."""
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from tracking_run import make_run, metrics
+
+from bootlight.run_folder import RunFolder
+from bootlight.tracking.curves import Curve, group_means, history_chart, score_chart
+from bootlight.tracking.report import write_report
+from bootlight.tracking.report_run import format_duration
+from bootlight.tracking.report_scores import summary
+from bootlight.tracking.scores import read_scores
+from bootlight.tracking.strip import write_strip
+
+HOSTILE = "<script>alert('x')</script>&\"$\\frac{"
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes, table cells and visible text of a page; refuses tags that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.cells, self.words = [], [], [], []
+        self.open = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href", "srcset", "action")]
+        assert not any(key.startswith("on") for key, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1] += data
+
+    @property
+    def text(self):
+        return "".join(self.words)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path / "my run")
+
+
+def read(run):
+    return Page(write_report(run).read_text(encoding="utf-8"))
+
+
+def test_table_shows_every_score_of_every_generation(run):
+    cells = read(run).cells
+    first = cells.index("0")
+    header, rows = cells[:first], [cells[first + k * len(cells[:first]) :][: len(cells[:first])] for k in range(3)]
+    assert header == [
+        *("generation", "fd-digitsholdoutn=500", "fd-digitstrainn=500", "discriminator_scoren=500", "lossn=20"),
+        *("real", "synthetic", "steps", "images seen", "discriminator_scorerealn=1437"),
+    ]
+    assert rows == [
+        ["0", "3.25 ± 0.12", "2.75 ± 0.25", "0.300 ± 0.012", "0.0312 ± 0.0011", "1437", "0", "2000", "128000", "0.95"],
+        ["1", "4.25 ± 0.12", "3.75 ± 0.25", "0.200 ± 0.012", "1.0312 ± 0.0011", "1437", "700", "2001", "128000", "0.95"],
+        ["2", "5.25 ± 0.12", "4.75 ± 0.25", "0.100 ± 0.012", "2.0312 ± 0.0011", "1437", "1400", "2002", "128000", "0.95"],
+    ]
+
+
+def test_page_needs_no_network_and_its_links_exist(run):
+    write_strip(run)
+    page = read(run)
+    assert "script" not in page.tags and "link" not in page.tags and "iframe" not in page.tags
+    files = [link for link in page.links if not link.startswith(("data:", "#"))]
+    assert len(files) > 10
+    for link in files:
+        assert not re.match(r"[a-z]+:|//", link)
+        assert (run.path / link).exists(), link
+    assert "@import" not in run.report.read_text() and "url(http" not in run.report.read_text()
+
+
+def test_strip_is_inside_the_page(run):
+    strip = write_strip(run)
+    (picture,) = [link for link in read(run).links if link.startswith("data:")]
+    assert base64.b64decode(picture.removeprefix("data:image/png;base64,")) == strip.read_bytes()
+
+
+def test_hostile_names_and_values_are_text(tmp_path):
+    run = make_run(tmp_path / "<b>&run")
+    entry = metrics(0)
+    entry["scores"][HOSTILE] = {"value": 1.5, "standard_error": 0.1, "n": 3, "protocol": {HOSTILE: HOSTILE}}
+    run.generation(0).metrics.write_text(json.dumps(entry))
+    run.config.write_text(f"name: {HOSTILE}\n")
+    run.generation(0).history.write_text(json.dumps({"step": 1, f"loss {HOSTILE}": 1.0}) + "\n")
+    run.generation(0).timing.write_text(json.dumps({"stage": HOSTILE, "seconds": 1}) + "\n")
+    page = read(run)
+    assert "script" not in page.tags and "b" not in page.tags
+    assert page.words.count("<b>&run") == 1  # the heading
+    assert f"name: {HOSTILE}" in page.text
+    assert f"loss {HOSTILE}" in page.text
+    # As a column of the scores, a curve's caption, a heading, a name and a value of the protocol, a stage: with the
+    # slash of </script> it is broken in two where it is a score.
+    assert page.text.count(HOSTILE) >= 5
+
+
+def test_protocols_times_and_commands_are_shown(run):
+    text = read(run).text
+    assert "featuresdigits network" in text
+    assert "resize<none>" in text
+    assert "2 min 00 s" in text or "2 min 01 s" in text  # 100.5 s + 20 s of training
+    assert "6 min 02 s" in text  # three generations
+    assert f"bootlight fit --config '{run.config}'" in text
+    assert "class_path: bootlight.DDPM" in text
+
+
+def test_equal_runs_give_equal_bytes(tmp_path):
+    pages = []
+    for parent in ("a", "b"):
+        run = make_run(tmp_path / parent / "run")
+        write_strip(run)
+        pages.append(write_report(run).read_text().replace(str(run.path), "PATH"))
+    assert pages[0] == pages[1]
+
+
+def test_report_of_an_unfinished_run_says_so(tmp_path):
+    text = read(RunFolder(tmp_path)).text
+    assert "No generation has been evaluated yet." in text
+    assert "Scores" not in text
+
+
+def test_summary_compares_the_change_with_its_uncertainty(run):
+    rows = read_scores(run)
+    # Errors 0.125 and 0.125 add in quadrature to 0.177; the change of 2 is more than twice that.
+    assert summary(rows) == (
+        "3 generations, 1437 real images at the start: fd-digits/holdout went from 3.25 ± 0.12 in generation 0 to "
+        "5.25 ± 0.12 in generation 2. The change is 2.00 ± 0.18, more than two standard errors."
+    )
+    assert summary(rows[:1]) == ("1 generation, trained on 1437 real images: fd-digits/holdout is 3.25 ± 0.12 (n=500).")
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(3.60, "more"), (3.605 - 0.71, "more"), (3.59, "not more"), (2.9, "not more")])
+def test_summary_draws_the_line_at_two_standard_errors(run, value, verdict):
+    # Two standard errors of the change are 2 * 0.125 * sqrt(2) = 0.3536: 3.25 -> 3.6036 upwards, 2.8964 downwards.
+    entry = metrics(2)
+    entry["scores"]["fd-digits/holdout"]["value"] = value + 0.005 * (value == 3.60)
+    run.generation(2).metrics.write_text(json.dumps(entry))
+    assert summary(read_scores(run)).endswith(f", {verdict} than two standard errors.")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (725.2, "12 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (11220.0, "3 h 07 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert format_duration(seconds) == text
+
+
+def path_points(svg, color):
+    """Vertices of the first line drawn in a colour, in the units of the picture, y upwards."""
+    path = re.search(rf'<path d="([^"]*)"[^>]*style="fill: none; stroke: {color}', svg)
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", path.group(1))
+    return np.array(numbers, dtype=float).reshape(-1, 2) * [1, -1]
+
+
+def test_score_chart_is_an_affine_picture_of_the_values():
+    x, y = [0, 1, 2, 5], [1.0, 4.0, 2.0, 2.5]
+    points = path_points(score_chart([Curve("a", x, y, [0.1] * 4)]), "#3b82c4")
+    for drawn, value in zip(points.T, (x, y), strict=True):
+        slope, offset = np.polyfit(value, drawn, 1)
+        assert slope > 0
+        # Coordinates have six decimals; the fit over four points keeps the error below 1e-5.
+        np.testing.assert_allclose(drawn, slope * np.array(value) + offset, atol=1e-5)
+
+
+def test_history_chart_turns_logarithmic_beyond_a_factor_of_ten():
+    x = [0, 1, 2, 3]
+    for y, transform in (
+        ([1.0, 2.0, 4.0, 9.0], np.asarray),
+        ([1.0, 2.0, 4.0, 11.0], np.log),
+        ([-1.0, 2.0, 4.0, 11.0], np.asarray),
+    ):
+        drawn = path_points(history_chart([Curve("a", x, y)]), "#3b82c4")[:, 1]
+        slope, offset = np.polyfit(transform(y), drawn, 1)
+        np.testing.assert_allclose(drawn, slope * transform(y) + offset, atol=1e-5)
+
+
+def test_charts_take_the_colour_of_the_page_and_have_no_repeated_ids():
+    svg = score_chart([Curve("a $x$ <b>", [0], [1.0], [0.1]), Curve("b", [0], [2.0])])
+    assert "#010203" not in svg and "currentColor" in svg
+    assert "a $x$ &lt;b&gt;" in svg
+    assert not re.search(r'id="\w+_\d+"', svg)
+
+
+def test_group_means_use_every_point_once():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=1000).tolist()
+    x, means = group_means(list(range(1000)), y)
+    assert len(means) == 200
+    np.testing.assert_allclose(means, np.reshape(y, (200, 5)).mean(axis=1), rtol=1e-12)  # same sums, other order
+    assert x[:2] == [2.0, 7.0]
+    assert group_means([3, 9], [1.0, 2.0]) == ([3.0, 9.0], [1.0, 2.0])
+    # 301 points: groups of one or two; their sizes times their means must give back the total.
+    x, means = group_means(list(range(301)), [1.0] * 301)
+    assert len(means) == 200 and x[0] >= 0 and x[-1] <= 300 and means == [1.0] * 200

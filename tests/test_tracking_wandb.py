@@ -1,0 +1,269 @@
+"""One W&B run for a whole bootstrap, read back from the file that W&B writes offline."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+
+import pytest
+from tracking_run import make_run, metrics
+
+pytest.importorskip("wandb", reason="W&B is optional: pip install bootlight[wandb]")
+
+import wandb
+from wandb_file import finished_logs, read_log, wait_for
+
+from bootlight.errors import BootlightError
+from bootlight.tracking import wandb_logger
+from bootlight.tracking.wandb_logger import BootstrapWandbLogger
+
+STEPS = 10
+AXES = {"generation": "", "total_step": "", "train/*": "total_step", "generation/*": "generation"}
+
+
+@pytest.fixture(autouse=True)
+def private_wandb(tmp_path, monkeypatch):
+    """Keep W&B's caches inside the test and its settings out of it."""
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    for name in ("DATA", "CACHE", "CONFIG", "ARTIFACT"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    if wandb.run is not None:
+        wandb.run.finish()
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path / "run", generations=2)
+
+
+def make_logger(run, **options):
+    logger = BootstrapWandbLogger(offline=True, save_dir=str(run.path), **options)
+    logger.attach(run.path)
+    return logger
+
+
+def log_steps(logger, generation, steps):
+    logger.start_generation(generation, STEPS * generation)
+    for step in steps:
+        logger.log_metrics({"train/loss": loss(generation, step), "epoch": 0}, step)
+
+
+def loss(generation, step):
+    return 1 / (1 + STEPS * generation + step)
+
+
+def curve(log, key, axis):
+    return [(row[axis], row[key]) for _, row in log.rows if key in row]
+
+
+def test_two_generations_are_one_run_with_two_axes(run):
+    logger = make_logger(run, group="study", job_type="train")
+    for generation in range(2):
+        log_steps(logger, generation, range(STEPS))
+        logger.log_generation(run.generation(generation), STEPS * (generation + 1))
+    logger.finish()
+    (log,) = finished_logs(run.path)
+
+    assert log.axes == AXES
+    assert (log.group, log.job_type) == ("study", "train")
+    assert log.run_id == (run.path / "wandb_id.txt").read_text().strip()
+    assert log.config["model"] == {"class_path": "bootlight.DDPM", "init_args": {"image_size": 8}}
+    assert log.config["seed_everything"] == 7
+    assert curve(log, "train/loss", "total_step") == [
+        (STEPS * generation + step, loss(generation, step)) for generation in range(2) for step in range(STEPS)
+    ]
+    rows = [row for row, _ in log.rows]
+    assert rows == sorted(set(rows))
+    for generation in range(2):
+        written = metrics(generation)
+        for name, score in {"loss": written["loss"], **written["scores"]}.items():
+            assert curve(log, f"generation/{name}", "generation")[generation] == (generation, score["value"])
+        assert curve(log, "generation/loss_se", "generation")[generation] == (generation, 0.0011)
+        assert curve(log, "generation/num_synthetic", "generation")[generation] == (generation, 700 * generation)
+    assert curve(log, "generation/discriminator_score/real_se", "generation") == []  # not known, so not logged
+    assert [row["total_step"] for _, row in log.rows if "generation/loss" in row] == [STEPS, 2 * STEPS]
+    assert not any("epoch" in row for _, row in log.rows)
+
+
+def test_previews_are_media_of_their_generation(run):
+    logger = make_logger(run)
+    for generation in range(2):
+        log_steps(logger, generation, range(2))
+        logger.log_generation(run.generation(generation), STEPS * (generation + 1))
+    logger.finish()
+    (log,) = finished_logs(run.path)
+    prefix = "generation/previews/"
+    previews = {
+        row["generation"]: {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+        for _, row in log.rows
+        if prefix + "_type" in row
+    }
+    assert list(previews) == [0, 1]
+    for generation, entry in previews.items():
+        content = run.generation(generation).previews.read_bytes()
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+        assert (entry["_type"], entry["caption"]) == ("image-file", f"generation {generation}")
+        (stored,) = run.path.glob(f"wandb/offline-run-*/files/{entry['path']}")
+        assert stored.read_bytes() == content
+
+
+def test_manifests_are_artifacts_with_their_lineage(run):
+    logger = make_logger(run)
+    for generation in range(2):
+        logger.log_generation(run.generation(generation), STEPS * (generation + 1))
+    logger.finish()
+    (log,) = finished_logs(run.path)
+    artifacts = [artifact for artifact in log.artifacts if artifact.type == "synthetic-images"]
+    assert len({artifact.name for artifact in artifacts}) == 1
+    for generation, artifact in enumerate(artifacts):
+        weights = hashlib.sha256(b"weights of generation %d" % generation).hexdigest()
+        assert json.loads(artifact.metadata) == {"generation": generation, "n": 2, "weights_sha256": weights}
+        assert f"gen-{generation:03d}" in artifact.aliases
+        assert [entry.path for entry in artifact.manifest.contents] == ["metadata.jsonl"]
+    assert len(artifacts) == 2
+
+
+def test_a_run_that_was_killed_goes_on_under_its_id(run, tmp_path):
+    """Stopped in generation 1 after step 5, resumed from a checkpoint at step 3.
+
+    A kill leaves what is in the file at that moment: a copy of it is read while W&B still runs.
+    """
+    logger = make_logger(run)
+    log_steps(logger, 0, range(STEPS))
+    logger.log_generation(run.generation(0), STEPS)
+    log_steps(logger, 1, range(6))
+    (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
+    # Each second W&B flushes; left alone it would wait for 15 s.
+    wait_for(file, lambda log: len(curve(log, "train/loss", "total_step")) >= STEPS + 5, seconds=8)
+    shutil.copy(file, tmp_path / "killed.wandb")
+    logger.finish()
+
+    logger = make_logger(run)
+    log_steps(logger, 1, range(3, STEPS))
+    logger.log_generation(run.generation(1), 2 * STEPS)
+    logger.finish()
+
+    killed = read_log(tmp_path / "killed.wandb")
+    resumed = finished_logs(run.path)[-1]
+    assert (killed.exited, resumed.exited) == (False, True)
+    assert killed.run_id == resumed.run_id == (run.path / "wandb_id.txt").read_text().strip()
+    # The row of the last step was still open to more values.
+    assert curve(killed, "train/loss", "total_step") == [(total, 1 / (1 + total)) for total in range(STEPS + 5)]
+    assert curve(resumed, "train/loss", "total_step") == [(total, 1 / (1 + total)) for total in range(STEPS + 3, 2 * STEPS)]
+    numbers = [{values["total_step"]: row for row, values in log.rows} for log in (killed, resumed)]
+    shared = numbers[0].keys() & numbers[1].keys()
+    assert shared == {STEPS + 3, STEPS + 4}
+    assert all(numbers[0][total] == numbers[1][total] for total in shared)
+    assert curve(resumed, "generation/fd-digits/train", "generation") == [(1, 3.75)]
+
+
+def test_rows_that_wandb_already_has_are_left_out(run, monkeypatch):
+    """Online, W&B resumes a run behind its last row and would warn about every older one."""
+    logged = []
+
+    class ResumedRun:
+        id, disabled, starting_step = "abc", False, 2 * STEPS
+
+        def define_metric(self, *args, **options): ...
+
+        def log(self, values, step, commit):
+            logged.append((step, values["train/loss"]))
+
+    monkeypatch.setattr(wandb, "init", lambda **options: ResumedRun())
+    logger = make_logger(run)
+    log_steps(logger, 1, range(STEPS))  # rows 11 to 20
+    assert logged == [(2 * STEPS, loss(1, STEPS - 1))]
+
+
+def test_values_of_one_step_share_a_row_and_none_means_the_last_step(run):
+    logger = make_logger(run)
+    logger.start_generation(1, STEPS)
+    logger.log_metrics({"train/loss": 0.5}, 4)
+    logger.log_metrics({"train/lr": 0.1}, 4)
+    logger.log_metrics({"train/extra": 7.0})
+    logger.finish()
+    (log,) = finished_logs(run.path)
+    ((_, row),) = log.rows
+    assert {key: row[key] for key in ("train/loss", "train/lr", "train/extra", "total_step", "generation")} == {
+        **{"train/loss": 0.5, "train/lr": 0.1, "train/extra": 7.0},
+        **{"total_step": STEPS + 4, "generation": 1},
+    }
+
+
+def test_generation_metrics_do_not_meet_the_first_step_of_the_next(run):
+    logger = make_logger(run)
+    logger.start_generation(0, 0)
+    logger.log_generation(run.generation(0), STEPS)
+    log_steps(logger, 1, [0])
+    logger.finish()
+    (log,) = finished_logs(run.path)
+    (_, first), (_, second) = log.rows
+    assert (first["generation"], first["total_step"], first["generation/loss"]) == (0, STEPS, 0.0312)
+    assert (second["generation"], second["total_step"], second["train/loss"]) == (1, STEPS, loss(1, 0))
+
+
+def test_a_chosen_id_goes_before_the_stored_one(run):
+    (run.path / "wandb_id.txt").write_text("stored1\n")
+    for chosen, expected in ((None, "stored1"), ("chosen1", "chosen1"), (None, "chosen1")):
+        logger = make_logger(run, id=chosen)
+        assert logger.experiment.id == expected
+        logger.finish()
+
+
+def test_another_run_folder_is_another_wandb_run(run, tmp_path):
+    logger = make_logger(run)
+    first = logger.experiment.id
+    logger.finish()
+    other = make_run(tmp_path / "other", generations=1)
+    logger.attach(other.path)
+    assert logger.experiment.id == (other.path / "wandb_id.txt").read_text().strip() != first
+    logger.finish()
+
+
+def test_offline_is_not_forced_on_the_rest_of_the_process(run):
+    logger = make_logger(run)
+    assert logger.experiment.settings._offline
+    assert "WANDB_MODE" not in os.environ
+    assert logger.experiment.settings.x_transaction_log_flush_interval == 1.0
+    logger.finish()
+
+
+def test_disabled_by_the_environment_leaves_no_files(run, monkeypatch):
+    wandb.teardown()  # W&B reads the environment once in a process
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = BootstrapWandbLogger(save_dir=str(run.path))
+    logger.attach(run.path)
+    log_steps(logger, 0, range(3))
+    logger.log_generation(run.generation(0), STEPS)
+    logger.finish()
+    wandb.teardown()
+    assert not (run.path / "wandb").exists()
+    assert not (run.path / "wandb_id.txt").exists()
+
+
+def test_other_ranks_do_nothing(run, monkeypatch):
+    monkeypatch.setattr(wandb_logger.rank_zero_only, "rank", 1)
+    logger = make_logger(run)
+    log_steps(logger, 0, range(3))
+    logger.log_generation(run.generation(0), STEPS)
+    assert not (run.path / "wandb").exists()
+
+
+def test_missing_wandb_is_one_line(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BootlightError, match=r"pip install bootlight\[wandb\]"):
+        BootstrapWandbLogger()
+
+
+def test_refusal_by_wandb_is_one_line(run, monkeypatch):
+    def refuse(**options):
+        raise wandb.errors.UsageError("api_key not configured\nmore lines")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(BootlightError, match="api_key not configured; run wandb login, or set offline: true"):
+        make_logger(run).log_metrics({"a": 1.0}, 0)
