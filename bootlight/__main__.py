@@ -26,15 +26,25 @@ def main() -> None:
 
         print(f"bootlight {version('bootlight')}")
         return
-    if args[0] not in VERBS:
-        sys.exit(f"bootlight: no verb {args[0]!r}; there are {', '.join(VERBS)}")
-    sys.path.insert(0, os.getcwd())  # a plug-in lies next to the config; console scripts do not look there
     try:
-        importlib.import_module(VERBS[args[0]][0]).main(args[1:])
+        run_verb(args[0], args[1:])
     except BootlightError as error:
         sys.exit(f"bootlight: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def run_verb(verb: str, args: list[str]) -> None:
+    """Import the module of a verb and hand it its arguments.
+
+    Raises:
+        BootlightError: no such verb, or whatever the verb finds wrong.
+    """
+    if verb not in VERBS:
+        raise BootlightError(f"no verb {verb!r}; there are {', '.join(VERBS)}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a plug-in lies next to the config; console scripts do not look there
+    importlib.import_module(VERBS[verb][0]).main(args)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +34,8 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             f"cannot write {path}: {error.strerror or error}; free space or choose another folder, then run the same command"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # renamed, or never made; the error above is the one to tell
+            temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,6 +1,7 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
 import logging
+import os
 import warnings
 from functools import partial
 from pathlib import Path
@@ -155,20 +156,22 @@ def main(args: list[str]) -> None:
     """Run `fit`."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips; warnings stay
-    quiet_lightning()
+    quiet()
     BootlightCLI(["fit", *args])
 
 
-def quiet_lightning() -> None:
-    """Silence advice that does not apply here."""
+def quiet() -> None:
+    """Silence advice that does not apply here, and deprecations between Lightning and what it stands on."""
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # LightningCLI calls what jsonargparse 5 will drop
     for message in (
         ".*does not have many workers.*",  # whole batches come from a memory map
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # that is how a run is continued
         ".*pre-optimization state.*",  # the module's weights are saved after the step
+        ".*this fit will run with no optimizer.*",  # closed-form generators have none
         ".*was configured so `ckpt_path=\"best\"`.*",
         ".*The `srun` command is available.*",
-        ".*`instantiate_classes` was deprecated.*",
+        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
         ".*args parameter is intended to run from within Python.*",
     ):
         warnings.filterwarnings("ignore", message=message)

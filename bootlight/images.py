@@ -66,6 +66,7 @@ def decode(data: bytes, name: str, *, image_size: int, channels: int) -> NDArray
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise BootlightError(f"{name}: {width} x {height} pixels is more than {MAX_PIXELS}; shrink or remove it")
+            picture.load()  # before EXIF is read: what is wrong with the pixels must not pass for bad EXIF
             square = _square(_opaque(_upright(picture), MODES[channels]), image_size)
     except UnidentifiedImageError:  # its own message is the address of a buffer
         raise BootlightError(f"{name}: not a PNG, JPEG or WebP picture; convert or remove it") from None
@@ -80,7 +81,7 @@ def _upright(picture: Image.Image) -> Image.Image:
     """The picture as EXIF says that it should be seen; unreadable EXIF says nothing."""
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except (OSError, ValueError, SyntaxError, LookupError, struct.error, Warning):
+    except (SyntaxError, struct.error):
         return picture
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
     return picture if turn is None else picture.transpose(turn)

@@ -144,7 +144,8 @@ def train_judge(
     Returns:
         A module from float images (B, C, H, W) in [-1, 1] to logits (B,), in eval mode.
     """
-    settings = {"steps": num_steps, "width": width, "batch": batch_size, "size": data.image_size, "channels": data.channels}
+    settings = {"steps": num_steps, "width": width, "batch": batch_size, "flip": data.flip}
+    settings |= {"size": data.image_size, "channels": data.channels}
     file = folder / f"judge-{reference_key(data, **settings)}.safetensors"
     seed_everything(derive_seed("judge") % 2**32, verbose=False)
     gan = DCGAN(data.image_size, data.channels, width=width)

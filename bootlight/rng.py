@@ -1,6 +1,7 @@
 """Randomness as a function of counters: (seed, generation, step or image index), never of a state that must be saved."""
 
 import hashlib
+import operator
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ Counter = int | str
 
 def derive_seed(*counters: Counter) -> int:
     """Hash counters and stream names to a seed in [0, 2^63): equal counters, equal seed; else independent."""
-    digest = hashlib.sha256(repr(counters).encode()).digest()
+    plain = tuple(c if isinstance(c, str) else operator.index(c) for c in counters)  # numpy's 5 is 5 too
+    digest = hashlib.sha256(repr(plain).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

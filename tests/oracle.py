@@ -1,14 +1,20 @@
-"""Exact answers for tests: the denoiser of Gaussian data, noise chosen by hand, and what a sampler does to mean and variance."""
+"""Exact answers for tests: the denoiser of Gaussian data, noise chosen by hand, and what samplers do to both moments."""
 
 import math
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
+from bootlight.batch import Batch
 from bootlight.diffusion.prediction import Estimate
+from bootlight.diffusion.sampler import Ancestral
 from bootlight.diffusion.schedule import Schedule
+from bootlight.generators.ddpm import DDPM
 
 
 def linear_abar(num_steps=None, num_train=1000):
@@ -71,7 +77,7 @@ def mean_and_variance(sampler, denoiser, schedule):
 
 
 def optimal_variances(abar, variance):
-    """(S,) variances of q(x_{i-1} | x_i) for data N(0, variance), from the joint Gaussian of the two; `abar` as `linear_abar`."""
+    """(S,) variances of q(x_{i-1} | x_i) for data N(0, variance), from their joint Gaussian; `abar` of `linear_abar`."""
     total = abar * variance + 1 - abar
     covariance = np.sqrt(abar[1:] / abar[:-1]) * total[:-1]
     return total[:-1] - covariance**2 / total[1:]
@@ -106,3 +112,40 @@ class Answer(nn.Module):
 def normal_cdf(x):
     """Phi(x), accurate in the lower tail."""
     return 0.5 * math.erfc(-x / math.sqrt(2))
+
+
+def tiny_ddpm(**options):
+    """A DDPM of 8 x 8 grey images with 100 timesteps that draws in 5 steps; weights are random everywhere."""
+    settings = {
+        "image_size": 8,
+        "channels": 1,
+        "width": 8,
+        "channel_multipliers": (1, 2),
+        "num_res_blocks": 1,
+        "attention_resolutions": (4,),
+        "num_heads": 2,
+        "num_train_timesteps": 100,
+        "sampler": Ancestral(5),
+    }
+    module = DDPM(**(settings | options))
+    awaken(module.unet)
+    module.ema.network.load_state_dict(module.unet.state_dict())
+    return module
+
+
+def random_batch(count=8, seed=1, labels=None, image_size=8):
+    """A whole global batch of noise as images."""
+    images = torch.rand(count, 1, image_size, image_size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return Batch(images, labels, seed, 0, count)
+
+
+def fit(module, batches, **options):
+    """Train on a list of batches, with nothing of Lightning but its loop; returns the trainer."""
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(accelerator="cpu", max_epochs=1, **quiet, **options)
+    with warnings.catch_warnings():
+        # Lightning's own use of torch; a loader of ready batches needs no workers; an average is in eval mode on purpose.
+        for message in (".*LeafSpec", ".*does not have many workers", r".*module\(s\) in eval mode"):
+            warnings.filterwarnings("ignore", message)
+        trainer.fit(module, DataLoader(batches, batch_size=None))
+    return trainer

@@ -232,11 +232,18 @@ def test_orientation_in_exif_is_applied(orientation, format):
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's notes on them
 @pytest.mark.parametrize(
-    "exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\x00\x00\xff\xff", b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff"]
+    "exif",
+    [
+        b"Exif\x00\x00garbage",
+        b"Exif\x00\x00MM\x00*\x00\x00\xff\xff",
+        b"Exif\x00\x00MM\x00*\x00",
+        b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff",
+    ],
 )
-def test_unreadable_exif_says_nothing(exif):
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_unreadable_exif_says_nothing(exif, format):
     picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8))
-    plain, odd = (decode(encoded(picture, "JPEG", **more), "a", image_size=8, channels=1) for more in ({}, {"exif": exif}))
+    plain, odd = (decode(encoded(picture, format, **more), "a", image_size=8, channels=1) for more in ({}, {"exif": exif}))
     assert np.array_equal(plain, odd)
 
 

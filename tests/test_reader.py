@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
+
+REAL_ZIP = zipfile.ZipFile
 
 
 def write_folder(root, files):
@@ -149,6 +152,17 @@ def test_capital_letters_in_splits(container):
     assert listing(root) == ({"Train/1.png": None}, (), ("test", "train"))
 
 
+def test_the_same_split_in_two_spellings_is_none(tmp_path):
+    """In a zip, because not every file system can hold both."""
+    root = write_zip(tmp_path / "a.zip", pictures("train/1.png", "Train/2.png"))
+    assert listing(root)[1:] == (("Train", "train"), ())
+
+
+def test_single_folder_inside_of_splits_is_no_class(container):
+    root = container(pictures("train/faces/1.png", "test/faces/2.png"))
+    assert listing(root) == ({"train/faces/1.png": None}, (), ("test", "train"))
+
+
 def test_a_folder_of_another_name_makes_them_classes(container):
     root = container(pictures("train/1.png", "test/2.png", "bus/3.png"))
     assert listing(root)[1:] == (("bus", "test", "train"), ())
@@ -207,6 +221,11 @@ def test_metadata_above_splits(container):
     rows = [{"file_name": "train/1.png", "label": 1}, {"file_name": "test/2.png", "label": 0}]
     root = container(pictures("train/1.png", "test/2.png", "train/3.png") | {"metadata.jsonl": lines(*rows)})
     assert listing(root) == ({"train/1.png": "1"}, ("0", "1"), ("test", "train"))
+
+
+def test_metadata_above_a_lone_test_folder(container):
+    root = container(pictures("test/1.png") | {"metadata.jsonl": lines({"file_name": "test/1.png", "label": 4})})
+    assert listing(root) == ({"test/1.png": "4"}, ("4",), ())
 
 
 def test_dataset_json_labels_by_number(container):
@@ -362,12 +381,16 @@ def test_entry_that_claims_to_be_huge(tmp_path):
 
 def test_entry_that_claims_to_be_small_does_not_inflate(tmp_path):
     """Reading stops at the claimed size, and then the checksum is wrong."""
-    path = write_zip(tmp_path / "a.zip", {"a.png": bytes(50_000_000)})
+    path = write_zip(tmp_path / "a.zip", {"a.png": bytes(20_000_000)})
+    tracemalloc.start()
     with (
         open_images(central_entry(path, 24, struct.pack("<I", 1000))) as images,
         pytest.raises(BootlightError, match=r"a\.png: damaged"),
     ):
         images.read(0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000  # twenty times less than the entry
 
 
 def test_damaged_entry(tmp_path):
@@ -410,12 +433,19 @@ def test_reading_from_several_threads(container):
             assert list(pool.map(images.read, range(200))) == list(files.values())
 
 
-def test_the_zip_is_closed_again(tmp_path):
-    path = write_zip(tmp_path / "a.zip", pictures("train/a.png", "test/b.png"))
-    refused(path, "val")  # a file left open would be a ResourceWarning, and warnings are errors
-    with open_images(path) as images:
+@pytest.mark.parametrize(("names", "split"), [(("train/a.png", "test/b.png"), "val"), (("../a.png",), None)])
+def test_a_zip_that_is_refused_is_closed(tmp_path, monkeypatch, names, split):
+    path = write_zip(tmp_path / "a.zip", pictures(*names))
+    opened = []
+    monkeypatch.setattr(zipfile, "ZipFile", lambda file: opened.append(REAL_ZIP(file)) or opened[0])
+    refused(path, split)
+    assert opened[0].fp is None  # as `close` leaves it
+
+
+def test_reading_after_closing(tmp_path):
+    with open_images(write_zip(tmp_path / "a.zip", pictures("a.png"))) as images:
         pass
-    with pytest.raises(BootlightError):
+    with pytest.raises(BootlightError, match="closed"):
         images.read(0)
 
 

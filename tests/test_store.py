@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import shutil
 import time
 import warnings
 import zipfile
@@ -16,7 +17,10 @@ import pytest
 from PIL import Image
 
 from bootlight.data import store as store_module
+from bootlight.data.reader import open_images
 from bootlight.data.store import build_store, store_from_arrays
+from bootlight.data.store_folder import publish_folder
+from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
 from bootlight.images import encode_png
 
@@ -262,6 +266,31 @@ def test_failures_are_reported_together(root, cache):
     assert entries(cache) == []
 
 
+def test_all_fail(root, cache):
+    for name in NAMES:
+        (root / name).write_bytes(b"no picture")
+    with pytest.raises(BootlightError, match=r"40 of 40 pictures cannot be used: .* and 35 more$"):
+        build(root, cache)
+
+
+def test_passes_keep_the_order_and_stay_ahead_by_little(root, monkeypatch):
+    monkeypatch.setattr("bootlight.data.store_passes.CHUNK", 1)
+    monkeypatch.setattr("bootlight.data.store_passes.THREADS", 2)
+    started = []
+
+    def work(i):
+        started.append(i)
+        time.sleep(0.002 * (i % 3))  # later ones finish first
+        return i * i
+
+    with open_images(root) as images:
+        results = over_images(images, work, "test")
+        first = next(results)
+        time.sleep(0.05)
+        assert len(started) == 2 * 2 + 1  # twice the threads, and the one that is needed
+        assert [first, *results] == [[i * i] for i in range(40)]
+
+
 def test_single_failure(root, cache):
     (root / NAMES[3]).write_bytes(FILES[NAMES[3]][:-30])
     with pytest.raises(BootlightError, match=f"1 of 40 pictures cannot be used: {NAMES[3]}: cannot be decoded .*remove it$"):
@@ -337,14 +366,22 @@ def test_another_process_that_is_faster(root, cache, monkeypatch):
     assert np.array_equal(store.images, PIXELS[ORDER])
 
 
+def test_a_damaged_folder_that_another_process_removes_first(tmp_path):
+    folder = tmp_path / "cache" / "key"
+    (folder / "damaged").mkdir(parents=True)
+    publish_folder(folder, lambda to: (to / "whole").mkdir(), lambda at: bool(shutil.rmtree(at)))
+    assert entries(tmp_path / "cache") == ["key"] and entries(folder) == ["whole"]
+
+
 # In memory
 
 
 def test_store_from_arrays():
     labels = np.array([1, -1, 0])
-    store = store_from_arrays(PIXELS[:3], labels, ("a", "b"), ("x", "y", "z"))
+    mine = PIXELS[:3].copy()
+    store = store_from_arrays(mine, labels, ("a", "b"), ("x", "y", "z"))
     assert np.array_equal(store.images, PIXELS[:3]) and not store.images.flags.writeable
-    assert PIXELS.flags.writeable  # the caller's array is left as it was
+    assert mine.flags.writeable  # the caller's array is left as it was
     assert store.labels.tolist() == [1, -1, 0] and store.labels.dtype == np.int64
     assert (store.class_names, store.names) == (("a", "b"), ("x", "y", "z"))
     assert np.array_equal(pickle.loads(pickle.dumps(store)).images, PIXELS[:3])

@@ -11,6 +11,7 @@ from tracking_run import make_run, metrics
 
 from bootlight.run_folder import RunFolder
 from bootlight.tracking.curves import Curve, group_means, history_chart, score_chart
+from bootlight.tracking.page import table
 from bootlight.tracking.report import write_report
 from bootlight.tracking.report_run import format_duration
 from bootlight.tracking.report_scores import summary
@@ -118,12 +119,18 @@ def test_hostile_names_and_values_are_text(tmp_path):
     assert page.text.count(HOSTILE) >= 5
 
 
+def test_cells_are_text():
+    assert Page(table(["a\nb"], [["<b>&"]])).cells == ["ab", "<b>&"]
+
+
 def test_protocols_times_and_commands_are_shown(run):
     text = read(run).text
     assert "featuresdigits network" in text
     assert "resize<none>" in text
-    assert "2 min 00 s" in text or "2 min 01 s" in text  # 100.5 s + 20 s of training
-    assert "6 min 02 s" in text  # three generations
+    # Training 100.5 s + 20 s, synthesis 7.25 s; three generations of it.
+    times = read(run).cells[-20:]
+    assert times[:4] == ["generation", "training", "synthesis", "total"]
+    assert times[12:] == ["2", "2 min 00 s", "7.2 s", "2 min 08 s", "all", "6 min 02 s", "21.8 s", "6 min 23 s"]
     assert f"bootlight fit --config '{run.config}'" in text
     assert "class_path: bootlight.DDPM" in text
 
@@ -209,7 +216,7 @@ def test_history_chart_turns_logarithmic_beyond_a_factor_of_ten():
 def test_charts_take_the_colour_of_the_page_and_have_no_repeated_ids():
     svg = score_chart([Curve("a $x$ <b>", [0], [1.0], [0.1]), Curve("b", [0], [2.0])])
     assert "#010203" not in svg and "currentColor" in svg
-    assert "a $x$ &lt;b&gt;" in svg
+    assert ">a $x$ &lt;b&gt;</text>" in svg
     assert not re.search(r'id="\w+_\d+"', svg)
 
 

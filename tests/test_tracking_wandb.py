@@ -207,6 +207,16 @@ def test_generation_metrics_do_not_meet_the_first_step_of_the_next(run):
     assert (second["generation"], second["total_step"], second["train/loss"]) == (1, STEPS, loss(1, 0))
 
 
+def test_scores_are_on_disk_before_the_next_generation_begins(run):
+    logger = make_logger(run)
+    logger.log_generation(run.generation(1), 2 * STEPS)
+    (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
+    log = wait_for(file, lambda log: bool(log.rows), seconds=8)  # W&B left alone would keep the row open
+    ((_, row),) = log.rows
+    assert (row["generation"], row["total_step"], row["generation/fd-digits/train"]) == (1, 2 * STEPS, 3.75)
+    logger.finish()
+
+
 def test_a_chosen_id_goes_before_the_stored_one(run):
     (run.path / "wandb_id.txt").write_text("stored1\n")
     for chosen, expected in ((None, "stored1"), ("chosen1", "chosen1"), (None, "chosen1")):

@@ -34,10 +34,9 @@ def periodic_checkpoint(folder: GenerationFolder, every_n_steps: int) -> ModelCh
 
 def newest_readable(folder: GenerationFolder) -> Path | None:
     """The checkpoint to resume from: the trained one, else the newest that can be read; unreadable ones are passed over."""
-    periodic = sorted(folder.checkpoints.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in [folder.trained_checkpoint, *periodic]:
-        if not path.exists():
-            continue
+    periodic = set(folder.checkpoints.glob("*.ckpt")) - {folder.trained_checkpoint}
+    trained = [folder.trained_checkpoint] if folder.trained_checkpoint.exists() else []
+    for path in trained + sorted(periodic, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torn files fail in many ways

@@ -120,7 +120,7 @@ class Evaluation(GenerationEnd):
         """One distance for each reference set."""
         if self.feature_network is None:
             return {}
-        metric = FrechetDistance(features=self.feature_network, reset_real_features=True)
+        metric = FrechetDistance(features=self.feature_network, reset_real_features=True, sync_on_compute=False)
         for images in batches(synthetic):
             metric.update(images, real=False)
         drawn = list(metric.synthetic_features)  # one pass of the network serves every reference
@@ -144,7 +144,7 @@ class Evaluation(GenerationEnd):
             return {}
         scores = {}
         for name, images in {"": synthetic, **{f"/{which}": reference for which, reference in real.items()}}.items():
-            metric = DiscriminatorScore(self.judge)
+            metric = DiscriminatorScore(self.judge, sync_on_compute=False)
             for batch in batches(images):
                 metric.update(batch)
             scores[metric.name + name] = metric.compute()

@@ -44,6 +44,8 @@ class GenerationEnd(Callback):
     def _timed_run(self, trainer: Trainer, module: GeneratorModule) -> None:
         assert self.context is not None
         start = time.perf_counter()
+        for logger in trainer.loggers:
+            logger.save()
         self.run(trainer, module)
         trainer.strategy.barrier()
         if trainer.is_global_zero:

@@ -131,4 +131,4 @@ class StepLoader(DataLoader[Batch]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after that many; a state saved at the very end starts anew, or Lightning would skip a whole epoch."""
-        self.steps.start = int(state["batches"]) % len(self.steps)
+        self.steps.start = self.handed_out = int(state["batches"]) % len(self.steps)

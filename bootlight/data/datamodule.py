@@ -174,7 +174,7 @@ class BootstrapData(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """To float in [-1, 1], on the device: uint8 travels, floats do not."""
-        return batch._replace(images=to_float(batch.images).contiguous())
+        return batch._replace(images=to_float(batch.images))
 
     def for_judge(self, num_steps: int, batch_size: int) -> "BootstrapData":
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""

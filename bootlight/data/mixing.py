@@ -94,6 +94,8 @@ class AccumulateSubsample(Accumulate):
 
     def __init__(self, size: int | None = None, keep_real: bool = True) -> None:
         super().__init__(keep_real)
+        if size is not None and size < 1:
+            raise BootlightError(f"data.mixing.size is {size}; it must be at least 1")
         self.size_limit = size
 
     def sources(self, generation: int, *, real: Source, synthetic: Callable[[int], Source], seed: int) -> list[Source]:

@@ -90,7 +90,7 @@ def _list_images(files: Files, split: str | None) -> ImageSet:
         raise BootlightError(f"{files.where} has no PNG, JPEG or WebP image in it; give a folder or a zip of images")
     base = _wrapper(files, images)
     listed = read_manifest(files, base, images)
-    names = images if listed is None else sorted(listed)
+    names = images if listed is None else list(listed)
     folders = _split_folders(names, base)
     if listed is None:
         listed = {}

@@ -25,7 +25,7 @@ class Files(Protocol):
 
     @property
     def names(self) -> list[str]:
-        """Sorted relative names with forward slashes."""
+        """Relative names with forward slashes, in no order."""
 
     def read(self, name: str) -> bytes:
         """The content of one file; may be called from several threads."""
@@ -78,7 +78,6 @@ class FolderFiles:
         self._root = root.resolve()
         self.names: list[str] = []
         self._list("")
-        self.names.sort()
 
     def _list(self, prefix: str) -> None:
         try:
@@ -145,7 +144,7 @@ class ZipFiles:
         except BootlightError:
             self._zip.close()
             raise
-        self.names = sorted(self._entries)
+        self.names = list(self._entries)
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         if len(infos) > MAX_ENTRIES:

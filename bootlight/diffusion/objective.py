@@ -26,12 +26,14 @@ def discretized_gaussian_nll(x0: Tensor, mean: Tensor, log_variance: Tensor) -> 
     Bins are 2/255 wide; the two outermost are open-ended. `x0` lies in [-1, 1].
     """
     inverse = (-0.5 * log_variance).exp()
-    upper = torch.special.log_ndtr((x0 - mean + 1 / 255) * inverse)
-    lower = torch.special.log_ndtr((x0 - mean - 1 / 255) * inverse)
-    above = torch.special.log_ndtr(-(x0 - mean - 1 / 255) * inverse)
-    # log(Phi(b) - Phi(a)) without cancellation: log Phi(b) + log(1 - Phi(a) / Phi(b)).
-    inside = upper + torch.log((-torch.expm1(lower - upper)).clamp(min=1e-12))
-    return -torch.where(x0 > 0.999, above, torch.where(x0 < -0.999, upper, inside))
+    distance = x0 - mean
+    below = torch.special.log_ndtr((1 / 255 + distance) * inverse)  # log Phi at the bin's right edge
+    above = torch.special.log_ndtr((1 / 255 - distance) * inverse)  # log(1 - Phi) at its left edge
+    # log(Phi(b) - Phi(a)) = log Phi(b) + log(1 - Phi(a) / Phi(b)), mirrored to the lower tail, where nothing cancels.
+    near = torch.special.log_ndtr((1 / 255 - distance.abs()) * inverse)
+    far = torch.special.log_ndtr((-1 / 255 - distance.abs()) * inverse)
+    inside = near + torch.log((-torch.expm1(far - near)).clamp(min=1e-12))
+    return -torch.where(x0 > 0.999, above, torch.where(x0 < -0.999, below, inside))
 
 
 def variational_term(

@@ -82,6 +82,8 @@ class DDPM(GeneratorModule):
         self.sampler = sampler or Ancestral()
         build = {"linear": Schedule.linear, "cosine": Schedule.cosine}[noise_schedule]
         self.schedule = build(num_train_timesteps)
+        if self.schedule.alphas_cumprod.min() <= 0:
+            raise BootlightError(f"model.num_train_timesteps is {num_train_timesteps}; the linear schedule needs more than 20")
         if self.sampler.num_steps is not None and not 1 <= self.sampler.num_steps <= num_train_timesteps:
             raise BootlightError(f"model.sampler.num_steps must be between 1 and {num_train_timesteps}")
         self.unet = UNet(

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bootlight.errors import BootlightError
+
 
 class EMA(nn.Module):
     """A second copy of a network that follows it, in float32.
@@ -16,12 +18,15 @@ class EMA(nn.Module):
     Args:
         network: the network to follow.
         decay: in [0, 1); 0.9999 in improved DDPM.
+
+    Raises:
+        BootlightError: a decay out of range.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"ema_decay is {decay}; it must be in [0, 1)")
+            raise BootlightError(f"model.ema_decay is {decay}; it must be at least 0 and below 1")
         self.decay = decay
         self.num_updates = 0
         self.network = deepcopy(network).eval().requires_grad_(False)

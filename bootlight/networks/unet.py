@@ -187,6 +187,7 @@ class UNet(nn.Module):
                     size *= 2
                 self.up.append(Stage(stage))
         self.out = nn.Sequential(normalization(channels), nn.SiLU(), zero_init(nn.Conv2d(channels, out_channels, 3, padding=1)))
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Predict.
@@ -205,6 +206,7 @@ class UNet(nn.Module):
             embedding = embedding + self.embed_label(torch.full_like(t, none) if labels is None else labels)
         embedding = F.silu(embedding)
         skips = []
+        x = x.contiguous(memory_format=torch.channels_last)  # 1.2 to 1.5 times faster on CPUs, and what GPUs want in half precision
         for stage in self.down:
             x = stage(x, embedding)
             skips.append(x)

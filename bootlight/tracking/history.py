@@ -75,6 +75,12 @@ class HistoryLogger(Logger):
             raise BootlightError(f"cannot write {self.path}: {error.strerror or error}; free space and run again") from error
 
     @rank_zero_only
+    def save(self) -> None:
+        """Write what is waiting: the stages after training read the file."""
+        if self._file is not None:
+            self._flush()
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is waiting and close the file; a later `log_metrics` opens it again."""
         if self._file is not None:

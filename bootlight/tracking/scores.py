@@ -53,6 +53,19 @@ class GenerationScores:
     loss: Score | None
     scores: dict[str, Score]
 
+    def flat(self) -> dict[str, float]:
+        """Counts, loss and scores under one name each; a standard error as ``<name>_se`` where it is known."""
+        flat: dict[str, float] = {
+            "num_real": self.num_real,
+            "num_synthetic": self.num_synthetic,
+            "images_seen": self.images_seen,
+        }
+        for name, score in (({"loss": self.loss} if self.loss else {}) | self.scores).items():
+            flat[name] = score.value
+            if score.standard_error is not None:
+                flat[f"{name}_se"] = score.standard_error
+        return flat
+
 
 def read_scores(run: RunFolder) -> list[GenerationScores]:
     """Read the scores of every evaluated generation, in order.

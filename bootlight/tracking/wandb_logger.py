@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from bootlight.atomic import atomic_write
 from bootlight.errors import BootlightError
 from bootlight.run_folder import GenerationFolder, RunFolder
-from bootlight.tracking.scores import GenerationScores, read_generation
+from bootlight.tracking.scores import read_generation
 
 AXES = {"train/*": "total_step", "generation/*": "generation"}
 FLUSH_SECONDS = 1.0  # W&B's default of 15 s is what a kill would lose
@@ -156,7 +156,7 @@ class BootstrapWandbLogger(WandbLogger):
         import wandb
 
         scores = read_generation(folder)
-        values: dict[str, Any] = {f"generation/{name}": value for name, value in _flat(scores).items()}
+        values: dict[str, Any] = {f"generation/{name}": value for name, value in scores.flat().items()}
         if folder.previews.exists():
             caption = f"generation {scores.generation}"
             values["generation/previews"] = wandb.Image(str(folder.previews), caption=caption)
@@ -201,18 +201,3 @@ def _from_folder(run_folder: RunFolder, chosen: str | None) -> dict[str, Any]:
     stored = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else None
     config = yaml.safe_load(run_folder.config.read_text(encoding="utf-8")) if run_folder.config.exists() else None
     return {"id": chosen or stored, "config": config}
-
-
-def _flat(scores: GenerationScores) -> dict[str, float]:
-    """Counts, loss and scores under one name each; a standard error under ``<name>_se`` where there is one."""
-    flat: dict[str, float] = {
-        "num_real": scores.num_real,
-        "num_synthetic": scores.num_synthetic,
-        "images_seen": scores.images_seen,
-    }
-    measured = ({"loss": scores.loss} if scores.loss else {}) | scores.scores
-    for name, score in measured.items():
-        flat[name] = score.value
-        if score.standard_error is not None:
-            flat[f"{name}_se"] = score.standard_error
-    return flat

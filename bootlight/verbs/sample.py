@@ -45,7 +45,7 @@ def find_generation(text: str) -> GenerationFolder:
     trained = [folder for folder in RunFolder(Path(path)).generations() if folder.is_trained]
     if not number and trained:
         return trained[-1]
-    wanted = [folder for folder in trained if number.isdigit() and folder.path.name == f"gen_{int(number):03d}"]
+    wanted = [folder for folder in trained if number.isdecimal() and folder.path.name == f"gen_{int(number):03d}"]
     if not wanted:
         raise BootlightError(f"{text}: no such trained generation; {path} has {len(trained)}, counted from 0")
     return wanted[0]
@@ -59,8 +59,9 @@ def parse_seeds(text: str) -> list[int]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise BootlightError(f"--seeds {text}: expected numbers and ranges such as 0-99 or 3,5,7")
-        seeds += range(int(first), int(last or first) + 1)
+        seeds += range(int(first), int(last) + 1)
     return seeds

@@ -1,0 +1,34 @@
+"""What every test gets: one thread, seeded randomness, a cache of its own, no network of trackers."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("BOOTLIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # bitwise comparisons hold for equal numbers of threads only
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def bootlight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Runs a verb in this process, in an empty folder, as the command line would."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(verb: str, *args: str) -> None:
+        from bootlight.__main__ import run_verb
+
+        with warnings.catch_warnings():
+            run_verb(verb, [str(arg) for arg in args])
+
+    return run

@@ -1,0 +1,241 @@
+"""Networks against published sizes, explicit formulas and hand-made weights."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from oracle import awaken
+from torch import nn
+
+from bootlight.networks.classifier import Classifier
+from bootlight.networks.dcgan import Discriminator, Generator, stage_widths
+from bootlight.networks.unet import Attention, Downsample, ResBlock, UNet, Upsample, timestep_embedding
+
+
+def unet(image_size=8, channels=1, out_channels=2, width=8, multipliers=(1, 2), dropout=0.0, **options):
+    return UNet(image_size, channels, out_channels, width, multipliers, 1, (4,), 2, dropout, **options)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("image_size", "multipliers", "exact", "millions"),
+    [(32, (1, 2, 2, 2), 13_161_926, 13.2), (64, (1, 2, 3, 4), None, 30.3)],
+)
+def test_unet_has_the_published_number_of_parameters(image_size, multipliers, exact, millions):
+    """Improved diffusion's configuration: three channels, learned variance, width 64, three blocks, attention at 16 and 8."""
+    with torch.device("meta"):
+        network = UNet(image_size, 3, 6, 64, multipliers, 3, (16, 8), 4, 0.0)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert exact is None or count == exact
+    assert round(count / 1e6, 1) == millions
+
+
+def test_attention_sits_at_the_given_sizes_and_in_the_middle():
+    with torch.device("meta"):
+        network = UNet(32, 3, 6, 64, (1, 2, 2, 2), 3, (16, 8), 4, 0.0)
+    down = [sum(isinstance(layer, Attention) for layer in stage) for stage in network.down]
+    # The first convolution; then at 32, 16, 8 and 4 pixels three blocks each, with a halving between.
+    assert down == [0, *[0] * 3, 0, *[1] * 3, 0, *[1] * 3, 0, *[0] * 3]
+    assert [sum(isinstance(layer, Attention) for layer in stage) for stage in network.up] == [*[0] * 4, *[1] * 8, *[0] * 4]
+    assert isinstance(network.middle[1], Attention)
+
+
+def test_a_new_unet_answers_zero_and_its_blocks_are_their_skips():
+    network = unet()
+    assert (network(randn(2, 1, 8, 8), torch.tensor([0, 99])) == 0).all()
+    x, embedding = randn(2, 8, 4, 4), randn(2, 16)
+    assert torch.equal(ResBlock(8, 8, 16, 0.0, True)(x, embedding), x)
+    wider = ResBlock(8, 12, 16, 0.0, False)
+    assert torch.equal(wider(x, embedding), wider.skip(x))
+    assert torch.equal(Attention(8, 2)(x, embedding), x)
+
+
+def test_timestep_embedding_is_cosines_then_sines():
+    t = torch.tensor([0, 1, 999])
+    ours = timestep_embedding(t, 10)
+    for row, time in zip(ours.tolist(), t.tolist(), strict=True):
+        angles = [time * 10_000 ** (-k / 5) for k in range(5)]
+        # Angles up to 999 in float32 are rounded to 3e-5, and so are their cosines; small ones to 1e-7.
+        assert row == pytest.approx([f(a) for f in (math.cos, math.sin) for a in angles], abs=2e-4)
+        assert (
+            max(abs(x - y) for x, y in zip(row[4:5] + row[9:], [math.cos(angles[4]), math.sin(angles[4])], strict=True)) < 1e-6
+        )
+    assert timestep_embedding(t, 9)[:, 8].tolist() == [0, 0, 0]
+
+
+def group_norm(x, groups):
+    """By its definition, without weights."""
+    parts = x.double().reshape(len(x), groups, -1)
+    normal = (parts - parts.mean(2, keepdim=True)) / (parts.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    return normal.reshape(x.shape)
+
+
+@pytest.mark.parametrize("scale_shift", [True, False])
+def test_residual_block_is_its_formula(scale_shift):
+    block = awaken(ResBlock(4, 6, 5, 0.0, scale_shift))
+    x, e = randn(2, 4, 3, 3), randn(2, 5, seed=1)
+    w = {name: parameter.detach().double() for name, parameter in block.named_parameters()}
+
+    def silu(y):
+        return y / (1 + torch.exp(-y))
+
+    def affine(y, name):
+        return y * w[f"{name}.weight"][:, None, None] + w[f"{name}.bias"][:, None, None]
+
+    h = F.conv2d(silu(affine(group_norm(x, 4), "norm1")), w["conv1.weight"], w["conv1.bias"], padding=1)
+    injected = e.double() @ w["project.weight"].T + w["project.bias"]
+    if scale_shift:
+        scale, shift = injected[:, :6, None, None], injected[:, 6:, None, None]
+        h = affine(group_norm(h, 2), "norm2") * (1 + scale) + shift
+    else:
+        h = affine(group_norm(h + injected[:, :, None, None], 2), "norm2")
+    expected = F.conv2d(silu(h), w["conv2.weight"], w["conv2.bias"], padding=1)
+    expected += F.conv2d(x.double(), w["skip.weight"], w["skip.bias"])
+    # About 100 products of order 1 in float32: 100 x 6e-8.
+    torch.testing.assert_close(block(x, e).double(), expected, rtol=0, atol=6e-6)
+
+
+def test_attention_is_softmax_over_positions_for_each_head():
+    channels, heads = 8, 2
+    layer = awaken(Attention(channels, heads), scale=0.7)
+    x = randn(2, channels, 2, 3)
+    w = {name: parameter.detach().double() for name, parameter in layer.named_parameters()}
+    normal = group_norm(x, 8) * w["norm.weight"][:, None, None] + w["norm.bias"][:, None, None]
+    flat = normal.reshape(2, channels, 6)
+    qkv = torch.einsum("oc,bcn->bon", w["to_qkv.weight"][:, :, 0, 0], flat) + w["to_qkv.bias"][:, None]
+    heard = torch.zeros(2, channels, 6, dtype=torch.float64)
+    for head in range(heads):
+        rows = slice(4 * head, 4 * head + 4)
+        q, k, v = qkv[:, :8][:, rows], qkv[:, 8:16][:, rows], qkv[:, 16:][:, rows]
+        weights = torch.softmax(torch.einsum("bcn,bcm->bnm", q, k) / 2, dim=2)  # 2 = sqrt(4 channels for each head)
+        heard[:, rows] = torch.einsum("bnm,bcm->bcn", weights, v)
+    out = torch.einsum("oc,bcn->bon", w["to_out.weight"][:, :, 0, 0], heard) + w["to_out.bias"][:, None]
+    # Logits of about 10 are rounded to 1e-6 in float32; the rest are sums of 8 products of order 1.
+    torch.testing.assert_close(layer(x, None).double(), x.double() + out.reshape(x.shape), rtol=0, atol=2e-5)
+
+
+def test_halving_reads_every_second_pixel_and_doubling_repeats_them():
+    """A kernel that is 1 in its centre makes both visible."""
+    x = randn(1, 2, 4, 4)
+    for layer, expected in (
+        (Downsample(2), x[:, :, ::2, ::2]),
+        (Upsample(2), x.repeat_interleave(2, 2).repeat_interleave(2, 3)),
+    ):
+        nn.init.dirac_(layer.conv.weight)
+        nn.init.zeros_(layer.conv.bias)
+        torch.testing.assert_close(layer(x, None), expected, rtol=0, atol=1e-7)
+
+
+def test_no_label_is_the_last_row_of_the_table():
+    network = awaken(unet(num_classes=3))
+    x, t = randn(2, 1, 8, 8), torch.tensor([3, 70])
+    assert network.embed_label.num_embeddings == 4
+    unlabelled = network(x, t)
+    assert torch.equal(unlabelled, network(x, t, torch.tensor([3, 3])))
+    labelled = network(x, t, torch.tensor([0, 3]))
+    assert not torch.equal(labelled[0], unlabelled[0])
+    torch.testing.assert_close(labelled[1], unlabelled[1], rtol=0, atol=1e-5)  # same kernel, same row: rounding at most
+    assert torch.equal(awaken(unet())(x, t), awaken(unet())(x, t, torch.tensor([0, 3])))  # unconditional: labels are ignored
+
+
+def test_every_image_has_its_own_timestep():
+    network = awaken(unet())
+    x = randn(1, 1, 8, 8).expand(3, 1, 8, 8)
+    out = network(x, torch.tensor([5, 700, 5]))
+    torch.testing.assert_close(out[0], out[2], rtol=0, atol=1e-5)
+    assert (out[0] - out[1]).abs().max() > 0.01
+
+
+def test_dropout_acts_in_training_only():
+    network = awaken(unet(dropout=0.5))
+    x, t = randn(2, 1, 8, 8), torch.tensor([3, 70])
+    network.eval()
+    assert torch.equal(network(x, t), network(x, t))
+    network.train()
+    torch.manual_seed(0)
+    assert not torch.equal(network(x, t), network(x, t))
+    plain = awaken(unet()).eval()
+    assert torch.equal(network.eval()(x, t), plain(x, t))
+
+
+def test_all_parameters_of_the_unet_are_used():
+    network = awaken(unet(num_classes=3))
+    network(randn(4, 1, 8, 8), torch.tensor([1, 2, 3, 4]), torch.arange(4)).square().sum().backward()
+    # Group norm removes a channel-group constant, so biases before a norm may rest; nothing may be without a gradient.
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    weights = [(name, p) for name, p in network.named_parameters() if name.endswith("weight")]
+    assert [name for name, p in weights if p.grad.abs().max() == 0] == []
+
+
+@pytest.mark.parametrize("image_size", [8, 16, 32, 64, 128])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dcgan_sizes(image_size, channels):
+    generator, discriminator = Generator(image_size, channels, 10, 2), Discriminator(image_size, channels, 2)
+    images = generator(randn(3, 10))
+    assert images.shape == (3, channels, image_size, image_size)
+    assert discriminator(images).shape == (3,)
+    assert stage_widths(image_size, 2) == [2 * 2**k for k in range(int(math.log2(image_size)) - 2)]
+
+
+def test_dcgan_for_64_pixels_has_the_published_number_of_parameters():
+    """Layer by layer from the paper's figure: 4 x 4 kernels, 100 latents, 64 to 512 channels, no biases before batch norm."""
+    widths = [512, 256, 128, 64]
+    kernels = 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3)
+    assert sum(p.numel() for p in Generator(64, 3, 100, 64).parameters()) == kernels + 2 * sum(widths) + 3
+    kernels = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512)
+    assert sum(p.numel() for p in Discriminator(64, 3, 64).parameters()) == kernels + 64 + 2 * sum(widths[:3]) + 1
+
+
+def test_dcgan_weights_start_as_in_the_paper():
+    torch.manual_seed(0)
+    for network in (Generator(32, 3, 100, 32), Discriminator(32, 3, 32)):
+        kernels = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        weights = torch.cat([k.flatten() for k in kernels])
+        # n > 10^5 weights: the standard deviation has an error of 0.02 / sqrt(2 n) < 5e-5, the mean one of 6e-5; five of each.
+        assert len(weights) > 1e5
+        assert weights.std().item() == pytest.approx(0.02, abs=2.5e-4) and weights.mean().abs() < 3e-4
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+        scales = torch.cat([m.weight for m in norms])
+        assert scales.mean().item() == pytest.approx(1, abs=5 * 0.02 / math.sqrt(len(scales)))
+        assert 0.015 < scales.std() < 0.025  # at least 192 scales: an error of 0.02 / sqrt(384) = 0.001; five of them
+        assert all((m.bias == 0).all() for m in norms)
+
+
+def test_discriminator_gives_logits_and_generator_a_tanh():
+    images = randn(16, 1, 8, 8)
+    discriminator = awaken(Discriminator(8, 1, 4), scale=1.0).eval()
+    first, last = discriminator.layers[0], discriminator.layers[-1]
+    hidden = F.conv2d(images, first.weight, first.bias, stride=2, padding=1)
+    hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
+    expected = (hidden * last.weight).sum((1, 2, 3)) + last.bias  # 4 x 4 pixels under a 4 x 4 kernel
+    # 64 products of order 10 in float32.
+    torch.testing.assert_close(discriminator(images), expected, rtol=0, atol=5e-4)
+    assert expected.min() < 0 and expected.max() > 1  # no sigmoid
+    generator = awaken(Generator(8, 1, 5, 4), scale=0.5).eval()
+    latent = randn(4, 5)
+    before = generator.layers[:-1](latent[:, :, None, None])
+    torch.testing.assert_close(generator(latent), before.tanh(), rtol=0, atol=1e-6)
+    assert before.abs().max() > 0.3  # where tanh is not the identity
+
+
+@pytest.mark.parametrize("image_size", [4, 24, 256])
+def test_dcgan_refuses_other_sizes(image_size):
+    with pytest.raises(ValueError, match=f"image_size is {image_size}; DCGAN draws images of 8, 16, 32, 64, 128 pixels"):
+        Generator(image_size, 3, 10, 2)
+
+
+def test_classifier_logits_are_a_head_on_its_features():
+    classifier = awaken(Classifier(1, 3, width=4, num_features=6))
+    images = randn(5, 1, 8, 8)
+    features = classifier.features(images)
+    assert features.shape == (5, 6) and (features < 0).any()  # before the activation
+    head = classifier.head
+    expected = np.maximum(features.detach().numpy(), 0) @ head.weight.detach().numpy().T + head.bias.detach().numpy()
+    np.testing.assert_allclose(classifier(images).detach(), expected, atol=1e-6)
+    # An image does not depend on its batch.
+    torch.testing.assert_close(classifier.features(images[:1]), features[:1], rtol=0, atol=1e-6)
