@@ -157,7 +157,12 @@ def main(args: list[str]) -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips; warnings stay
     quiet()
-    BootlightCLI(["fit", *args])
+    try:
+        BootlightCLI(["fit", *args])
+    except ValueError as error:  # jsonargparse wraps what constructors raise
+        if isinstance(error.__cause__, BootlightError | ValueError):
+            raise BootlightError(str(error.__cause__)) from error
+        raise
 
 
 def quiet() -> None:
@@ -168,6 +173,7 @@ def quiet() -> None:
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # that is how a run is continued
         ".*pre-optimization state.*",  # the module's weights are saved after the step
+        ".*module.s. in eval mode at the start of training.*",  # averages are
         ".*this fit will run with no optimizer.*",  # closed-form generators have none
         ".*was configured so `ckpt_path=\"best\"`.*",
         ".*The `srun` command is available.*",

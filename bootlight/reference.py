@@ -59,9 +59,7 @@ class ClassifierFeatures(nn.Module):
 
     batch_size = 64
 
-    def __init__(
-        self, name: str, epochs: int = 20, num_features: int = 32, learning_rate: float = 2e-3, seed: int = 0
-    ) -> None:
+    def __init__(self, name: str, epochs: int = 20, num_features: int = 32, learning_rate: float = 2e-3, seed: int = 0) -> None:
         super().__init__()
         self.name = name
         self.epochs = epochs
@@ -105,10 +103,10 @@ class ClassifierFeatures(nn.Module):
         network.train()
         for epoch in tqdm(range(self.epochs), desc="feature classifier · training", unit="epoch", leave=False):
             order = torch.from_numpy(numpy_rng(self.seed, "classifier order", epoch).permutation(len(labels)))
-            for chosen in order.split(self.batch_size):
+            for chosen in torch.split(order, self.batch_size):
                 loss = F.cross_entropy(network(to_float(inputs[chosen].to(device))), targets[chosen].to(device))
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         return network.eval()
 
@@ -118,7 +116,7 @@ class ClassifierFeatures(nn.Module):
         if len(data.holdout) == 0 or self.network is None:
             return None
         images = torch.from_numpy(data.real_images(data.holdout)).permute(0, 3, 1, 2)
-        guessed = torch.cat([self.network(to_float(chunk)).argmax(1) for chunk in images.split(500)]).numpy()
+        guessed = torch.cat([self.network(to_float(chunk)).argmax(1) for chunk in torch.split(images, 500)]).numpy()
         return float((guessed == data.holdout.store.labels[data.holdout.indices]).mean())
 
     def forward(self, images: Tensor) -> Tensor:

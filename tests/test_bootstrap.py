@@ -15,7 +15,7 @@ from lightning.pytorch import Callback
 
 TINY_DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1,2]", "--model.num_res_blocks=1",
-    "--model.attention_resolutions=[]", "--model.num_heads=1", "--model.num_train_timesteps=20", "--model.learning_rate=1e-3",
+    "--model.attention_resolutions=[]", "--model.num_heads=1", "--model.num_train_timesteps=25", "--model.learning_rate=1e-3",
     "--model.ema_decay=0.9",
 ]  # fmt: skip
 TINY_DCGAN = ["--model=bootlight.DCGAN", "--model.width=8", "--model.latent_dim=8"]

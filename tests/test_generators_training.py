@@ -168,8 +168,8 @@ def test_gradients_are_clipped_to_their_norm(limit, norm):
     [
         ({"image_size": 9}, "data.image_size is 9; the 1 halvings .* multiple of 2"),
         ({"num_heads": 3}, "model.width is 8; .*num_heads, 3"),
-        ({"sampler": DDIM(101)}, "num_steps must be between 1 and 100"),
-        ({"sampler": DDIM(0)}, "num_steps must be between 1 and 100"),
+        ({"sampler": DDIM(101)}, "sampler.num_steps is 101; .* 1 to 100"),
+        ({"sampler": DDIM(0)}, "sampler.num_steps is 0; .* 1 to 100"),
         ({"num_train_timesteps": 20, "sampler": DDIM(5)}, "num_train_timesteps is 20; the linear schedule needs more than 20"),
     ],
 )
@@ -187,6 +187,17 @@ def test_probe_draws_with_two_steps_and_leaves_the_model_as_it_is():
         assert short.protocol() == module.protocol() | {"num_steps": 2}
         assert torch.equal(short.sample([1]), tiny_ddpm(sampler=short.sampler).sample([1]))
         assert module.sampler.num_steps == (None if sampler is None else 20)
+
+
+def test_number_of_steps_can_be_chosen_for_diffusion_only():
+    module = tiny_ddpm(sampler=DDIM(20))
+    module.set_num_steps(3)
+    assert torch.equal(module.sample([1]), tiny_ddpm(sampler=DDIM(3)).sample([1]))
+    for wrong in (0, 101):
+        with pytest.raises(BootlightError, match=f"num_steps is {wrong}; .* 1 to 100"):
+            module.set_num_steps(wrong)
+    with pytest.raises(BootlightError, match="DCGAN draws an image in one step"):
+        DCGAN(8, 1, width=4).set_num_steps(3)
 
 
 # DCGAN

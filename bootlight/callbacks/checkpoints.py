@@ -25,10 +25,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def periodic_checkpoint(folder: GenerationFolder, every_n_steps: int) -> ModelCheckpoint:
-    """`last.ckpt` every so many steps, and the one before it as a fall-back."""
+    """`last.ckpt` every so many steps, and the same under the number of its step as a fall-back."""
     return ModelCheckpoint(
-        dirpath=folder.checkpoints, filename="{step}", every_n_train_steps=every_n_steps, save_top_k=1, monitor="step",
-        mode="max", save_last=True, save_on_train_epoch_end=False, enable_version_counter=False,
+        dirpath=folder.checkpoints,
+        filename="{step}",
+        every_n_train_steps=every_n_steps,
+        save_top_k=1,
+        monitor="step",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
     )
 
 

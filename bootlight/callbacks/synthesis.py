@@ -28,9 +28,10 @@ class Synthesis(GenerationEnd):
         """Draw what is missing."""
         assert self.context is not None
         folder, context = self.context.folder, self.context
-        previews = preview_seeds(context, self.num_previews)
         if trainer.is_global_zero and not folder.previews.exists():
-            write_previews(module, folder.previews, previews, self._labels(trainer, module, len(previews), context.seed))
+            labels = self._labels(trainer, module, self.num_previews, context.seed)
+            labels = None if labels is None else labels.sort().values  # so that columns of a strip are easy to read
+            write_previews(module, folder.previews, preview_seeds(context, self.num_previews), labels)
         if folder.is_synthesized:
             return
         seeds = image_seeds(context, self.num_synthetic)

@@ -118,7 +118,7 @@ class StepLoader(DataLoader[Batch]):
         self.handed_out = 0
         super().__init__(dataset, batch_size=None, sampler=self.steps, num_workers=num_workers, pin_memory=pin_memory)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self.handed_out = self.steps.start
         for batch in super().__iter__():
             self.handed_out += 1

@@ -117,7 +117,9 @@ class BootstrapData(LightningDataModule):
         self.available = Source("real", store, np.sort(available))
         self.real = Source("real", store, np.sort(available[: round(self.real_fraction * len(available))]))
         if len(self.real) == 0:
-            raise BootlightError(f"{self.root}: no image is left to train on; raise data.real_fraction or lower data.holdout_fraction")
+            raise BootlightError(
+                f"{self.root}: no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
+            )
         self.sources = self.mixing.sources(
             self.context.generation, real=self.real, synthetic=self.synthetic, seed=self.context.seed
         )
@@ -130,8 +132,12 @@ class BootstrapData(LightningDataModule):
         labels = {row["file_name"]: row["label"] for row in rows}
         numbers = [labels[name] for name in store.names]
         labelled = np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
-        return Source("synthetic", Store(store.images, labelled, self.real.store.class_names, store.names, store.key),
-                      np.arange(len(rows)), generation)
+        return Source(
+            "synthetic",
+            Store(store.images, labelled, self.real.store.class_names, store.names, store.key),
+            np.arange(len(rows)),
+            generation,
+        )
 
     @property
     def num_real(self) -> int:

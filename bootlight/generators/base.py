@@ -52,6 +52,14 @@ class GeneratorModule(LightningModule, ABC):
         """What, besides weights and seed, decides the drawn images; written into `metadata.jsonl`."""
         return {"sampler": type(self).__name__, "num_steps": 1}
 
+    def set_num_steps(self, num_steps: int) -> None:
+        """Draw with so many network calls for each image.
+
+        Raises:
+            BootlightError: this generator has no such choice, or not that many.
+        """
+        raise BootlightError(f"{type(self).__name__} draws an image in one step; leave out --steps")
+
     def shortened(self) -> tuple["GeneratorModule", float]:
         """A copy that draws worse images in less time, and by what factor less: for estimates of time."""
         return self, 1.0

@@ -84,8 +84,8 @@ class DDPM(GeneratorModule):
         self.schedule = build(num_train_timesteps)
         if self.schedule.alphas_cumprod.min() <= 0:
             raise BootlightError(f"model.num_train_timesteps is {num_train_timesteps}; the linear schedule needs more than 20")
-        if self.sampler.num_steps is not None and not 1 <= self.sampler.num_steps <= num_train_timesteps:
-            raise BootlightError(f"model.sampler.num_steps must be between 1 and {num_train_timesteps}")
+        if self.sampler.num_steps is not None:
+            self.set_num_steps(self.sampler.num_steps)
         self.unet = UNet(
             image_size,
             channels,
@@ -112,6 +112,12 @@ class DDPM(GeneratorModule):
     def protocol(self) -> dict[str, Any]:
         """The sampler and its settings."""
         return self.sampler.protocol()
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """See `GeneratorModule.set_num_steps`."""
+        if not 1 <= num_steps <= len(self.schedule):
+            raise BootlightError(f"model.sampler.num_steps is {num_steps}; this model allows 1 to {len(self.schedule)}")
+        self.sampler.num_steps = num_steps
 
     def shortened(self) -> tuple[GeneratorModule, float]:
         """The same network with two sampler steps."""

@@ -31,6 +31,6 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None) ->
     except ArgumentError as error:
         raise BootlightError(f"{folder.model_config}: cannot build {config['class_path']} ({str(error).splitlines()[0]})") from error
     if num_steps is not None:
-        module.sampler.num_steps = num_steps
+        module.set_num_steps(num_steps)
     module.load_published(safetensors.torch.load_file(folder.weights))
     return module.eval()
