@@ -74,6 +74,8 @@ def test_num_images_limits_everything():
     data, fewer = in_memory(num_images=20, holdout_fraction=0.2), in_memory(num_images=10, holdout_fraction=0.2)
     assert (len(data.holdout), len(data.available)) == (4, 16)
     assert items(fewer.holdout) | items(fewer.available) < items(data.holdout) | items(data.available)
+    chosen = [items(in_memory(num_images=20, holdout_fraction=0, subset_seed=seed).real) for seed in (0, 1)]
+    assert chosen[0] != chosen[1] and set(range(20)) not in chosen  # at random
     assert len(in_memory(num_images=COUNT, holdout_fraction=0).real) == COUNT
 
 

@@ -110,9 +110,14 @@ class GeneratorModule(LightningModule, ABC):
         if isinstance(batch, Batch):
             torch.manual_seed(derive_seed(batch.seed, self.global_rank))
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Update the average once for each optimizer step, however many batches that took."""
-        if self.ema is not None and self.trainer.global_step > self.ema.num_updates:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then update the average: before any callback can save a checkpoint without it."""
+        super().optimizer_step(*args, **kwargs)
+        self.update_average()
+
+    def update_average(self) -> None:
+        """Let the average follow; to be called after the step by modules that optimize manually."""
+        if self.ema is not None:
             self.ema.update(self._averaged[0])
 
     def published_state(self) -> dict[str, Tensor]:
@@ -129,8 +134,8 @@ class GeneratorModule(LightningModule, ABC):
         Raises:
             BootlightError: the weights belong to another architecture.
         """
-        own = [name for name in self.state_dict() if not name.startswith(EMA_PREFIX)]
-        wrong = sorted(set(own) ^ set(state)) or [n for n in own if self.state_dict()[n].shape != state[n].shape]
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
+        wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
         if wrong:
             raise BootlightError(f"the weights do not fit this model: {len(wrong)} differ, the first is {wrong[0]}")
         self.load_state_dict(state, strict=False)

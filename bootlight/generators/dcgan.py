@@ -71,6 +71,7 @@ class DCGAN(GeneratorModule):
         opt_g.zero_grad()
         self.manual_backward(loss_g)
         opt_g.step()
+        self.update_average()
         self.net_d.requires_grad_(True)
         size = len(batch.images)
         self.log("train/loss", loss_g, batch_size=size, prog_bar=True)
