@@ -45,8 +45,17 @@ class BootlightCLI(LightningCLI):
             auto_configure_optimizers=False,
             save_config_callback=None,
             seed_everything_default=0,
-            trainer_defaults={"max_epochs": 1, "use_distributed_sampler": False, "enable_model_summary": False, "logger": False},
-            parser_kwargs={"usage": USAGE, "fit": {"usage": USAGE}},
+            trainer_defaults={
+                "max_epochs": 1,
+                "use_distributed_sampler": False,
+                "enable_model_summary": False,
+                "logger": False,
+            },
+            parser_kwargs={
+                "prog": "bootlight",
+                "usage": USAGE,
+                "fit": {"prog": "bootlight fit", "usage": USAGE, "allow_abbrev": False},
+            },
             args=args,
         )
 
@@ -74,10 +83,17 @@ class BootlightCLI(LightningCLI):
         """Called by LightningCLI instead of `Trainer.fit`."""
         settings = self.config_init[self.subcommand].bootstrap
         run = RunFolder(Path(settings.run_dir))
+        if self.settings.trainer.max_epochs != 1 or self.settings.trainer.max_steps != -1:
+            raise BootlightError(
+                "trainer.max_epochs and trainer.max_steps cannot be set: a generation is one Lightning epoch; set data.num_epochs or "
+                "data.num_steps"
+            )
         if self.settings.plan:
             from bootlight.plan import print_plan
 
-            print_plan(settings, model, self.datamodule, partial(self.make_trainer, self._get(self.config_init, "trainer"), run))
+            print_plan(
+                settings, model, self.datamodule, partial(self.make_trainer, self._get(self.config_init, "trainer"), run)
+            )
             return
         self.save_config(run)
         run_bootstrap(settings, int(self.settings.seed_everything), self)
@@ -175,7 +191,7 @@ def quiet() -> None:
         ".*pre-optimization state.*",  # the module's weights are saved after the step
         ".*module.s. in eval mode at the start of training.*",  # averages are
         ".*this fit will run with no optimizer.*",  # closed-form generators have none
-        ".*was configured so `ckpt_path=\"best\"`.*",
+        '.*was configured so `ckpt_path="best"`.*',
         ".*The `srun` command is available.*",
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
         ".*args parameter is intended to run from within Python.*",

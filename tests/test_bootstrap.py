@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
+
 from bootlight.atomic import read_json
 from bootlight.errors import BootlightError
 from bootlight.images import decode, encode_png
 from bootlight.run_folder import RunFolder, read_metadata
-from lightning.pytorch import Callback
 
 TINY_DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1,2]", "--model.num_res_blocks=1",
@@ -86,8 +87,15 @@ def torch_variance(run: Path, generation: int) -> np.ndarray:
 
 def test_the_fit_of_generation_one_is_that_of_the_images_of_generation_zero(bootlight, images, tmp_path):
     run = tmp_path / "run"
-    changes = {"data.num_epochs": 1, "data.num_steps": "null", "bootstrap.num_synthetic": 16, "data.mixing": "bootlight.Replace"}
-    bootlight("fit", "--model=gaussian.Gaussian", *common(images, run, **changes, **{"data.mixing.keep_real": "false"}), *NO_JUDGE)
+    changes = {
+        "data.num_epochs": 1,
+        "data.num_steps": "null",
+        "bootstrap.num_synthetic": 16,
+        "data.mixing": "bootlight.Replace",
+    }
+    bootlight(
+        "fit", "--model=gaussian.Gaussian", *common(images, run, **changes, **{"data.mixing.keep_real": "false"}), *NO_JUDGE
+    )
     drawn = pixels(run, 0).astype(np.float64) / 127.5 - 1
     # float32 images, float64 sums: 16 terms of relative error 6e-8.
     np.testing.assert_allclose(torch_variance(run, 1), drawn.var(0).transpose(2, 0, 1), rtol=1e-5)
@@ -184,8 +192,11 @@ def test_warm_start_begins_where_the_last_generation_ended(bootlight, images, tm
     frozen = [arg.replace("learning_rate=1e-3", "learning_rate=0") for arg in TINY_DDPM]
     for warm in ("true", "false"):
         bootlight("fit", *frozen, *common(images, tmp_path / warm, **{"bootstrap.warm_start": warm}), *NO_JUDGE)
-    same = [(tmp_path / warm / "gen_001" / "previews.png").read_bytes() ==
-            (tmp_path / warm / "gen_000" / "previews.png").read_bytes() for warm in ("true", "false")]
+    same = [
+        (tmp_path / warm / "gen_001" / "previews.png").read_bytes()
+        == (tmp_path / warm / "gen_000" / "previews.png").read_bytes()
+        for warm in ("true", "false")
+    ]
     assert same[0]  # nothing is learnt, so generation 1 draws what generation 0 drew
 
 
@@ -214,7 +225,9 @@ def test_labels_survive_synthesis_and_mixing(bootlight, tmp_path):
     labels = [row["label"] for row in read_metadata(RunFolder(run).generation(1))]
     assert sorted(labels) == [0] * 6 + [1] * 2  # the real proportions, 12 to 4
     with pytest.raises(BootlightError, match=r"model\.num_classes is 3, but .* has 2 classes"):
-        bootlight("fit", *TINY_DDPM, "--model.num_classes=3", *common(tmp_path / "images", tmp_path / "other", **changes), *NO_JUDGE)
+        bootlight(
+            "fit", *TINY_DDPM, "--model.num_classes=3", *common(tmp_path / "images", tmp_path / "other", **changes), *NO_JUDGE
+        )
 
 
 def test_everything_is_read_without_executing_code(bootlight, images, tmp_path):

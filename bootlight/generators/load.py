@@ -29,7 +29,9 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None) ->
     try:
         module: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
     except ArgumentError as error:
-        raise BootlightError(f"{folder.model_config}: cannot build {config['class_path']} ({str(error).splitlines()[0]})") from error
+        raise BootlightError(
+            f"{folder.model_config}: cannot build {config['class_path']} ({str(error).splitlines()[0]})"
+        ) from error
     if num_steps is not None:
         module.set_num_steps(num_steps)
     module.load_published(safetensors.torch.load_file(folder.weights))

@@ -1,0 +1,116 @@
+"""The command line: fast help, errors that name the wrong key, plug-ins from a user's file, the plan."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bootlight.errors import BootlightError
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+NEEDED = {"faces_ddpm": ["--data.root=x"], "faces_dcgan": ["--data.root=x"], "ffhq128_paper": ["--data.root=x"]}
+HEAVY = ("torch", "lightning", "wandb", "matplotlib", "numpy")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["fitt"]])
+def test_help_and_wrong_verbs_do_not_import_torch(args):
+    code = f"import sys; sys.argv = ['bootlight', *{args}]\nfrom bootlight.__main__ import main\ntry:\n    main()\nfinally:\n"
+    code += f"    assert not set({HEAVY}) & set(sys.modules), 'heavy import'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "heavy import" not in done.stderr
+    assert (done.returncode == 0) == (args != ["fitt"])
+    assert ("fit" in done.stdout) if args == ["--help"] else True
+    assert ("no verb 'fitt'; there are fit, sample" in done.stderr) == (args == ["fitt"])
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_config_round_trips_through_print_config(bootlight, config, tmp_path, capsys):
+    def printed(path: Path, *args: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            bootlight("fit", "--config", path, *args, "--print_config")
+        assert done.value.code == 0
+        return capsys.readouterr().out
+
+    first = printed(config, *NEEDED.get(config.stem, []))
+    (tmp_path / "again.yaml").write_text(first)
+    assert yaml.safe_load(printed(tmp_path / "again.yaml")) == yaml.safe_load(first)
+    shipped = yaml.safe_load(config.read_text())
+    for section in ("model", "data"):  # nothing that a config says is lost or renamed
+        said, understood = shipped[section]["init_args"], yaml.safe_load(first)[section]["init_args"]
+        plain = {key: value for key, value in said.items() if not isinstance(value, dict)}
+        assert plain.items() <= {key: value for key, value in understood.items() if key in plain}.items()
+
+
+def test_the_paper_config_has_the_paper_numbers():
+    config = yaml.safe_load((REPOSITORY / "configs" / "ffhq128_paper.yaml").read_text())
+    data, model = config["data"]["init_args"], config["model"]["init_args"]
+    assert (data["num_images"], data["image_size"], data["num_steps"]) == (22_000, 128, 210_000)
+    assert (model["width"], model["num_res_blocks"], model["learning_rate"]) == (64, 3, 1e-4)
+    assert config["bootstrap"]["num_synthetic"] == round(0.3 * 22_000)
+    assert config["evaluation"]["judge_steps"] == 100 * 22_000 // 64  # 100 epochs
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--model=bootlight.DDPM", "--model.widht=3"], "widht"),
+        (["--model=bootlight.DCGAN", "--data=bootlight.Digits", "--data.num_steps=3", "--trainer.max_epoch=3"], "max_epoch"),
+        (["--model=bootlight.DDPM", "--model.width=many"], "width"),
+        (["--model=bootlight.Digits"], "Digits"),
+        (["--config=absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_a_wrong_key_is_named_in_a_few_lines(bootlight, args, named, capsys):
+    with pytest.raises(SystemExit) as stop:
+        bootlight("fit", *args)
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert named in message and len(message.splitlines()) <= 12 and "Traceback" not in message
+
+
+def test_what_a_constructor_refuses_is_one_line(bootlight):
+    args = ["--model=bootlight.DDPM", "--model.num_heads=3", "--data=bootlight.Digits", "--data.num_steps=3"]
+    with pytest.raises(BootlightError, match=r"model\.width is 64; every level must be divisible by model\.num_heads, 3"):
+        bootlight("fit", *args)
+
+
+@pytest.mark.parametrize("setting", ["max_epochs=2", "max_steps=5"])
+def test_the_budget_is_set_in_one_place(bootlight, setting):
+    with pytest.raises(BootlightError, match=r"trainer\.max_epochs and trainer\.max_steps cannot be set: .* data\.num_steps"):
+        bootlight("fit", "--model=bootlight.DCGAN", "--data=bootlight.Digits", "--data.num_steps=3", f"--trainer.{setting}")
+
+
+PLUG_IN = """
+from gaussian import Gaussian
+
+
+class Mine(Gaussian):
+    '''A generator in a user's own file.'''
+"""
+
+
+def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
+    (tmp_path / "my_generator.py").write_text(PLUG_IN)
+    bootlight(
+        "fit", "--model=my_generator.Mine", "--data=bootlight.Digits", "--data.num_epochs=1", "--evaluation.judge_steps=0",
+        "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=5", "--trainer.enable_progress_bar=false",
+        "--bootstrap.run_dir=run",
+    )  # fmt: skip
+    bootlight("sample", "run", "--seeds", "3-4", "--to", "drawn")
+    assert sorted(file.name for file in (tmp_path / "drawn").iterdir()) == ["000003.png", "000004.png"]
+
+
+def test_the_plan_counts_without_training(bootlight, tmp_path, capsys):
+    bootlight(
+        "fit", "--plan", "--model=bootlight.DCGAN", "--model.width=8", "--data=bootlight.Digits", "--data.num_epochs=2",
+        "--bootstrap.num_synthetic=100", "--bootstrap.run_dir=run",
+    )  # fmt: skip
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    # 1,797 digits, a fifth (359) held out: 1,438 to train on; two epochs in batches of 64, rounded up.
+    assert rows[2][:5] == ["0", "1438", "45", "2880", "100"]
+    assert rows[4][:5] == ["2", "1638", "52", "3328", "100"]
+    assert not (tmp_path / "run" / "gen_000").exists()
