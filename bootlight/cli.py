@@ -51,11 +51,8 @@ class BootlightCLI(LightningCLI):
                 "enable_model_summary": False,
                 "logger": False,
             },
-            parser_kwargs={
-                "prog": "bootlight",
-                "usage": USAGE,
-                "fit": {"prog": "bootlight fit", "usage": USAGE, "allow_abbrev": False},
-            },
+            # Without abbreviations: trainer.max_epoch would silently be max_epochs.
+            parser_kwargs={"prog": "bootlight", "usage": USAGE, "allow_abbrev": False, "fit": {"usage": USAGE}},
             args=args,
         )
 
@@ -85,8 +82,8 @@ class BootlightCLI(LightningCLI):
         run = RunFolder(Path(settings.run_dir))
         if self.settings.trainer.max_epochs != 1 or self.settings.trainer.max_steps != -1:
             raise BootlightError(
-                "trainer.max_epochs and trainer.max_steps cannot be set: a generation is one Lightning epoch; set data.num_epochs or "
-                "data.num_steps"
+                "trainer.max_epochs and trainer.max_steps cannot be set: a generation is one Lightning epoch; set "
+                "data.num_epochs or data.num_steps"
             )
         if self.settings.plan:
             from bootlight.plan import print_plan

@@ -44,8 +44,8 @@ def prepare(
     has_judge = evaluation is not None and evaluation.judge_steps > 0
     if has_judge and data.image_size not in SIZES:
         raise BootlightError(
-            f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or data.image_size "
-            f"to one of {', '.join(map(str, SIZES))}"
+            f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
+            f"data.image_size to one of {', '.join(map(str, SIZES))}"
         )
     write_real_previews(run, data)
     if isinstance(features, TrainedOnReal):

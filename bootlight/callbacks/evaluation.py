@@ -24,7 +24,7 @@ from bootlight.tracking.history import read_history
 LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training loss is averaged
 
 
-class FeatureNetwork(ABC):
+class FeatureNetwork(ABC):  # noqa: B024 - nothing to implement
     """Any `torch.nn.Module` that maps uint8 images (B, 3, H, W) to features (B, D) in a space where distances mean something.
 
     There is nothing to subclass: every module counts. An attribute `name` (str) names the score, `fd-<name>`.
