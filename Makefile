@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test slow lint bench clean
+.PHONY: help run test slow lint clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -27,9 +27,6 @@ lint: $(BIN)/bootlight  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-bench: $(BIN)/bootlight  ## measure speed; results as JSON on standard output
-	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:  ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

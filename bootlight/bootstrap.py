@@ -83,15 +83,17 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         first = build(GenerationContext(run, 0, seed))
         features, judge = prepare(first.model, first.data, first.trainer, run, seed, build.judge_trainer)
         for generation in todo:
-            run_generation(GenerationContext(run, generation, seed), settings, build, features, judge)
+            trainer = run_generation(GenerationContext(run, generation, seed), settings, build, features, judge)
+        for logger in wandb_loggers(trainer.loggers):
+            logger.finish()
     finish(run, rebuild=bool(todo))
     return run
 
 
 def run_generation(
     context: GenerationContext, settings: BootstrapSettings, build: Build, features: nn.Module | None, judge: nn.Module | None
-) -> None:
-    """Train, synthesize and evaluate one generation, or what of that is left to do."""
+) -> Trainer:
+    """Train, synthesize and evaluate one generation, or what of that is left to do; the trainer that did it."""
     folder = context.folder
     seed_everything(derive_seed(context.seed, context.generation, "weights") % 2**32, workers=True, verbose=False)
     model, data, trainer, context = build(context)
@@ -104,6 +106,7 @@ def run_generation(
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")
         raise SystemExit(RUN_AGAIN)
     publish_scores(trainer, context, data)
+    return trainer
 
 
 def attach(

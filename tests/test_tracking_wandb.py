@@ -277,3 +277,22 @@ def test_refusal_by_wandb_is_one_line(run, monkeypatch):
     monkeypatch.setattr(wandb, "init", refuse)
     with pytest.raises(BootlightError, match="api_key not configured; run wandb login, or set offline: true"):
         make_logger(run).log_metrics({"a": 1.0}, 0)
+
+
+def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
+    bootlight(
+        "fit", "--model=gaussian.Gaussian", "--data=bootlight.Digits", "--data.num_steps=3", "--evaluation.judge_steps=0",
+        "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=5", "--bootstrap.run_dir=run",
+        "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1",
+        "--trainer.logger=bootlight.BootstrapWandbLogger", "--trainer.logger.offline=true", "--trainer.logger.save_dir=run",
+        "--evaluation.features=bootlight.PixelFeatures", "--evaluation.features.channels=1",
+    )  # fmt: skip
+    (log,) = finished_logs(tmp_path / "run")
+    assert log.axes == AXES
+    # Three steps of each of two generations, logged at 0-based steps of the whole bootstrap.
+    assert [step for step, _ in curve(log, "train/loss", "total_step")] == [0, 1, 2, 3, 4, 5]
+    scores = json.loads((tmp_path / "run" / "metrics.json").read_text())["generations"]
+    expected = [(k, row["scores"]["fd-pixels/holdout"]["value"]) for k, row in enumerate(scores)]
+    assert curve(log, "generation/fd-pixels/holdout", "generation") == expected
+    assert log.config["data"]["class_path"] == "bootlight.Digits"
+    assert [artifact.type for artifact in log.artifacts] == ["synthetic-images"] * 2

@@ -188,7 +188,7 @@ def check_unet(image_size: int, width: int, channel_multipliers: Sequence[int], 
     halvings = len(channel_multipliers) - 1
     if image_size % 2**halvings:
         raise BootlightError(
-            f"data.image_size is {image_size}; model.channel_multipliers halves it {halvings} times: take a multiple of {2**halvings}"
+            f"data.image_size is {image_size}, halved {halvings} times by model.channel_multipliers: take a multiple of {2**halvings}"
         )
     if any(width * multiplier % num_heads for multiplier in channel_multipliers):
         raise BootlightError(f"model.width is {width}; every level must be divisible by model.num_heads, {num_heads}")
