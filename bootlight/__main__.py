@@ -43,7 +43,7 @@ def run_verb(verb: str, args: list[str]) -> None:
     if verb not in VERBS:
         raise BootlightError(f"no verb {verb!r}; there are {', '.join(VERBS)}")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a plug-in lies next to the config; console scripts do not look there
+        sys.path.append(os.getcwd())  # a plug-in lies next to the config; last, so that nothing installed is shadowed
     importlib.import_module(VERBS[verb][0]).main(args)
 
 

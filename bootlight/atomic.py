@@ -2,12 +2,16 @@
 
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from bootlight.errors import BootlightError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -21,7 +25,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises:
         BootlightError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -29,6 +33,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise BootlightError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another folder, then run the same command"
@@ -36,6 +41,21 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     finally:
         with suppress(OSError):  # renamed, or never made; the error above is the one to tell
             temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_write(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -57,3 +77,23 @@ def read_json(path: Path) -> Any:
         raise BootlightError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise BootlightError(f"{path} is not valid JSON ({error}); delete it and run the same command again") from error
+
+
+def read_weights(path: Path, also: str = "") -> "dict[str, Tensor]":
+    """Read a safetensors file.
+
+    Args:
+        path: of the file.
+        also: what else must be deleted for it to be written again.
+
+    Raises:
+        BootlightError: the file is missing or torn.
+    """
+    import safetensors.torch  # brings torch: help does not wait for it
+
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BootlightError(
+            f"{path} cannot be read ({error}); delete it{also and f' and {also}'} and run bootlight fit again"
+        ) from error

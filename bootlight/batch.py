@@ -29,9 +29,9 @@ class Batch(NamedTuple):
         """A generator on the device of the images, the same on every rank."""
         return torch_rng(self.seed, stream, device=self.images.device)
 
-    def normal(self, *shape: int) -> Tensor:
-        """Standard normal noise (B, *shape): this rank's rows of that of the global batch, so the number of ranks is free."""
-        noise = torch.randn(self.total, *shape, generator=self.rng("normal"), device=self.images.device)
+    def normal(self, stream: str, *shape: int) -> Tensor:
+        """Standard normal noise (B, *shape) of a named stream: this rank's rows of that of the global batch."""
+        noise = torch.randn(self.total, *shape, generator=self.rng(stream), device=self.images.device)
         return noise[self.start : self.start + len(self.images)]
 
     def uniform(self, stream: str) -> Tensor:

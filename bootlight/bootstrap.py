@@ -1,31 +1,35 @@
 """The loop: train, synthesize, evaluate; mix; train again. Nothing but files passes from one generation to the next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import safetensors.torch
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
-from bootlight.atomic import read_json
+from bootlight.atomic import read_json, read_weights
 from bootlight.callbacks.checkpoints import newest_readable
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.data.datamodule import BootstrapData
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.prepare import prepare
 from bootlight.rng import derive_seed
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.run_folder import GenerationContext, RunFolder, read_generation_metrics
 from bootlight.tracking.report import write_report
 from bootlight.tracking.strip import write_strip
 from bootlight.tracking.table import format_table, write_table
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
 RUN_AGAIN = 75  # EX_TEMPFAIL: stopped early, the same command continues
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @dataclass
@@ -45,6 +49,13 @@ class BootstrapSettings:
     num_synthetic: int = 1000
     warm_start: bool = False
     checkpoint_every: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        for key in ("num_generations", "num_synthetic", "checkpoint_every"):
+            check_range(f"bootstrap.{key}", getattr(self, key), 1)
+        if not self.run_dir:
+            raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
 
 
 class Parts(NamedTuple):
@@ -76,18 +87,38 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         SystemExit: with 75 when training was stopped early (`max_time`, a signal); the same command continues.
     """
     run = RunFolder(Path(settings.run_dir))
-    todo = [g for g in range(settings.num_generations) if not run.generation(g).is_evaluated]
+    read_generation_metrics(run)  # a torn file is better found now than after a training
+    todo = [g for g in range(settings.num_generations) if not run.generation(g).is_done]
     if not todo:
         announce(f"{run.path} is finished: {settings.num_generations} generations")
     else:
-        first = build(GenerationContext(run, 0, seed))
-        features, judge = prepare(first.model, first.data, first.trainer, run, seed, build.judge_trainer)
-        for generation in todo:
-            trainer = run_generation(GenerationContext(run, generation, seed), settings, build, features, judge)
+        with stops_explained():
+            features, judge = prepare(*build(GenerationContext(run, 0, seed)), build.judge_trainer)
+            for generation in todo:
+                trainer = run_generation(GenerationContext(run, generation, seed), settings, build, features, judge)
         for logger in wandb_loggers(trainer.loggers):
             logger.finish()
     finish(run, rebuild=bool(todo))
     return run
+
+
+@contextmanager
+def stops_explained() -> Iterator[None]:
+    """Turn what Lightning makes of SIGTERM between steps (status 0) and of Ctrl-C (1, silently) into a line and a status.
+
+    Raises:
+        SystemExit: with 75 after SIGTERM, with 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except SIGTERMException as stop:
+        announce("stopped by SIGTERM; run the same command again to continue")
+        raise SystemExit(RUN_AGAIN) from stop
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            announce("stopped by Ctrl-C; run the same command again to continue")
+            raise SystemExit(INTERRUPTED) from stop
+        raise
 
 
 def run_generation(
@@ -100,7 +131,7 @@ def run_generation(
     attach(context, data, trainer, settings, features, judge)
     if settings.warm_start and context.generation > 0:
         earlier = context.run.generation(context.generation - 1)
-        model.load_published(safetensors.torch.load_file(earlier.weights))
+        model.load_published(read_weights(earlier.weights, also=earlier.model_config.name))
     trainer.fit(model, datamodule=data, ckpt_path=newest_readable(folder), weights_only=True)
     if not run_is_evaluated(trainer, context):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import traceback
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -17,16 +19,21 @@ from bootlight.atomic import atomic_write
 from bootlight.bootstrap import BootstrapSettings, Parts, run_bootstrap
 from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
 from bootlight.callbacks.evaluation import Evaluation
+from bootlight.callbacks.job_timer import JobTimer
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.publish import Publish
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.datamodule import BootstrapData
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.prepare import check_writable
 from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.tracking.history import HistoryLogger
 
+MAX_SHOWN = 60  # characters of a setting in a message
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
+# Trainer settings that would train fewer steps than the run records, as text (1 is one batch, 1.0 all), and what is harmless.
+WHOLE_EPOCH = {"limit_train_batches": ("None", "1.0"), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
 # What may differ when a run is continued; everything else would make it another experiment.
 FREE_KEYS = {"num_generations", "run_dir", "checkpoint_every", "num_workers", "cache", "plan", "config", "trainer", "root"}
 
@@ -71,6 +78,14 @@ class BootlightCLI(LightningCLI):
             parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
         parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and refuse seeds that only later would be found unfit."""
+        super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        if isinstance(seed, bool) or seed is None:
+            raise BootlightError(f"seed_everything is {seed}; give a number, so that the run can be repeated")
+        check_range("seed_everything", seed, 0, 2**32 - 1)
+
     @property
     def settings(self) -> Any:
         """The parsed configuration of the subcommand."""
@@ -85,12 +100,13 @@ class BootlightCLI(LightningCLI):
                 "trainer.max_epochs and trainer.max_steps cannot be set: a generation is one Lightning epoch; set "
                 "data.num_epochs or data.num_steps"
             )
+        for key, usual in WHOLE_EPOCH.items():
+            if str(self.settings.trainer[key]) not in usual:
+                raise BootlightError(f"trainer.{key} cannot be set: it would skip steps; set data.num_steps or data.num_epochs")
         if self.settings.plan:
             from bootlight.plan import print_plan
 
-            print_plan(
-                settings, model, self.datamodule, partial(self.make_trainer, self._get(self.config_init, "trainer"), run)
-            )
+            print_plan(settings, model, self.datamodule, partial(self.make_trainer, self._get(self.config_init, "trainer")))
             return
         self.save_config(run)
         run_bootstrap(settings, int(self.settings.seed_everything), self)
@@ -111,10 +127,13 @@ class BootlightCLI(LightningCLI):
             callbacks.append(GenerationProgressBar())
         if config["enable_checkpointing"] is not False:
             callbacks.append(periodic_checkpoint(context.folder, self.settings.bootstrap.checkpoint_every))
+        if config["max_time"] is not None:
+            callbacks.append(JobTimer(config["max_time"], context.folder))
         if self._shared_loggers is None:  # one for all generations: a tracker's run is the whole bootstrap
             self._shared_loggers = [logger for logger in as_list(config["logger"]) if isinstance(logger, Logger)]
         loggers = [HistoryLogger(context.folder.history), *self._shared_loggers]
-        return self.make_trainer(config, context.run, callbacks=callbacks, logger=loggers)
+        own = {"max_time": None, "default_root_dir": str(context.folder.path)}
+        return self.make_trainer(config, callbacks=callbacks, logger=loggers, **own)
 
     def judge_trainer(self, run: RunFolder) -> Trainer:
         """A trainer of the same devices and precision that leaves nothing behind."""
@@ -122,13 +141,24 @@ class BootlightCLI(LightningCLI):
         bar = GenerationProgressBar()
         bar.label = "judge · training"
         callbacks = [] if config["enable_progress_bar"] is False else [bar]
-        limits = {"max_time": None, "limit_train_batches": None, "enable_checkpointing": False}
-        return self.make_trainer({**config, **limits}, run, callbacks=callbacks, logger=False)
+        # What a manually optimized GAN cannot take, though the generator may; its two networks are stepped in turn.
+        own: dict[str, Any] = {
+            "max_time": None,
+            "gradient_clip_val": None,
+            "accumulate_grad_batches": 1,
+            "enable_checkpointing": False,
+        }
+        if self.trainer.world_size > 1:
+            own["strategy"] = "ddp_find_unused_parameters_true"
+        return self.make_trainer(config, callbacks=callbacks, logger=False, default_root_dir=str(run.references), **own)
 
-    def make_trainer(self, config: dict[str, Any], run: RunFolder, **own: Any) -> Trainer:
+    def make_trainer(self, config: dict[str, Any], **own: Any) -> Trainer:
         """A trainer with the user's settings but for `own`."""
         plugins = [*as_list(config["plugins"]), AtomicCheckpointIO()]
-        return Trainer(**{**config, "default_root_dir": str(run.path), "plugins": plugins, **own})
+        try:
+            return Trainer(**{**config, "plugins": plugins, **own})
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
 
     def save_config(self, run: RunFolder) -> None:
         """Keep the resolved configuration in the run folder.
@@ -137,8 +167,9 @@ class BootlightCLI(LightningCLI):
             BootlightError: the folder belongs to another experiment.
         """
         text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
-        if run.config.exists():
-            changed = sorted(differing_keys(yaml.safe_load(run.config.read_text(encoding="utf-8")), yaml.safe_load(text)))
+        check_writable(run)
+        if run.config.exists() and run.generations():  # without a generation there is nothing that could be mixed up
+            changed = sorted(differing_keys(read_config(run.config), yaml.safe_load(text)))
             if changed:
                 raise BootlightError(
                     f"{run.path} holds a run with other settings ({changed[0]}); give this one its own --bootstrap.run_dir, "
@@ -155,10 +186,25 @@ def as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """A configuration that was kept in a run folder.
+
+    Raises:
+        BootlightError: it is damaged.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict):
+        raise BootlightError(f"{path} is damaged; delete it and run the same command again, with the same settings as before")
+    return config
+
+
 def differing_keys(old: Any, new: Any, prefix: str = "") -> set[str]:
     """Dotted keys whose values differ and may not."""
     if not isinstance(old, dict) or not isinstance(new, dict):
-        return set() if old == new else {f"{prefix}: {old} -> {new}"}
+        return set() if old == new else {f"{prefix}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}
     found: set[str] = set()
     for key in (old.keys() | new.keys()) - FREE_KEYS:
         found |= differing_keys(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
@@ -172,10 +218,25 @@ def main(args: list[str]) -> None:
     quiet()
     try:
         BootlightCLI(["fit", *args])
+    except MisconfigurationException as error:  # what Lightning has to say to its users
+        raise BootlightError(" ".join(str(error).split())) from error
+    except UnicodeDecodeError as error:
+        raise BootlightError(f"--config: not a text file ({error}); give a YAML file") from error
     except ValueError as error:  # jsonargparse wraps what constructors raise
-        if isinstance(error.__cause__, BootlightError | ValueError):
-            raise BootlightError(str(error.__cause__)) from error
+        cause = root_cause(error)
+        if isinstance(cause, BootlightError | ValueError) and cause is not error:
+            raise BootlightError(str(cause)) from error
+        if str(error).startswith("Does not validate") and cause is not error:  # a fault in a user's own constructor
+            where = traceback.extract_tb(cause.__traceback__)[-1]
+            raise BootlightError(f"{type(cause).__name__}: {cause} ({where.filename}, line {where.lineno})") from error
         raise
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The first of the exceptions that led to this one, as far as they were chained on purpose."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def quiet() -> None:

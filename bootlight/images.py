@@ -2,14 +2,12 @@
 
 import io
 import struct
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from bootlight.atomic import atomic_write
 from bootlight.errors import BootlightError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -116,12 +114,6 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
     picture.save(buffer, format="PNG", compress_level=1)  # level 1: three times faster, a few per cent larger
     return buffer.getvalue()
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
-    with atomic_write(path) as file:
-        file.write(data)
 
 
 def to_arrays(images: torch.Tensor) -> NDArray[np.uint8]:

@@ -10,10 +10,12 @@ from lightning.pytorch import Callback, Trainer
 from bootlight.bootstrap import BootstrapSettings
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
+from bootlight.images import to_arrays
 
 PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
 PROBE_IMAGES = 4
-COPIES_OF_WEIGHTS = 9  # network, average and two moments in trained.ckpt and last.ckpt; published weights
+COPIES_OF_WEIGHTS = 5  # trained.ckpt: network, average, two moments; published weights
+PROBE = {"callbacks": [], "logger": False, "max_time": None, "enable_progress_bar": False, "enable_checkpointing": False}
 HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  time (min)"
 
 
@@ -29,7 +31,8 @@ def print_plan(
         make_trainer: makes a trainer of the configured devices, given its callbacks and limits.
     """
     data.setup()
-    train, draw = training_seconds(model, data, make_trainer), drawing_seconds(model)
+    trainer = make_trainer(**PROBE)
+    train, draw = training_seconds(model, data, trainer), drawing_seconds(model, trainer.strategy.root_device)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
     weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     print(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
@@ -59,19 +62,19 @@ class StepTimes(Callback):
         self.ends.append(time.perf_counter())
 
 
-def training_seconds(model: GeneratorModule, data: BootstrapData, make_trainer: Callable[..., Trainer]) -> float:
+def training_seconds(model: GeneratorModule, data: BootstrapData, trainer: Trainer) -> float:
     """Seconds of one training image, measured over a few small steps; on a GPU full batches are faster than that."""
     times = StepTimes()
-    probe = data.for_judge(num_steps=3, batch_size=PROBE_IMAGES)
-    make_trainer(callbacks=[times], logger=False, enable_progress_bar=False, enable_checkpointing=False).fit(model, probe)
+    trainer.callbacks.append(times)  # type: ignore[attr-defined]
+    trainer.fit(model, datamodule=data.for_judge(num_steps=3, batch_size=PROBE_IMAGES))
     return (times.ends[-1] - times.ends[0]) / (len(times.ends) - 1) / PROBE_IMAGES
 
 
-def drawing_seconds(model: GeneratorModule) -> float:
-    """Seconds of one drawn image."""
-    short, factor = model.shortened()
+def drawing_seconds(model: GeneratorModule, device: torch.device) -> float:
+    """Seconds of one drawn image, brought back from the device."""
+    short, factor = model.to(device).shortened()
     labels = None if model.num_classes is None else torch.zeros(PROBE_IMAGES, dtype=torch.int64)
     for _ in range(2):  # the first call warms up
         start = time.perf_counter()
-        short.sample(range(PROBE_IMAGES), labels=labels)
+        to_arrays(short.sample(range(PROBE_IMAGES), labels=labels))
     return (time.perf_counter() - start) * factor / PROBE_IMAGES

@@ -1,33 +1,38 @@
 """Before the first generation: check all input, then train (or load) the networks that look at the images."""
 
 import os
+import traceback
 from collections.abc import Callable
 from typing import cast
 
 import numpy as np
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from bootlight.atomic import read_json, write_bytes, write_json
 from bootlight.callbacks.evaluation import Evaluation
+from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
-from bootlight.images import encode_png, row_of_tiles, write_bytes
+from bootlight.images import encode_png, row_of_tiles
+from bootlight.metrics.frechet import FrechetDistance, feature_statistics
 from bootlight.networks.dcgan import SIZES
 from bootlight.reference import TrainedOnReal, train_judge
 from bootlight.rng import numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
 
 NUM_REAL_PREVIEWS = 12
+MIN_IMAGES = 2  # of each side of a distance
 
 
 def prepare(
     model: GeneratorModule,
     data: BootstrapData,
     trainer: Trainer,
-    run: RunFolder,
-    seed: int,
+    context: GenerationContext,
     judge_trainer: Callable[[RunFolder], Trainer],
 ) -> tuple[nn.Module | None, nn.Module | None]:
     """The feature network and the judge (None where there is none), after everything that can be wrong has been looked at.
@@ -35,18 +40,20 @@ def prepare(
     Raises:
         BootlightError: unwritable run folder, unusable images, labels that do not fit the model, missing weights.
     """
+    run = context.run
     check_writable(run)
-    data.attach(GenerationContext(run, 0, seed))
+    data.attach(context)
     data.setup()
     check_labels(model, data)
     evaluation = next((c for c in trainer.callbacks if isinstance(c, Evaluation)), None)  # type: ignore[attr-defined]
-    features = None if evaluation is None else check_features(evaluation)
+    features = None if evaluation is None else check_features(evaluation, data, trainer)
     has_judge = evaluation is not None and evaluation.judge_steps > 0
     if has_judge and data.image_size not in SIZES:
         raise BootlightError(
             f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
             f"data.image_size to one of {', '.join(map(str, SIZES))}"
         )
+    check_same_images(run, data)
     write_real_previews(run, data)
     if isinstance(features, TrainedOnReal):
         features.fit_real(data, run.references, trainer.strategy.root_device)
@@ -94,21 +101,74 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
         )
 
 
-def check_features(evaluation: Evaluation) -> nn.Module | None:
-    """Build the feature network and let it check its weights, if it can (a method `check`)."""
+def check_features(evaluation: Evaluation, data: BootstrapData, trainer: Trainer) -> nn.Module | None:
+    """Build the feature network, let it check its weights, if it can (a method `check`), and show it two real images.
+
+    Raises:
+        BootlightError: too few images for a distance, or a network that cannot be built or does not answer with features.
+    """
     if evaluation.features is None:
         return None
-    network = cast(nn.Module, evaluation.features())
-    check = getattr(network, "check", None)
-    if callable(check):
-        check()
+    synthesis = next((c for c in trainer.callbacks if isinstance(c, Synthesis)), None)  # type: ignore[attr-defined]
+    if synthesis is not None and synthesis.num_synthetic < MIN_IMAGES:
+        raise BootlightError(
+            f"bootstrap.num_synthetic is {synthesis.num_synthetic}; evaluation.features needs at least {MIN_IMAGES} images"
+        )
+    if len(data.real) < MIN_IMAGES:
+        raise BootlightError(
+            f"{data.root}: {len(data.real)} image to train on; evaluation.features needs at least {MIN_IMAGES}, add some"
+        )
+    try:
+        network = cast(nn.Module, evaluation.features())
+        check = getattr(network, "check", None)
+        if callable(check):
+            check()
+        if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
+            probe_features(network, data)
+    except BootlightError:
+        raise
+    except Exception as error:  # someone else's code
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise BootlightError(f"evaluation.features: {what} ({where.filename}, line {where.lineno}); correct it") from error
     return network
+
+
+def probe_features(network: nn.Module, data: BootstrapData) -> None:
+    """Measure two real images as the evaluation will.
+
+    Raises:
+        BootlightError: the answer is not one row of finite features for each image.
+    """
+    metric = FrechetDistance(features=network, sync_on_compute=False)
+    images = data.real_images(data.real, MIN_IMAGES)
+    metric.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=True)
+    feature_statistics(metric.real_features[0])
+
+
+def check_same_images(run: RunFolder, data: BootstrapData) -> None:
+    """A run is continued with the images that it was begun with, wherever they lie now.
+
+    Raises:
+        BootlightError: these are others.
+    """
+    file = run.references / "real_images.json"
+    found = {"content": data.real.store.key, "count": len(data.real.store.images)}
+    if run.generations() and file.exists():
+        before = read_json(file)
+        if before != found:
+            raise BootlightError(
+                f"data.root: {data.root} does not hold the {before['count']} images that {run.path} was begun with; restore "
+                "them, or give this run its own --bootstrap.run_dir"
+            )
+    else:
+        rank_zero_only(write_json)(file, found)
 
 
 @rank_zero_only
 def write_real_previews(run: RunFolder, data: BootstrapData) -> None:
     """Some real images, for the first row of the strip."""
-    if not run.real_previews.exists():
+    if not run.real_previews.exists() or not run.generations():
         chosen = np.sort(numpy_rng("real previews").permutation(len(data.real))[:NUM_REAL_PREVIEWS])
         images = data.real_images(data.real)[chosen]
         write_bytes(run.real_previews, encode_png(row_of_tiles(images)))

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bootlight.atomic import write_json
+from bootlight.atomic import read_weights, write_bytes, write_json
 from bootlight.data.datamodule import BootstrapData
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.dcgan import DCGAN
-from bootlight.images import to_float, write_bytes
+from bootlight.images import to_float
 from bootlight.networks.classifier import Classifier
 from bootlight.rng import derive_seed, numpy_rng
 
@@ -34,7 +34,7 @@ def load_or_train(network: nn.Module, file: Path, train: Callable[[], dict[str, 
     """The network with the weights in `file`, which `train` makes when it is missing."""
     if not file.exists():
         write_bytes(file, safetensors.torch.save({name: value.cpu().contiguous() for name, value in train().items()}))
-    network.load_state_dict(safetensors.torch.load_file(file))
+    network.load_state_dict(read_weights(file))
     return network.eval()
 
 
@@ -61,6 +61,9 @@ class ClassifierFeatures(nn.Module):
 
     def __init__(self, name: str, epochs: int = 20, num_features: int = 32, learning_rate: float = 2e-3, seed: int = 0) -> None:
         super().__init__()
+        check_range("evaluation.features.epochs", epochs, 0)
+        check_range("evaluation.features.num_features", num_features, 1)
+        check_range("evaluation.features.learning_rate", learning_rate, 0)
         self.name = name
         self.epochs = epochs
         self.num_features = num_features

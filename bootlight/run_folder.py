@@ -93,6 +93,11 @@ class GenerationFolder:
         """Whether the scores are there."""
         return self.metrics.exists()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether no stage is left to do, nor to be repeated because someone deleted what it wrote."""
+        return self.is_trained and self.is_synthesized and self.is_evaluated
+
     def sample_file(self, index: int) -> Path:
         """Path of synthetic image `index`."""
         return self.samples / sample_name(index)
@@ -175,6 +180,11 @@ def read_metadata(folder: GenerationFolder) -> list[dict[str, Any]]:
         raise BootlightError(
             f"{folder.metadata}: cannot be read ({error}); delete it and run the same command again"
         ) from error
+
+
+def how_to_redraw(folder: GenerationFolder) -> str:
+    """What to do about a synthetic image that is missing or torn."""
+    return f"delete that image, if it is there, and {folder.metadata}, and run the same command again: it is drawn anew"
 
 
 def read_generation_metrics(run: RunFolder) -> list[dict[str, Any]]:

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from bootlight.atomic import write_bytes
 from bootlight.generators.base import GeneratorModule
-from bootlight.images import encode_png, row_of_tiles, to_arrays, write_bytes
+from bootlight.images import encode_png, row_of_tiles, to_arrays
 from bootlight.rng import derive_seed, numpy_rng
 from bootlight.run_folder import GenerationContext, GenerationFolder, sample_name, write_metadata
 

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback
 
 from bootlight.atomic import read_json
+from bootlight.callbacks.job_timer import JobTimer
 from bootlight.errors import BootlightError
 from bootlight.images import decode, encode_png
 from bootlight.run_folder import RunFolder, read_metadata
@@ -200,15 +201,39 @@ def test_warm_start_begins_where_the_last_generation_ended(bootlight, images, tm
     assert same[0]  # nothing is learnt, so generation 1 draws what generation 0 drew
 
 
-def test_training_stopped_early_asks_to_be_run_again(bootlight, images, tmp_path):
-    run = tmp_path / "run"
-    with pytest.raises(SystemExit) as stop:
-        bootlight("fit", *TINY_DDPM, *common(images, run, **{"trainer.max_time": "00:00:00:00"}), *NO_JUDGE)
-    assert stop.value.code == 75
-    assert not (run / "gen_000" / "model.json").exists() and not (run / "gen_000" / "samples").exists()
-    bootlight("fit", *TINY_DDPM, *common(images, run), *NO_JUDGE)
-    calm = tmp_path / "calm"
-    bootlight("fit", *TINY_DDPM, *common(images, calm), *NO_JUDGE)
+def test_training_stopped_early_continues_with_the_same_command(bootlight, images, tmp_path, monkeypatch):
+    def up_after_each_step(timer, trainer):
+        trainer.should_stop = trainer.global_step > trainer_started.setdefault(id(trainer), trainer.global_step)
+
+    trainer_started: dict[int, int] = {}
+    monkeypatch.setattr(JobTimer, "_check_time_remaining", up_after_each_step)
+    run, calm = tmp_path / "run", tmp_path / "calm"
+    command = ["fit", *TINY_DDPM, *common(images, run, **{"trainer.max_time": "00:01:00:00", "bootstrap.num_generations": 1})]
+    for step in (1, 2, 3):
+        with pytest.raises(SystemExit) as stop:
+            bootlight(*command, *NO_JUDGE)
+        assert stop.value.code == 75
+        assert not (run / "gen_000" / "model.json").exists() and not (run / "gen_000" / "samples").exists()
+        checkpoint = torch.load(run / "gen_000" / "checkpoints" / "last.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == step  # saved at the stop, though checkpoints are due at even steps only
+        assert not any("Timer" in key and state for key, state in checkpoint["callbacks"].items())  # each job has its own time
+    monkeypatch.undo()
+    bootlight("fit", *TINY_DDPM, *common(images, run, **{"bootstrap.num_generations": 1}), *NO_JUDGE)
+    bootlight("fit", *TINY_DDPM, *common(images, calm, **{"bootstrap.num_generations": 1}), *NO_JUDGE)
+    assert fingerprint(run) == fingerprint(calm)
+
+
+def test_a_torn_end_of_training_is_trained_again_from_the_checkpoint_before(bootlight, images, tmp_path):
+    run, calm = tmp_path / "run", tmp_path / "calm"
+    extra = [*TINY_DDPM, *NO_JUDGE, "--bootstrap.num_generations=1"]
+    bootlight("fit", *common(images, calm), *extra)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bootlight.callbacks.publish.write_json", lambda *_: (_ for _ in ()).throw(KeyError("power cut")))
+        with pytest.raises(KeyError):
+            bootlight("fit", *common(images, run), *extra)
+    trained = run / "gen_000" / "checkpoints" / "trained.ckpt"
+    trained.write_bytes(trained.read_bytes()[:1000])
+    bootlight("fit", *common(images, run), *extra)
     assert fingerprint(run) == fingerprint(calm)
 
 

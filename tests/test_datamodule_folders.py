@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from bootlight.atomic import write_bytes
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Accumulate, Replace
-from bootlight.images import encode_png, write_bytes
+from bootlight.images import encode_png
 from bootlight.run_folder import GenerationContext, RunFolder, sample_name, write_metadata
 
 

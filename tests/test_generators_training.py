@@ -40,7 +40,7 @@ def test_the_right_answer_has_no_error_and_a_bound_of_the_likelihood_alone(predi
     batch = random_batch(200)
     batch = batch._replace(images=0.9 * batch.images)  # none in the two open bins
     module = tiny_ddpm(prediction=prediction)
-    t, noise = timesteps(batch), batch.normal(1, 8, 8)
+    t, noise = timesteps(batch), batch.normal("noise", 1, 8, 8)
     abar = module.schedule.alphas_cumprod[t].float().view(-1, 1, 1, 1)
     known = {
         "Epsilon": noise,
@@ -64,7 +64,7 @@ def test_the_right_answer_has_no_error_and_a_bound_of_the_likelihood_alone(predi
 
 def test_errors_of_a_network_that_answers_zero():
     batch = random_batch(50)
-    t, noise, x0 = timesteps(batch), batch.normal(1, 8, 8), batch.images
+    t, noise, x0 = timesteps(batch), batch.normal("noise", 1, 8, 8), batch.images
     level = tiny_ddpm().schedule.level(t)
     for prediction, target in ((Epsilon(), noise), (V(), level.signal * noise - level.noise * x0), (X0(), x0)):
         module = ddpm_that_answers(torch.zeros(50, 2, 8, 8), prediction=prediction)
@@ -225,7 +225,7 @@ def test_dcgan_step_is_the_one_of_the_paper():
 
     optimizers = [torch.optim.Adam(n.parameters(), lr=1e-2, betas=(0.5, 0.999)) for n in (generator, discriminator)]
     bce, ones = F.binary_cross_entropy_with_logits, torch.ones(8)
-    images = generator(batch.normal(6))
+    images = generator(batch.normal("latent", 6))
     loss_d = bce(discriminator(batch.images), ones) + bce(discriminator(images.detach()), 0 * ones)
     loss_d.backward()
     optimizers[1].step()

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bootlight.atomic import write_bytes
 from bootlight.errors import BootlightError
-from bootlight.images import MAX_PIXELS, decode, encode_png, row_of_tiles, to_arrays, to_float, to_uint8, write_bytes
+from bootlight.images import MAX_PIXELS, decode, encode_png, row_of_tiles, to_arrays, to_float, to_uint8
 
 
 def encoded(picture, format="PNG", **options):

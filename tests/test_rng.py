@@ -88,19 +88,20 @@ def batch(start, count, total=12, seed=4):
 def test_rows_of_two_ranks_are_those_of_one():
     whole = batch(0, 12)
     ranks = [batch(0, 6), batch(6, 6)]
-    assert torch.equal(torch.cat([rank.normal(1, 2, 2) for rank in ranks]), whole.normal(1, 2, 2))
+    assert torch.equal(torch.cat([rank.normal("a", 1, 2, 2) for rank in ranks]), whole.normal("a", 1, 2, 2))
     for stream in ("t", "label"):
         assert torch.equal(torch.cat([rank.uniform(stream) for rank in ranks]), whole.uniform(stream))
     uneven = [batch(0, 5), batch(5, 4), batch(9, 3)]
-    assert torch.equal(torch.cat([rank.normal(3) for rank in uneven]), whole.normal(3))
+    assert torch.equal(torch.cat([rank.normal("a", 3) for rank in uneven]), whole.normal("a", 3))
 
 
 def test_streams_and_steps_differ_and_repeat():
     one, other = batch(0, 12), batch(0, 12, seed=5)
-    assert torch.equal(one.uniform("t"), one.uniform("t")) and torch.equal(one.normal(2), one.normal(2))
+    assert torch.equal(one.uniform("t"), one.uniform("t")) and torch.equal(one.normal("a", 2), one.normal("a", 2))
     assert not (one.uniform("t") == one.uniform("label")).any()
     assert not (one.uniform("t") == other.uniform("t")).any()
-    assert not (one.normal(2) == other.normal(2)).any()
+    assert not (one.normal("a", 2) == other.normal("a", 2)).any()
+    assert not (one.normal("a", 2) == one.normal("b", 2)).any()
 
 
 def test_uniform_numbers_cover_the_unit_interval_evenly():

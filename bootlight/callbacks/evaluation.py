@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from bootlight.atomic import write_json
 from bootlight.callbacks.generation_end import GenerationEnd, stop_on_signal
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import decode
 from bootlight.metrics.discriminator import DiscriminatorScore
 from bootlight.metrics.frechet import FrechetDistance
 from bootlight.metrics.score import Score
-from bootlight.run_folder import GenerationFolder, read_metadata
+from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
 from bootlight.tracking.history import read_history
 
 LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training loss is averaged
@@ -27,7 +28,8 @@ LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training los
 class FeatureNetwork(ABC):  # noqa: B024 - nothing to implement
     """Any `torch.nn.Module` that maps uint8 images (B, 3, H, W) to features (B, D) in a space where distances mean something.
 
-    There is nothing to subclass: every module counts. An attribute `name` (str) names the score, `fd-<name>`.
+    There is nothing to subclass: every module counts (a type of its own, because help would list all of torch's modules
+    as known subclasses of `nn.Module`). An attribute `name` (str) names the score, `fd-<name>`.
     """
 
 
@@ -57,6 +59,11 @@ class Evaluation(GenerationEnd):
         max_real: int = 50_000,
         batch_size: int = 100,
     ) -> None:
+        check_range("evaluation.judge_steps", judge_steps, 0)
+        check_range("evaluation.judge_width", judge_width, 1)
+        check_range("evaluation.judge_batch_size", judge_batch_size, 1)
+        check_range("evaluation.max_real", max_real, 2)
+        check_range("evaluation.batch_size", batch_size, 1)
         self.features = features
         self.judge_steps = judge_steps
         self.judge_width = judge_width
@@ -78,7 +85,7 @@ class Evaluation(GenerationEnd):
         if folder.is_evaluated or not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        real = {"train": data.real_images(data.real, self.max_real)}
+        real = {"train": data.real_images(data.available, self.max_real)}  # all of them: arms share their reference
         if len(data.holdout) >= 2:
             real["holdout"] = data.real_images(data.holdout, self.max_real)
         synthetic = read_samples(folder, module.image_size, module.channels)
@@ -157,11 +164,18 @@ def with_reference(score: Score, which: str) -> Score:
 
 
 def read_samples(folder: GenerationFolder, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """The images of a complete samples folder, (N, H, W, C), as they are on the disk: rounded, as everyone will see them."""
+    """The images of a complete samples folder, (N, H, W, C), as they are on the disk: rounded, as everyone will see them.
+
+    Raises:
+        BootlightError: one is missing or cannot be decoded.
+    """
     files = [folder.samples / row["file_name"] for row in read_metadata(folder)]
     images = np.empty((len(files), image_size, image_size, channels), np.uint8)
-    for image, file in zip(images, files, strict=True):
-        image[:] = decode(file.read_bytes(), str(file), image_size=image_size, channels=channels)
+    try:
+        for image, file in zip(images, files, strict=True):
+            image[:] = decode(file.read_bytes(), str(file), image_size=image_size, channels=channels)
+    except (OSError, BootlightError) as error:
+        raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
     return images
 
 
@@ -171,5 +185,7 @@ def final_loss(folder: GenerationFolder) -> dict[str, Any] | None:
     if not losses:
         return None
     last = np.array(losses[-max(1, round(LOSS_WINDOW * len(losses))) :])
+    if not np.isfinite(last).all():
+        return None  # training diverged; NaN is no JSON
     error = float(last.std(ddof=1) / np.sqrt(len(last))) if len(last) > 1 else None
     return {"value": float(last.mean()), "standard_error": error, "n": len(last)}

@@ -32,9 +32,13 @@ class GenerationEnd(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Training ended in an earlier run: its state is restored, `on_train_end` will not be called."""
-        assert self.context is not None
-        if self.context.folder.trained_checkpoint.exists() and trainer.ckpt_path is not None:
+        if self.restored_from_the_end(trainer):
             self._timed_run(trainer, pl_module)
+
+    def restored_from_the_end(self, trainer: Trainer) -> bool:
+        """Whether this fit resumed from `trained.ckpt`; that the file exists says nothing, it may be torn."""
+        assert self.context is not None
+        return trainer.ckpt_path is not None and Path(trainer.ckpt_path) == self.context.folder.trained_checkpoint
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Also called when `max_time` or a signal stopped training half-way: then it is not the end."""

@@ -7,15 +7,14 @@ from typing import Any
 import safetensors.torch
 from lightning.pytorch import Trainer
 
-from bootlight.atomic import write_json
+from bootlight.atomic import write_bytes, write_json
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.generators.base import GeneratorModule
-from bootlight.images import write_bytes
 from bootlight.run_folder import append_timing
 
 
 class Publish(GenerationEnd):
-    """Writes `checkpoints/trained.ckpt`, `model.safetensors` (EMA weights) and `model.json`, in this order."""
+    """Writes `trained.ckpt`, `model.safetensors` (EMA weights) and `model.json`, in this order; then earlier checkpoints go."""
 
     stage = "publishing"
     start = 0.0
@@ -25,7 +24,7 @@ class Publish(GenerationEnd):
         self.start = time.perf_counter()
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Training took so long, finished or not."""
+        """Training took so long, finished or stopped early; the time before a kill is not counted."""
         assert self.context is not None
         if trainer.is_global_zero:
             append_timing(self.context.folder, "training", time.perf_counter() - self.start)
@@ -35,14 +34,16 @@ class Publish(GenerationEnd):
         """Save, once."""
         assert self.context is not None
         folder = self.context.folder
-        if folder.is_trained:
+        if trainer.strategy.broadcast(folder.is_trained):  # rank 0 decides: saving waits for all ranks
             return
-        if not folder.trained_checkpoint.exists():
+        if not self.restored_from_the_end(trainer):
             trainer.save_checkpoint(folder.trained_checkpoint)
         if trainer.is_global_zero:
             weights = safetensors.torch.save(module.published_state())
             write_bytes(folder.weights, weights)
             write_json(folder.model_config, self._config(weights, module))
+            for periodic in set(folder.checkpoints.glob("*.ckpt")) - {folder.trained_checkpoint}:
+                periodic.unlink()
 
     def _config(self, weights: bytes, module: GeneratorModule) -> dict[str, Any]:
         assert self.context is not None

@@ -4,7 +4,9 @@ import torch
 from lightning.pytorch import Trainer
 
 from bootlight.callbacks.generation_end import GenerationEnd, stop_on_signal
+from bootlight.errors import check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.rng import derive_seed
 from bootlight.synthesis import draw_missing, image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
 
 
@@ -20,6 +22,9 @@ class Synthesis(GenerationEnd):
     stage = "synthesis"
 
     def __init__(self, num_synthetic: int = 1000, batch_size: int = 100, num_previews: int = 12) -> None:
+        check_range("bootstrap.num_synthetic", num_synthetic, 1)
+        check_range("synthesis.batch_size", batch_size, 1)
+        check_range("synthesis.num_previews", num_previews, 1)
         self.num_synthetic = num_synthetic
         self.batch_size = batch_size
         self.num_previews = num_previews
@@ -29,13 +34,13 @@ class Synthesis(GenerationEnd):
         assert self.context is not None
         folder, context = self.context.folder, self.context
         if trainer.is_global_zero and not folder.previews.exists():
-            labels = self._labels(trainer, module, self.num_previews, context.seed)
+            labels = self._labels(trainer, module, self.num_previews, derive_seed(context.seed, "preview"))
             labels = None if labels is None else labels.sort().values  # so that columns of a strip are easy to read
             write_previews(module, folder.previews, preview_seeds(context, self.num_previews), labels)
-        if folder.is_synthesized:
+        if trainer.strategy.broadcast(folder.is_synthesized):
             return
         seeds = image_seeds(context, self.num_synthetic)
-        labels = self._labels(trainer, module, len(seeds), context.seed + context.generation)
+        labels = self._labels(trainer, module, len(seeds), derive_seed(context.seed, context.generation))
         draw_missing(
             module,
             folder,

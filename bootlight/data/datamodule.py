@@ -14,10 +14,10 @@ from bootlight.data.batches import StepDataset, StepLoader, gather
 from bootlight.data.mixing import Accumulate, MixingPolicy, Source
 from bootlight.data.reader import open_images
 from bootlight.data.store import Store, build_store
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.images import to_float
 from bootlight.rng import derive_seed, numpy_rng
-from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
+from bootlight.run_folder import GenerationContext, RunFolder, how_to_redraw, read_metadata
 
 HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
 
@@ -68,6 +68,13 @@ class BootstrapData(LightningDataModule):
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
             raise BootlightError("set either data.num_steps or data.num_epochs")
+        positive = {"image_size": image_size, "batch_size": batch_size, "num_steps": num_steps, "num_epochs": num_epochs}
+        for key, value in (positive | {"num_images": num_images}).items():
+            if value is not None or key in ("image_size", "batch_size"):
+                check_range(f"data.{key}", value, 1)
+        check_range("data.num_workers", num_workers, 0)
+        if channels not in (1, 3):
+            raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
         if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
             raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
         self.root = root
@@ -128,7 +135,10 @@ class BootstrapData(LightningDataModule):
         """The images that an earlier generation of this run has drawn."""
         folder = self.context.run.generation(generation)
         rows = read_metadata(folder)
-        store = build_store(folder.samples, image_size=self.image_size, channels=self.channels, cache=self.cache)
+        try:
+            store = build_store(folder.samples, image_size=self.image_size, channels=self.channels, cache=self.cache)
+        except BootlightError as error:
+            raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
         labels = {row["file_name"]: row["label"] for row in rows}
         numbers = [labels[name] for name in store.names]
         labelled = np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
@@ -186,6 +196,7 @@ class BootstrapData(LightningDataModule):
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""
         data = copy(self)
         data.real_fraction, data._num_steps, data.num_epochs, data.batch_size = 1.0, num_steps, None, batch_size
+        data.mixing = Accumulate()
         data.context = GenerationContext(self.context.run, 0, derive_seed("judge data"))
         return data
 

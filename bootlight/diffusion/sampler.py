@@ -27,6 +27,8 @@ class Sampler(ABC):
     """
 
     def __init__(self, num_steps: int | None = None, guidance: float = 1.0, clip: bool = True) -> None:
+        if not math.isfinite(guidance):
+            raise ValueError(f"model.sampler.guidance is {guidance}; give a finite number")
         self.num_steps = num_steps
         self.guidance = guidance
         self.clip = clip
@@ -113,6 +115,8 @@ class DDIM(Sampler):
 
     def __init__(self, num_steps: int | None = 50, guidance: float = 1.0, clip: bool = True, eta: float = 0.0) -> None:
         super().__init__(num_steps, guidance, clip)
+        if not 0 <= eta <= 1:
+            raise ValueError(f"model.sampler.eta is {eta}; it must be from 0 to 1")
         self.eta = eta
 
     def step(self, steps: Schedule, i: int, x: Tensor, estimate: Estimate, noise: NoiseStreams | None) -> Tensor:

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from bootlight.batch import Batch
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.ema import EMA
 from bootlight.rng import NoiseStreams, derive_seed
 
@@ -30,6 +30,9 @@ class GeneratorModule(LightningModule, ABC):
 
     def __init__(self, image_size: int, channels: int = 3, num_classes: int | None = None) -> None:
         super().__init__()
+        check_range("data.image_size", image_size, 1)
+        if channels not in (1, 3):
+            raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
         self.image_size = image_size
         self.channels = channels
         self.num_classes = num_classes
@@ -87,19 +90,27 @@ class GeneratorModule(LightningModule, ABC):
             Float images (B, channels, image_size, image_size), about [-1, 1], on the module's device.
 
         Raises:
-            BootlightError: labels without a conditional model, the reverse, or a label out of range.
+            BootlightError: labels without a conditional model, the reverse, or a label out of range; images of another shape.
         """
         self._check_labels(len(seeds), labels)
         was_training = self.training
         self.eval()
         try:
-            return self.draw(NoiseStreams(list(seeds), self.device), None if labels is None else labels.to(self.device))
+            images = self.draw(NoiseStreams(list(seeds), self.device), None if labels is None else labels.to(self.device))
         finally:
             self.train(was_training)
+        if tuple(images.shape) != (len(seeds), *self.image_shape):
+            raise BootlightError(
+                f"{type(self).__name__}.draw answered {tuple(images.shape)} to {len(seeds)} noise streams; correct it to "
+                f"{(len(seeds), *self.image_shape)}"
+            )
+        return images
 
     def _check_labels(self, count: int, labels: Tensor | None) -> None:
-        if (labels is None) != (self.num_classes is None):
-            raise BootlightError("model.num_classes must be set exactly when images are drawn with labels")
+        if labels is None and self.num_classes is not None:
+            raise BootlightError(f"this model is class-conditional with {self.num_classes} classes: give labels (--label)")
+        if labels is not None and self.num_classes is None:
+            raise BootlightError("this model is unconditional: leave out the labels (--label)")
         if labels is not None and self.num_classes is not None and count > 0:
             low, high = int(labels.min()), int(labels.max())
             if len(labels) != count or low < 0 or high >= self.num_classes:

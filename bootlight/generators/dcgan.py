@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bootlight.batch import Batch
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.networks.dcgan import SIZES, Discriminator, Generator
 from bootlight.rng import NoiseStreams
@@ -41,6 +41,11 @@ class DCGAN(GeneratorModule):
         super().__init__(image_size, channels)
         if image_size not in SIZES:
             raise BootlightError(f"data.image_size is {image_size}; DCGAN draws images of {', '.join(map(str, SIZES))} pixels")
+        check_range("model.latent_dim", latent_dim, 1)
+        check_range("model.width", width, 1)
+        check_range("model.learning_rate", learning_rate, 0)
+        if not 0 <= beta1 < 1:
+            raise BootlightError(f"model.beta1 is {beta1}; it must be at least 0 and below 1")
         self.automatic_optimization = False
         self.latent_dim = latent_dim
         self.learning_rate = learning_rate
@@ -59,7 +64,7 @@ class DCGAN(GeneratorModule):
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
         # Lightning counts every optimizer's step; these hooks are set anew for each batch.
         opt_d._on_before_step = opt_d._on_after_step = lambda: None
-        fake = self.net_g(batch.normal(self.latent_dim))
+        fake = self.net_g(batch.normal("latent", self.latent_dim))
         logits_real, logits_fake = self.net_d(batch.images), self.net_d(fake.detach())
         # softplus(-l) = -log D, softplus(l) = -log(1 - D): the loss from logits, no saturation in float16.
         loss_d = F.softplus(-logits_real).mean() + F.softplus(logits_fake).mean()

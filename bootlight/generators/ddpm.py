@@ -13,7 +13,7 @@ from bootlight.diffusion.objective import per_image, variational_term
 from bootlight.diffusion.prediction import Epsilon, Prediction
 from bootlight.diffusion.sampler import Ancestral, Sampler
 from bootlight.diffusion.schedule import Schedule
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.networks.unet import UNet
 from bootlight.rng import NoiseStreams
@@ -72,6 +72,14 @@ class DDPM(GeneratorModule):
     ) -> None:
         super().__init__(image_size, channels, num_classes)
         check_unet(image_size, width, channel_multipliers, num_heads)
+        check_range("model.num_res_blocks", num_res_blocks, 0)
+        check_range("model.num_train_timesteps", num_train_timesteps, 2)
+        for key, value in (("dropout", dropout), ("label_dropout", label_dropout)):
+            check_range(f"model.{key}", value, 0, 1)
+        for key, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
+            check_range(f"model.{key}", value, 0)
+        if gradient_clip is not None and not gradient_clip > 0:
+            raise BootlightError(f"model.gradient_clip is {gradient_clip}; it must be above 0, or null for no limit")
         self.learned_variance = learned_variance
         self.label_dropout = label_dropout
         self.learning_rate = learning_rate
@@ -111,7 +119,8 @@ class DDPM(GeneratorModule):
 
     def protocol(self) -> dict[str, Any]:
         """The sampler and its settings."""
-        return self.sampler.protocol()
+        protocol = self.sampler.protocol()
+        return protocol | {"num_steps": protocol["num_steps"] or len(self.schedule)}
 
     def set_num_steps(self, num_steps: int) -> None:
         """See `GeneratorModule.set_num_steps`."""
@@ -143,7 +152,7 @@ class DDPM(GeneratorModule):
         """Mean squared error of the prediction, and the mean variational term in bits per dimension (or None)."""
         x0 = batch.images
         t = (batch.uniform("t") * len(self.schedule)).long()
-        noise = batch.normal(*self.image_shape)
+        noise = batch.normal("noise", *self.image_shape)
         x_t = self.schedule.add_noise(x0, noise, t)
         output = self.unet(x_t, t, self._training_labels(batch)).float()
         answer = output[:, : self.channels]
@@ -174,8 +183,11 @@ class DDPM(GeneratorModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clip here, where gradients are unscaled whatever the precision."""
+        """Clip the true gradients: Lightning leaves those of a fused optimizer scaled in float16."""
         if self.gradient_clip is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None:
+                scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(self.unet.parameters(), self.gradient_clip)
 
 
@@ -185,10 +197,15 @@ def check_unet(image_size: int, width: int, channel_multipliers: Sequence[int], 
     Raises:
         BootlightError: names the key and what it may be.
     """
+    check_range("model.width", width, 1)
+    check_range("model.num_heads", num_heads, 1)
+    if not channel_multipliers or min(channel_multipliers) < 1:
+        raise BootlightError(f"model.channel_multipliers is {list(channel_multipliers)}; give one number >= 1 for each level")
     halvings = len(channel_multipliers) - 1
     if image_size % 2**halvings:
         raise BootlightError(
-            f"data.image_size is {image_size}, halved {halvings} times by model.channel_multipliers: take a multiple of {2**halvings}"
+            f"data.image_size is {image_size}, halved {halvings} times by model.channel_multipliers: take a multiple "
+            f"of {2**halvings}"
         )
     if any(width * multiplier % num_heads for multiplier in channel_multipliers):
         raise BootlightError(f"model.width is {width}; every level must be divisible by model.num_heads, {num_heads}")

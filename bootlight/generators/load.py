@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import safetensors.torch
 from jsonargparse import ArgumentError, ArgumentParser
 
-from bootlight.atomic import read_json
+from bootlight.atomic import read_json, read_weights
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.run_folder import GenerationFolder
@@ -34,5 +33,5 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None) ->
         ) from error
     if num_steps is not None:
         module.set_num_steps(num_steps)
-    module.load_published(safetensors.torch.load_file(folder.weights))
+    module.load_published(read_weights(folder.weights, also=folder.model_config.name))
     return module.eval()

@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from tqdm import tqdm
 
 from bootlight.atomic import atomic_write
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 
 # The TensorFlow network of the original FID as converted by torch-fidelity; its file name carries the head of its SHA-256.
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -39,6 +39,7 @@ class PixelFeatures(nn.Module):
 
     def __init__(self, size: int = 8, channels: int = 3) -> None:
         super().__init__()
+        check_range("evaluation.features.size", size, 1)
         self.size = size
         self.channels = channels
         self.num_features = channels * size * size

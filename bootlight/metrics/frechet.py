@@ -160,12 +160,20 @@ class FrechetDistance(Metric):
 
         Raises:
             TypeError: not uint8.
+            BootlightError: the network does not answer with one row of features for each image.
         """
         if images.dtype != torch.uint8:
             raise TypeError(f"FrechetDistance takes uint8 images, not {images.dtype}; bootlight.images.to_uint8 converts")
         if images.shape[1] == 1 and getattr(self._features.network, "channels", 3) != 1:
             images = images.expand(-1, 3, -1, -1)
-        (self.real_features if real else self.synthetic_features).append(self._features(images))
+        features = self._features(images)
+        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
+            answer = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise BootlightError(
+                f"evaluation.features: {type(self._features.network).__name__} answered {answer} to {len(images)} images; it "
+                f"must answer one row of features for each, ({len(images)}, D)"
+            )
+        (self.real_features if real else self.synthetic_features).append(features)
 
     def compute(self) -> Score:
         """The distance with its standard error over the synthetic images.

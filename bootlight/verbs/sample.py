@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.run_folder import GenerationFolder, RunFolder
+
+MAX_SEEDS = 10_000_000
 
 
 def main(args: list[str]) -> None:
@@ -18,15 +20,21 @@ def main(args: list[str]) -> None:
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
     parser.add_argument("--to", type=Path, required=True, help="folder to write into")
     options = parser.parse_args(args)
+    check_range("--batch-size", options.batch_size, 1)
     folder, seeds = find_generation(options.run), parse_seeds(options.seeds)
 
     import torch
     from tqdm import tqdm
 
+    from bootlight.atomic import write_bytes
     from bootlight.generators.load import load_generator
-    from bootlight.images import encode_png, to_arrays, write_bytes
+    from bootlight.images import encode_png, to_arrays
 
-    module = load_generator(folder, num_steps=options.steps).to(options.device)
+    module = load_generator(folder, num_steps=options.steps)
+    try:
+        module = module.to(options.device)
+    except (RuntimeError, AssertionError) as error:  # torch has many ways to say so
+        raise BootlightError(f"--device {options.device}: {str(error).splitlines()[0]}; try --device cpu") from error
     for start in tqdm(range(0, len(seeds), options.batch_size), desc="sampling", unit="batch"):
         chunk = seeds[start : start + options.batch_size]
         labels = None if options.label is None else torch.full((len(chunk),), options.label)
@@ -63,5 +71,7 @@ def parse_seeds(text: str) -> list[int]:
         last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise BootlightError(f"--seeds {text}: expected numbers and ranges such as 0-99 or 3,5,7")
+        if len(seeds) + int(last) - int(first) >= MAX_SEEDS:
+            raise BootlightError(f"--seeds {text}: more than {MAX_SEEDS} images; draw them in several calls")
         seeds += range(int(first), int(last) + 1)
     return seeds
