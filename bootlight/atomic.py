@@ -33,7 +33,6 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
     except OSError as error:
         raise BootlightError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another folder, then run the same command"
@@ -41,15 +40,6 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     finally:
         with suppress(OSError):  # renamed, or never made; the error above is the one to tell
             temporary.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -203,9 +203,9 @@ def test_warm_start_begins_where_the_last_generation_ended(bootlight, images, tm
 
 def test_training_stopped_early_continues_with_the_same_command(bootlight, images, tmp_path, monkeypatch):
     def up_after_each_step(timer, trainer):
-        trainer.should_stop = trainer.global_step > trainer_started.setdefault(id(trainer), trainer.global_step)
+        timer.began = getattr(timer, "began", trainer.global_step)  # first asked before the first step
+        trainer.should_stop = trainer.global_step > timer.began
 
-    trainer_started: dict[int, int] = {}
     monkeypatch.setattr(JobTimer, "_check_time_remaining", up_after_each_step)
     run, calm = tmp_path / "run", tmp_path / "calm"
     command = ["fit", *TINY_DDPM, *common(images, run, **{"trainer.max_time": "00:01:00:00", "bootstrap.num_generations": 1})]

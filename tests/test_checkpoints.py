@@ -178,7 +178,9 @@ def publish(folder, module, config):
     """Publish as the end of a training does, without its trainer."""
     callback = Publish()
     callback.attach(GenerationContext(RunFolder(folder.path.parent), 0, 0, config))
-    callback.run(SimpleNamespace(is_global_zero=True, save_checkpoint=lambda path: None), module)
+    strategy = SimpleNamespace(broadcast=lambda value: value)
+    trainer = SimpleNamespace(is_global_zero=True, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None)
+    callback.run(trainer, module)
 
 
 @pytest.mark.parametrize("build", [ddpm, dcgan])

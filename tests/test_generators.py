@@ -70,8 +70,8 @@ def test_sampling_leaves_mode_gradients_and_global_randomness_alone():
 @pytest.mark.parametrize(
     ("num_classes", "labels", "message"),
     [
-        (None, [0, 1], "num_classes must be set exactly when"),
-        (3, None, "num_classes must be set exactly when"),
+        (None, [0, 1], "this model is unconditional"),
+        (3, None, "class-conditional with 3 classes"),
         (3, [0, 3], "labels must be 2 integers from 0 to 2"),
         (3, [-1, 0], "labels must be 2 integers from 0 to 2"),
         (3, [1], "labels must be 2 integers from 0 to 2"),

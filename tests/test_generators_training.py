@@ -2,10 +2,12 @@
 
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import Trainer
 from oracle import Answer, fit, random_batch, tiny_ddpm
 from torch import nn
 
@@ -157,16 +159,27 @@ def test_learning_rate_rises_over_the_warm_up():
 @pytest.mark.parametrize(("limit", "norm"), [(0.5, 0.5), (100.0, 5.0), (None, 5.0)])
 def test_gradients_are_clipped_to_their_norm(limit, norm):
     module = ddpm_that_answers(torch.zeros(2), gradient_clip=limit)
+    module.trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     module.unet.answer.grad = torch.tensor([3.0, -4.0])
     module.on_before_optimizer_step(None)
     # clip_grad_norm_ adds 1e-6 to the norm it divides by.
     assert module.unet.answer.grad.tolist() == pytest.approx([0.6 * norm, -0.8 * norm], rel=1e-6)
 
 
+def test_what_is_clipped_are_the_true_gradients_not_those_scaled_for_float16():
+    module = ddpm_that_answers(torch.zeros(2), gradient_clip=0.5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(torch.ones(1))  # sets the scale up
+    module.trainer = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+    module.unet.answer.grad = 1024 * torch.tensor([3.0, -4.0])
+    module.on_before_optimizer_step(torch.optim.AdamW(module.unet.parameters(), fused=True))
+    assert module.unet.answer.grad.tolist() == pytest.approx([0.3, -0.4], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 9}, "data.image_size is 9; the 1 halvings .* multiple of 2"),
+        ({"image_size": 9}, "data.image_size is 9, halved 1 times by .* multiple of 2"),
         ({"num_heads": 3}, "model.width is 8; .*num_heads, 3"),
         ({"sampler": DDIM(101)}, "sampler.num_steps is 101; .* 1 to 100"),
         ({"sampler": DDIM(0)}, "sampler.num_steps is 0; .* 1 to 100"),

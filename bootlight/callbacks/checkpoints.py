@@ -24,9 +24,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
 
+class PeriodicCheckpoint(ModelCheckpoint):
+    """Saves between steps only."""
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Not here: when training was stopped early, a state saved now would say that the epoch is complete."""
+
+
 def periodic_checkpoint(folder: GenerationFolder, every_n_steps: int) -> ModelCheckpoint:
     """`last.ckpt` every so many steps, and the same under the number of its step as a fall-back."""
-    return ModelCheckpoint(
+    return PeriodicCheckpoint(
         dirpath=folder.checkpoints,
         filename="{step}",
         every_n_train_steps=every_n_steps,
