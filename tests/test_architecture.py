@@ -62,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     "callbacks.job_timer": {"run_folder"},
     "callbacks.generation_end": {"generators.base", "run_folder"},
     "callbacks.publish": {"atomic", "callbacks.generation_end", "generators.base", "images", "run_folder"},
-    "callbacks.synthesis": {"errors", "callbacks.generation_end", "generators.base", "synthesis"},
+    "callbacks.synthesis": {"errors", "rng", "callbacks.generation_end", "generators.base", "synthesis"},
     "callbacks.evaluation": {
         "atomic", "errors", "callbacks.generation_end", "generators.base", "images", "run_folder", "metrics.discriminator",
         "metrics.frechet", "metrics.score", "tracking.history",
