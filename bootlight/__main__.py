@@ -7,7 +7,7 @@ import sys
 from bootlight.errors import BootlightError
 
 VERBS = {
-    "fit": ("bootlight.cli", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
+    "fit": ("bootlight.verbs.fit", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
     "sample": ("bootlight.verbs.sample", "draw images from a trained generation"),
     "report": ("bootlight.verbs.report", "rebuild table, strip and report of a run"),
     "weights": ("bootlight.verbs.weights", "fetch the Inception weights that FID needs"),

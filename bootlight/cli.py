@@ -1,21 +1,15 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
-import logging
-import os
-import traceback
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from bootlight.atomic import atomic_write
 from bootlight.bootstrap import BootstrapSettings, Parts, run_bootstrap
 from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
 from bootlight.callbacks.evaluation import Evaluation
@@ -26,16 +20,13 @@ from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
-from bootlight.prepare import check_writable
+from bootlight.run_config import save_config
 from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.tracking.history import HistoryLogger
 
-MAX_SHOWN = 60  # characters of a setting in a message
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 # Trainer settings that would train fewer steps than the run records, as text (1 is one batch, 1.0 all), and what is harmless.
 WHOLE_EPOCH = {"limit_train_batches": ("None", "1.0"), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
-# What may differ when a run is continued; everything else would make it another experiment.
-FREE_KEYS = {"num_generations", "run_dir", "checkpoint_every", "num_workers", "cache", "plan", "config", "trainer", "root"}
 
 
 class BootlightCLI(LightningCLI):
@@ -108,7 +99,7 @@ class BootlightCLI(LightningCLI):
 
             print_plan(settings, model, self.datamodule, partial(self.make_trainer, self._get(self.config_init, "trainer")))
             return
-        self.save_config(run)
+        save_config(run, self._parser(self.subcommand).dump(self.settings, skip_none=False))
         run_bootstrap(settings, int(self.settings.seed_everything), self)
 
     def __call__(self, context: GenerationContext) -> Parts:
@@ -160,98 +151,9 @@ class BootlightCLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
 
-    def save_config(self, run: RunFolder) -> None:
-        """Keep the resolved configuration in the run folder.
-
-        Raises:
-            BootlightError: the folder belongs to another experiment.
-        """
-        text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
-        check_writable(run)
-        if run.config.exists() and run.generations():  # without a generation there is nothing that could be mixed up
-            changed = sorted(differing_keys(read_config(run.config), yaml.safe_load(text)))
-            if changed:
-                raise BootlightError(
-                    f"{run.path} holds a run with other settings ({changed[0]}); give this one its own --bootstrap.run_dir, "
-                    "or restore the settings to continue that one"
-                )
-        with atomic_write(run.config, "w") as file:
-            file.write(text)
-
 
 def as_list(value: Any) -> list[Any]:
     """A list of whatever Lightning accepts in place of one."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A configuration that was kept in a run folder.
-
-    Raises:
-        BootlightError: it is damaged.
-    """
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        config = None
-    if not isinstance(config, dict):
-        raise BootlightError(f"{path} is damaged; delete it and run the same command again, with the same settings as before")
-    return config
-
-
-def differing_keys(old: Any, new: Any, prefix: str = "") -> set[str]:
-    """Dotted keys whose values differ and may not."""
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return set() if old == new else {f"{prefix}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}
-    found: set[str] = set()
-    for key in (old.keys() | new.keys()) - FREE_KEYS:
-        found |= differing_keys(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
-    return found
-
-
-def main(args: list[str]) -> None:
-    """Run `fit`."""
-    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips; warnings stay
-    quiet()
-    try:
-        BootlightCLI(["fit", *args])
-    except MisconfigurationException as error:  # what Lightning has to say to its users
-        raise BootlightError(" ".join(str(error).split())) from error
-    except UnicodeDecodeError as error:
-        raise BootlightError(f"--config: not a text file ({error}); give a YAML file") from error
-    except ValueError as error:  # jsonargparse wraps what constructors raise
-        cause = root_cause(error)
-        if isinstance(cause, BootlightError | ValueError) and cause is not error:
-            raise BootlightError(str(cause)) from error
-        if str(error).startswith("Does not validate") and cause is not error:  # a fault in a user's own constructor
-            where = traceback.extract_tb(cause.__traceback__)[-1]
-            raise BootlightError(f"{type(cause).__name__}: {cause} ({where.filename}, line {where.lineno})") from error
-        raise
-
-
-def root_cause(error: BaseException) -> BaseException:
-    """The first of the exceptions that led to this one, as far as they were chained on purpose."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def quiet() -> None:
-    """Silence advice that does not apply here, and deprecations between Lightning and what it stands on."""
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # LightningCLI calls what jsonargparse 5 will drop
-    for message in (
-        ".*does not have many workers.*",  # whole batches come from a memory map
-        ".*smaller than the logging interval.*",
-        ".*Checkpoint directory .* exists and is not empty.*",  # that is how a run is continued
-        ".*pre-optimization state.*",  # the module's weights are saved after the step
-        ".*module.s. in eval mode at the start of training.*",  # averages are
-        ".*this fit will run with no optimizer.*",  # closed-form generators have none
-        '.*was configured so `ckpt_path="best"`.*',
-        ".*The `srun` command is available.*",
-        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*args parameter is intended to run from within Python.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)

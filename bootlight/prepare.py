@@ -1,6 +1,5 @@
 """Before the first generation: check all input, then train (or load) the networks that look at the images."""
 
-import os
 import traceback
 from collections.abc import Callable
 from typing import cast
@@ -41,7 +40,6 @@ def prepare(
         BootlightError: unwritable run folder, unusable images, labels that do not fit the model, missing weights.
     """
     run = context.run
-    check_writable(run)
     data.attach(context)
     data.setup()
     check_labels(model, data)
@@ -68,20 +66,6 @@ def prepare(
         trainer=lambda: judge_trainer(run),
     )
     return features, judge
-
-
-def check_writable(run: RunFolder) -> None:
-    """Make the run folder.
-
-    Raises:
-        BootlightError: it cannot be made or written.
-    """
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BootlightError(f"bootstrap.run_dir: cannot make {run.path} ({error.strerror}); choose another folder") from error
-    if not os.access(run.path, os.W_OK):
-        raise BootlightError(f"bootstrap.run_dir: {run.path} cannot be written; choose another folder")
 
 
 def check_labels(model: GeneratorModule, data: BootstrapData) -> None:

@@ -89,13 +89,15 @@ ALLOWED: dict[str, set[str]] = {
         "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "data.datamodule",
         "generators.base", "prepare", "tracking.report", "tracking.strip", "tracking.table", "tracking.wandb_logger",
     },
+    "run_config": {"atomic", "errors", "run_folder"},
     "plan": {"bootstrap", "data.datamodule", "generators.base", "images"},
     "cli": BASE | {
-        "bootstrap", "plan", "prepare", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.job_timer",
-        "callbacks.progress", "callbacks.publish", "callbacks.synthesis", "data.datamodule", "generators.base",
+        "bootstrap", "plan", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.job_timer",
+        "callbacks.progress", "callbacks.publish", "callbacks.synthesis", "data.datamodule", "generators.base", "run_config",
         "tracking.history",
     },
     "verbs": set(),
+    "verbs.fit": {"cli", "errors"},
     "verbs.sample": {"atomic", "errors", "images", "run_folder", "generators.load"},
     "verbs.report": {"errors", "run_folder", "bootstrap"},
     "verbs.weights": {"metrics.features"},
@@ -116,6 +118,8 @@ OUTSIDE = {  # libraries that only these parts may import
         "bootstrap",
         "plan",
         "cli",
+        "run_config",
+        "verbs.fit",
     ),
 }
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from bootlight.errors import BootlightError
+from bootlight.run_config import differing_keys
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -82,6 +83,15 @@ def test_what_a_constructor_refuses_is_one_line(bootlight):
 def test_the_budget_is_set_in_one_place(bootlight, setting):
     with pytest.raises(BootlightError, match=r"trainer\.max_epochs and trainer\.max_steps cannot be set: .* data\.num_steps"):
         bootlight("fit", "--model=bootlight.DCGAN", "--data=bootlight.Digits", "--data.num_steps=3", f"--trainer.{setting}")
+
+
+def test_what_may_change_when_a_run_is_continued():
+    old = {"trainer": {"devices": 1, "precision": None}, "data": {"init_args": {"root": "a", "flip": False}}, "plan": False}
+    new = {"trainer": {"devices": 2, "precision": None}, "data": {"init_args": {"root": "b", "flip": False}}, "plan": True}
+    assert differing_keys(old, new) == set()
+    assert differing_keys(old, {**new, "trainer": {"precision": 16}}) == {"trainer.precision: None -> 16"}
+    assert differing_keys({"model": {"init_args": {"root": 1}}}, {}) == {"model: {'init_args': {'root': 1}} -> None"}
+    assert differing_keys({"model": {"root": 1}}, {"model": {"root": 2}}) == {"model.root: 1 -> 2"}  # only the data's is free
 
 
 PLUG_IN = """

@@ -1,0 +1,91 @@
+"""The configuration kept in a run folder, and what of it may change when the run is continued."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+
+from bootlight.atomic import atomic_write
+from bootlight.errors import BootlightError
+from bootlight.run_folder import RunFolder
+
+MAX_SHOWN = 60  # characters of a setting in a message
+# What may differ; everything else would make it another experiment. Images are known by their content, not by `root`.
+FREE = {
+    "bootstrap.num_generations",
+    "bootstrap.run_dir",
+    "bootstrap.checkpoint_every",
+    "data.init_args.num_workers",
+    "data.init_args.cache",
+    "data.init_args.root",
+    "plan",
+    "config",
+}
+BOUND_OF_TRAINER = {"trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"}
+
+
+def save_config(run: RunFolder, text: str) -> None:
+    """Keep the resolved configuration, YAML, in the run folder.
+
+    Raises:
+        BootlightError: the folder belongs to another experiment, or cannot be written.
+    """
+    check_writable(run)
+    if run.config.exists() and run.generations():  # without a generation there is nothing that could be mixed up
+        changed = sorted(differing_keys(read_config(run.config), yaml.safe_load(text)))
+        if changed:
+            raise BootlightError(
+                f"{run.path} holds a run with other settings ({changed[0]}); give this one its own --bootstrap.run_dir, "
+                "or restore the settings to continue that one"
+            )
+    write_text(run.config, text)
+
+
+def check_writable(run: RunFolder) -> None:
+    """Make the run folder.
+
+    Raises:
+        BootlightError: it cannot be made or written.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BootlightError(f"bootstrap.run_dir: cannot make {run.path} ({error.strerror}); choose another folder") from error
+    if not os.access(run.path, os.W_OK):
+        raise BootlightError(f"bootstrap.run_dir: {run.path} cannot be written; choose another folder")
+
+
+@rank_zero_only
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically, once."""
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A configuration that was kept in a run folder.
+
+    Raises:
+        BootlightError: it is damaged.
+    """
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict):
+        raise BootlightError(f"{path} is damaged; delete it and run the same command again, with the same settings as before")
+    return config
+
+
+def differing_keys(old: Any, new: Any, key: str = "") -> set[str]:
+    """Dotted keys whose values differ and may not."""
+    if key in FREE or (key.startswith("trainer.") and key not in BOUND_OF_TRAINER):
+        return set()
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return set() if old == new else {f"{key}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}
+    found: set[str] = set()
+    for name in old.keys() | new.keys():
+        found |= differing_keys(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    return found
