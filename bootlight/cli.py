@@ -1,6 +1,7 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ class BootlightCLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self._shared_loggers: list[Logger] | None = None
         self._context: GenerationContext | None = None
+        for plug_in in entry_points(group="bootlight.generators"):
+            plug_in.load()  # what is imported has a short name: --model DDPM
         super().__init__(
             GeneratorModule,
             BootstrapData,

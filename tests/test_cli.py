@@ -103,6 +103,14 @@ class Mine(Gaussian):
 """
 
 
+def test_installed_generators_have_short_names(bootlight, capsys):
+    with pytest.raises(SystemExit):
+        bootlight("fit", "--model=DCGAN", "--model.width=16", "--data=bootlight.Digits", "--print_config")
+    model = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert model["class_path"].startswith("bootlight.") and model["class_path"].endswith("DCGAN")
+    assert model["init_args"]["width"] == 16
+
+
 def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
     (tmp_path / "my_generator.py").write_text(PLUG_IN)
     bootlight(
