@@ -2,11 +2,11 @@
 
 import traceback
 from collections.abc import Callable
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
@@ -23,7 +23,8 @@ from bootlight.reference import TrainedOnReal, train_judge
 from bootlight.rng import numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
 
-NUM_REAL_PREVIEWS = 12
+Found = TypeVar("Found", bound=Callback)
+NUM_PREVIEWS = 12  # where nothing is synthesized
 MIN_IMAGES = 2  # of each side of a distance
 
 
@@ -43,8 +44,8 @@ def prepare(
     data.attach(context)
     data.setup()
     check_labels(model, data)
-    evaluation = next((c for c in trainer.callbacks if isinstance(c, Evaluation)), None)  # type: ignore[attr-defined]
-    features = None if evaluation is None else check_features(evaluation, data, trainer)
+    evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
+    features = None if evaluation is None else check_features(evaluation, data, synthesis)
     has_judge = evaluation is not None and evaluation.judge_steps > 0
     if has_judge and data.image_size not in SIZES:
         raise BootlightError(
@@ -52,7 +53,7 @@ def prepare(
             f"data.image_size to one of {', '.join(map(str, SIZES))}"
         )
     check_same_images(run, data)
-    write_real_previews(run, data)
+    write_real_previews(run, data, NUM_PREVIEWS if synthesis is None else synthesis.num_previews)
     if isinstance(features, TrainedOnReal):
         features.fit_real(data, run.references, trainer.strategy.root_device)
     if evaluation is None or not has_judge:
@@ -85,7 +86,12 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
         )
 
 
-def check_features(evaluation: Evaluation, data: BootstrapData, trainer: Trainer) -> nn.Module | None:
+def find_callback(trainer: Trainer, kind: type[Found]) -> Found | None:
+    """The trainer's callback of a class, if it has one."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
+
+
+def check_features(evaluation: Evaluation, data: BootstrapData, synthesis: Synthesis | None) -> nn.Module | None:
     """Build the feature network, let it check its weights, if it can (a method `check`), and show it two real images.
 
     Raises:
@@ -93,7 +99,6 @@ def check_features(evaluation: Evaluation, data: BootstrapData, trainer: Trainer
     """
     if evaluation.features is None:
         return None
-    synthesis = next((c for c in trainer.callbacks if isinstance(c, Synthesis)), None)  # type: ignore[attr-defined]
     if synthesis is not None and synthesis.num_synthetic < MIN_IMAGES:
         raise BootlightError(
             f"bootstrap.num_synthetic is {synthesis.num_synthetic}; evaluation.features needs at least {MIN_IMAGES} images"
@@ -150,9 +155,12 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
 
 
 @rank_zero_only
-def write_real_previews(run: RunFolder, data: BootstrapData) -> None:
+def write_real_previews(run: RunFolder, data: BootstrapData, count: int) -> None:
     """Some real images, for the first row of the strip."""
     if not run.real_previews.exists() or not run.generations():
-        chosen = np.sort(numpy_rng("real previews").permutation(len(data.real))[:NUM_REAL_PREVIEWS])
+        order = numpy_rng("real previews").permutation(len(data.real))
+        # By class, as the synthetic ones are; unlabelled images all have label -1 and keep their random order.
+        by_class = order[np.argsort(data.real.store.labels[data.real.indices[order]], kind="stable")]
+        chosen = by_class[((np.arange(count) + 0.5) * len(order) / count).astype(np.int64)]
         images = data.real_images(data.real)[chosen]
         write_bytes(run.real_previews, encode_png(row_of_tiles(images)))
