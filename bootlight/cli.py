@@ -26,7 +26,7 @@ from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.tracking.history import HistoryLogger
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
-# Trainer settings that would train fewer steps than the run records, as text (1 is one batch, 1.0 all), and what is harmless.
+# Trainer settings that would train fewer steps than the run records, and what of them is harmless, as text.
 WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
 
 
