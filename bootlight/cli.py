@@ -100,7 +100,8 @@ class BootlightCLI(LightningCLI):
         if self.settings.plan:
             from bootlight.plan import print_plan
 
-            print_plan(settings, model, self.datamodule, partial(self.make_trainer, self._get(self.config_init, "trainer")))
+            make_trainer = partial(self.make_trainer, self._get(self.config_init, "trainer"))
+            print_plan(settings, model, self.datamodule, self.settings.synthesis.batch_size, make_trainer)
             return
         save_config(run, self._parser(self.subcommand).dump(self.settings, skip_none=False))
         run_bootstrap(settings, int(self.settings.seed_everything), self)

@@ -14,13 +14,18 @@ from bootlight.images import to_arrays
 
 PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
 PROBE_IMAGES = 4
+LONG = 0.5  # seconds
 COPIES_OF_WEIGHTS = 5  # trained.ckpt: network, average, two moments; published weights
 PROBE = {"callbacks": [], "logger": False, "max_time": None, "enable_progress_bar": False, "enable_checkpointing": False}
 HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  time (min)"
 
 
 def print_plan(
-    settings: BootstrapSettings, model: GeneratorModule, data: BootstrapData, make_trainer: Callable[..., Trainer]
+    settings: BootstrapSettings,
+    model: GeneratorModule,
+    data: BootstrapData,
+    batch_size: int,
+    make_trainer: Callable[..., Trainer],
 ) -> None:
     """Print a row for each generation: training set, steps, images, disk, and the estimated time on this machine.
 
@@ -28,11 +33,12 @@ def print_plan(
         settings: of the loop.
         model: as configured, untrained.
         data: as configured.
+        batch_size: images of one network call in synthesis.
         make_trainer: makes a trainer of the configured devices, given its callbacks and limits.
     """
     data.setup()
-    trainer = make_trainer(**PROBE)
-    train, draw = training_seconds(model, data, trainer), drawing_seconds(model, trainer.strategy.root_device)
+    device = make_trainer(**PROBE).strategy.root_device
+    train, draw = training_seconds(model, data, make_trainer), drawing_seconds(model, batch_size, device)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
     weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     print(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
@@ -62,19 +68,34 @@ class StepTimes(Callback):
         self.ends.append(time.perf_counter())
 
 
-def training_seconds(model: GeneratorModule, data: BootstrapData, trainer: Trainer) -> float:
-    """Seconds of one training image, measured over a few small steps; on a GPU full batches are faster than that."""
-    times = StepTimes()
-    trainer.callbacks.append(times)  # type: ignore[attr-defined]
-    trainer.fit(model, datamodule=data.for_judge(num_steps=3, batch_size=PROBE_IMAGES))
-    return (times.ends[-1] - times.ends[0]) / (len(times.ends) - 1) / PROBE_IMAGES
+def training_seconds(model: GeneratorModule, data: BootstrapData, make_trainer: Callable[..., Trainer]) -> float:
+    """Seconds of one training image, measured over a few steps."""
+
+    def step(images: int) -> float:
+        times = StepTimes()
+        trainer = make_trainer(**{**PROBE, "callbacks": [times]})
+        trainer.fit(model, datamodule=data.for_judge(num_steps=3, batch_size=images))
+        return (times.ends[-1] - times.ends[0]) / (len(times.ends) - 1)
+
+    return seconds_per_image(step, data.batch_size)
 
 
-def drawing_seconds(model: GeneratorModule, device: torch.device) -> float:
+def drawing_seconds(model: GeneratorModule, batch_size: int, device: torch.device) -> float:
     """Seconds of one drawn image, brought back from the device."""
     short, factor = model.to(device).shortened()
-    labels = None if model.num_classes is None else torch.zeros(PROBE_IMAGES, dtype=torch.int64)
-    for _ in range(2):  # the first call warms up
-        start = time.perf_counter()
-        to_arrays(short.sample(range(PROBE_IMAGES), labels=labels))
-    return (time.perf_counter() - start) * factor / PROBE_IMAGES
+
+    def draw(images: int) -> float:
+        labels = None if model.num_classes is None else torch.zeros(images, dtype=torch.int64)
+        for _ in range(2):  # the first call warms up
+            start = time.perf_counter()
+            to_arrays(short.sample(range(images), labels=labels))
+        return time.perf_counter() - start
+
+    return factor * seconds_per_image(draw, batch_size)
+
+
+def seconds_per_image(work: Callable[[int], float], batch_size: int) -> float:
+    """Time work on a few images, and on a whole batch where that does not take long: small batches are less efficient."""
+    few = min(PROBE_IMAGES, batch_size)
+    seconds = work(few)
+    return seconds / few if seconds > LONG else work(batch_size) / batch_size

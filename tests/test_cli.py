@@ -132,3 +132,11 @@ def test_the_plan_counts_without_training(bootlight, tmp_path, capsys):
     assert rows[2][:5] == ["0", "1438", "45", "2880", "100"]
     assert rows[4][:5] == ["2", "1638", "52", "3328", "100"]
     assert not (tmp_path / "run" / "gen_000").exists()
+
+
+def test_the_plan_times_a_whole_batch_only_where_that_is_quick():
+    from bootlight.plan import LONG, PROBE_IMAGES, seconds_per_image
+
+    assert seconds_per_image(lambda images: 1.0 + LONG, 64) == (1.0 + LONG) / PROBE_IMAGES
+    assert seconds_per_image(lambda images: 0.1 + 0.01 * images, 50) == pytest.approx(0.012)  # (0.1 + 0.5) / 50
+    assert seconds_per_image(lambda images: 0.3 * images, 1) == 0.3  # never more images than a batch has
