@@ -1,0 +1,39 @@
+"""Each small config that is shipped runs, with fewer steps and images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bootlight.atomic import read_json
+from bootlight.images import encode_png
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FEW = [
+    "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=6", "--bootstrap.run_dir=run", "--data.num_steps=2",
+    "--data.batch_size=4", "--evaluation.judge_steps=2", "--evaluation.judge_width=4", "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
+]  # fmt: skip
+CHANGES = {
+    "digits_ddpm": ["--evaluation.features.epochs=1", "--model.sampler.num_steps=4"],
+    "digits_dcgan": ["--evaluation.features.epochs=1", "--data.num_epochs=null", "--model.width=4"],
+    "faces_ddpm": ["--data.root=images", "--model.sampler.num_steps=2"],
+    "faces_dcgan": ["--data.root=images", "--model.width=4", "--bootstrap.num_generations=2"],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_small_config_runs(bootlight, tmp_path, name):
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for i in range(20):
+        picture = rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)  # not square, not of the right size
+        (tmp_path / "images" / f"{i}.png").write_bytes(encode_png(picture))
+    bootlight("fit", "--config", CONFIGS / f"{name}.yaml", *FEW, *CHANGES[name])
+    rows = read_json(tmp_path / "run" / "metrics.json")["generations"]
+    num_real = 1438 if name.startswith("digits") else 18  # a fifth, a tenth held out
+    assert [(row["num_real"], row["num_synthetic"], row["images_seen"]) for row in rows] == [(num_real, 0, 8), (num_real, 6, 8)]
+    scores = {"fd-digits" if name.startswith("digits") else "fd-pixels", "discriminator_score"}
+    assert {score.split("/")[0] for score in rows[1]["scores"]} == scores
+    for file in ("strip.png", "report.html", "metrics.csv", "config.yaml"):
+        assert (tmp_path / "run" / file).stat().st_size > 0
