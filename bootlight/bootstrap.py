@@ -191,7 +191,7 @@ def finish(run: RunFolder, *, rebuild: bool) -> None:
         if rebuild or not file.exists():
             write(run)
     announce(format_table(run))
-    announce(f"images   {run.generation(0).samples.parent.parent}/gen_*/samples\nstrip    {run.strip}\nreport   {run.report}")
+    announce(f"images   {run.path}/gen_*/samples\nstrip    {run.strip}\nreport   {run.report}")
 
 
 @rank_zero_only

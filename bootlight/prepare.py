@@ -38,7 +38,7 @@ def prepare(
     """The feature network and the judge (None where there is none), after everything that can be wrong has been looked at.
 
     Raises:
-        BootlightError: unwritable run folder, unusable images, labels that do not fit the model, missing weights.
+        BootlightError: unusable images or other ones than before, labels that do not fit the model, missing weights.
     """
     run = context.run
     data.attach(context)

@@ -25,7 +25,7 @@ from bootlight.rng import derive_seed, numpy_rng
 
 
 def reference_key(data: BootstrapData, **settings: Any) -> str:
-    """Hash of the real training images in use and of all settings: what a trained network depends on."""
+    """Hash of all real training images, in use or not, and of all settings: what a trained network depends on."""
     parts = [data.available.store.key, hashlib.sha256(data.available.indices.tobytes()).hexdigest(), settings]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

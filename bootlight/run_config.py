@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
-from bootlight.atomic import atomic_write
+from bootlight.atomic import write_bytes
 from bootlight.errors import BootlightError
 from bootlight.run_folder import RunFolder
 
@@ -40,7 +40,7 @@ def save_config(run: RunFolder, text: str) -> None:
                 f"{run.path} holds a run with other settings ({changed[0]}); give this one its own --bootstrap.run_dir, "
                 "or restore the settings to continue that one"
             )
-    write_text(run.config, text)
+    rank_zero_only(write_bytes)(run.config, text.encode())
 
 
 def check_writable(run: RunFolder) -> None:
@@ -55,13 +55,6 @@ def check_writable(run: RunFolder) -> None:
         raise BootlightError(f"bootstrap.run_dir: cannot make {run.path} ({error.strerror}); choose another folder") from error
     if not os.access(run.path, os.W_OK):
         raise BootlightError(f"bootstrap.run_dir: {run.path} cannot be written; choose another folder")
-
-
-@rank_zero_only
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically, once."""
-    with atomic_write(path, "w") as file:
-        file.write(text)
 
 
 def read_config(path: Path) -> dict[str, Any]:
