@@ -1,5 +1,6 @@
 """Files that are either whole or absent: temporary name in the same folder, fsync, rename."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -33,6 +34,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _fsync_folder(path.parent)
     except OSError as error:
         raise BootlightError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another folder, then run the same command"
@@ -40,6 +42,27 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     finally:
         with suppress(OSError):  # renamed, or never made; the error above is the one to tell
             temporary.unlink()
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename outlast a power cut, so that no later file of a run survives without an earlier one."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half-written below `folder`; nobody may be writing there."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import nn
 
-from bootlight.atomic import read_json, read_weights
+from bootlight.atomic import file_sha256, read_json, read_weights, remove_temporaries
 from bootlight.callbacks.checkpoints import newest_readable
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.generation_end import GenerationEnd
@@ -21,14 +20,15 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.prepare import prepare
+from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
 from bootlight.rng import derive_seed
-from bootlight.run_folder import GenerationContext, RunFolder, read_generation_metrics
+from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
+from bootlight.stopping import RUN_AGAIN
 from bootlight.tracking.report import write_report
 from bootlight.tracking.strip import write_strip
 from bootlight.tracking.table import format_table, write_table
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
-RUN_AGAIN = 75  # EX_TEMPFAIL: stopped early, the same command continues
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -87,15 +87,18 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         SystemExit: with 75 when training was stopped early (`max_time`, a signal); the same command continues.
     """
     run = RunFolder(Path(settings.run_dir))
+    remove_temporaries(run.path)
+    barrier()
+    first = GenerationContext(run, 0, seed, shared=sees_folder_of_rank_0(run.path))
     read_generation_metrics(run)  # a torn file is better found now than after a training
-    todo = [g for g in range(settings.num_generations) if not run.generation(g).is_done]
+    todo = [g for g in range(settings.num_generations) if not is_done_everywhere(run.generation(g))]
     if not todo:
         announce(f"{run.path} is finished: {settings.num_generations} generations")
     else:
         with stops_explained():
-            features, judge = prepare(*build(GenerationContext(run, 0, seed)), build.judge_trainer)
+            features, judge = prepare(*build(first), build.judge_trainer)
             for generation in todo:
-                trainer = run_generation(GenerationContext(run, generation, seed), settings, build, features, judge)
+                trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
         for logger in wandb_loggers(trainer.loggers):
             logger.finish()
     finish(run, rebuild=bool(todo))
@@ -104,16 +107,13 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
 
 @contextmanager
 def stops_explained() -> Iterator[None]:
-    """Turn what Lightning makes of SIGTERM between steps (status 0) and of Ctrl-C (1, silently) into a line and a status.
+    """Turn what Lightning makes of Ctrl-C (status 1, silently) into a line and a status.
 
     Raises:
-        SystemExit: with 75 after SIGTERM, with 130 after Ctrl-C.
+        SystemExit: with 130 after Ctrl-C.
     """
     try:
         yield
-    except SIGTERMException as stop:
-        announce("stopped by SIGTERM; run the same command again to continue")
-        raise SystemExit(RUN_AGAIN) from stop
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
             announce("stopped by Ctrl-C; run the same command again to continue")
@@ -125,17 +125,16 @@ def run_generation(
     context: GenerationContext, settings: BootstrapSettings, build: Build, features: nn.Module | None, judge: nn.Module | None
 ) -> Trainer:
     """Train, synthesize and evaluate one generation, or what of that is left to do; the trainer that did it."""
-    folder = context.folder
     seed_everything(derive_seed(context.seed, context.generation, "weights") % 2**32, workers=True, verbose=False)
     model, data, trainer, context = build(context)
     attach(context, data, trainer, settings, features, judge)
     if settings.warm_start and context.generation > 0:
         earlier = context.run.generation(context.generation - 1)
         model.load_published(read_weights(earlier.weights, also=earlier.model_config.name))
-    trainer.fit(model, datamodule=data, ckpt_path=newest_readable(folder), weights_only=True)
-    if not run_is_evaluated(trainer, context):
+    trainer.fit(model, datamodule=data, ckpt_path=checkpoint_for_all(context, trainer), weights_only=True)
+    if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")
-        raise SystemExit(RUN_AGAIN)
+        raise SystemExit(RUN_AGAIN if rank() == 0 else 0)
     publish_scores(trainer, context, data)
     return trainer
 
@@ -160,13 +159,35 @@ def attach(
         logger.start_generation(context.generation, steps_before(context))
 
 
-def run_is_evaluated(trainer: Trainer, context: GenerationContext) -> bool:
-    """Whether the generation is complete, by the word of rank 0: the disk may be slow to show it elsewhere."""
-    return bool(trainer.strategy.broadcast(context.folder.is_evaluated))
+def is_done_everywhere(folder: GenerationFolder) -> bool:
+    """Whether no rank misses anything of a generation; only rank 0 evaluates."""
+    return all(gather(folder.is_trained and folder.is_synthesized and (rank() > 0 or folder.is_evaluated)))
+
+
+def checkpoint_for_all(context: GenerationContext, trainer: Trainer) -> Path | None:
+    """The checkpoint that rank 0 continues from, on every rank; it is sent to nodes that have a run folder of their own.
+
+    Raises:
+        BootlightError: a rank sees another file.
+    """
+    newest = newest_readable(context.folder) if rank() == 0 else None
+    name = agree(newest and newest.name)
+    if name is None:
+        return None
+    path = context.folder.checkpoints / name
+    if not context.shared:
+        send_file(path, keep=trainer.local_rank == 0)
+    barrier()
+    if in_group():
+        digest = file_sha256(path) if path.exists() else "no file"
+        check_same(f"checkpoint {name}", digest, "put --bootstrap.run_dir where all nodes see the same files")
+    return path
 
 
 def steps_before(context: GenerationContext) -> int:
-    """Training steps of all earlier generations, for axes that never run backwards."""
+    """Training steps of all earlier generations, for axes that never run backwards; of use on rank 0, which logs."""
+    if rank() > 0:
+        return 0
     return sum(read_json(context.run.generation(g).metrics)["steps"] for g in range(context.generation))
 
 

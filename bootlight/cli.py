@@ -1,5 +1,7 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -7,22 +9,25 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ProgressBar, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from bootlight.bootstrap import BootstrapSettings, Parts, run_bootstrap
 from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
 from bootlight.callbacks.evaluation import Evaluation
-from bootlight.callbacks.job_timer import JobTimer
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.publish import Publish
+from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
-from bootlight.run_config import save_config
+from bootlight.lock import locked
+from bootlight.processes import meet
+from bootlight.run_config import check_same_config, check_writable, save_config
 from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.stopping import stop_request
 from bootlight.tracking.history import HistoryLogger
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
@@ -103,12 +108,17 @@ class BootlightCLI(LightningCLI):
             make_trainer = partial(self.make_trainer, self._get(self.config_init, "trainer"))
             print_plan(settings, model, self.datamodule, self.settings.synthesis.batch_size, make_trainer)
             return
-        save_config(run, self._parser(self.subcommand).dump(self.settings, skip_none=False))
-        run_bootstrap(settings, int(self.settings.seed_everything), self)
+        text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
+        check_writable(run)
+        with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)):
+            save_config(run, text)
+            meet(self.trainer)
+            check_same_config(text)
+            run_bootstrap(settings, int(self.settings.seed_everything), self)
 
     def __call__(self, context: GenerationContext) -> Parts:
         """Fresh model, data and trainer for a generation (the `Build` of `run_bootstrap`)."""
-        self._context = GenerationContext(context.run, context.generation, context.seed, self.settings.model.as_dict())
+        self._context = replace(context, model=self.settings.model.as_dict())
         self.instantiate_classes()
         return Parts(self.model, self.datamodule, self.trainer, self._context)
 
@@ -122,8 +132,7 @@ class BootlightCLI(LightningCLI):
             callbacks.append(GenerationProgressBar())
         if config["enable_checkpointing"] is not False:
             callbacks.append(periodic_checkpoint(context.folder, self.settings.bootstrap.checkpoint_every))
-        if config["max_time"] is not None:
-            callbacks.append(JobTimer(config["max_time"], context.folder))
+        callbacks.append(StopBetweenSteps(context.folder))
         if self._shared_loggers is None:  # one for all generations: a tracker's run is the whole bootstrap
             self._shared_loggers = [logger for logger in as_list(config["logger"]) if isinstance(logger, Logger)]
         loggers = [HistoryLogger(context.folder.history), *self._shared_loggers]
@@ -135,7 +144,7 @@ class BootlightCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         bar = GenerationProgressBar()
         bar.label = "judge · training"
-        callbacks = [] if config["enable_progress_bar"] is False else [bar]
+        callbacks = [StopBetweenSteps(None), *([] if config["enable_progress_bar"] is False else [bar])]
         # What a manually optimized GAN cannot take, though the generator may; its two networks are stepped in turn.
         own: dict[str, Any] = {
             "max_time": None,
@@ -154,6 +163,11 @@ class BootlightCLI(LightningCLI):
             return Trainer(**{**config, "plugins": plugins, **own})
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def job_seconds(max_time: str | timedelta | dict[str, int] | None) -> float | None:
+    """How long this job may run; Lightning's own `max_time` would count the time of earlier jobs too."""
+    return None if max_time is None else Timer(duration=max_time).time_remaining()
 
 
 def as_list(value: Any) -> list[Any]:

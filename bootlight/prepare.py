@@ -19,6 +19,7 @@ from bootlight.generators.base import GeneratorModule
 from bootlight.images import encode_png, row_of_tiles
 from bootlight.metrics.frechet import FrechetDistance, feature_statistics
 from bootlight.networks.dcgan import SIZES
+from bootlight.processes import barrier, check_same, rank
 from bootlight.reference import TrainedOnReal, train_judge
 from bootlight.rng import numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
@@ -42,7 +43,8 @@ def prepare(
     """
     run = context.run
     data.attach(context)
-    data.setup()
+    set_up(data, trainer)
+    check_same("data.root", data.available.store.key, "give all nodes the same images")
     check_labels(model, data)
     evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
     features = None if evaluation is None else check_features(evaluation, data, synthesis)
@@ -54,7 +56,7 @@ def prepare(
         )
     check_same_images(run, data)
     write_real_previews(run, data, NUM_PREVIEWS if synthesis is None else synthesis.num_previews)
-    if isinstance(features, TrainedOnReal):
+    if isinstance(features, TrainedOnReal) and rank() == 0:  # it alone evaluates
         features.fit_real(data, run.references, trainer.strategy.root_device)
     if evaluation is None or not has_judge:
         return features, None
@@ -67,6 +69,14 @@ def prepare(
         trainer=lambda: judge_trainer(run),
     )
     return features, judge
+
+
+def set_up(data: BootstrapData, trainer: Trainer) -> None:
+    """One rank of each node decodes, the others find what it decoded."""
+    for first in (True, False):
+        if (trainer.local_rank == 0) is first:
+            data.setup()
+        barrier()
 
 
 def check_labels(model: GeneratorModule, data: BootstrapData) -> None:

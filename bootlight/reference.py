@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import safetensors.torch
@@ -21,7 +21,10 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.generators.dcgan import DCGAN
 from bootlight.images import to_float
 from bootlight.networks.classifier import Classifier
+from bootlight.processes import agree, rank
 from bootlight.rng import derive_seed, numpy_rng
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def reference_key(data: BootstrapData, **settings: Any) -> str:
@@ -30,10 +33,13 @@ def reference_key(data: BootstrapData, **settings: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_or_train(network: nn.Module, file: Path, train: Callable[[], dict[str, Tensor]]) -> nn.Module:
-    """The network with the weights in `file`, which `train` makes when it is missing."""
-    if not file.exists():
-        write_bytes(file, safetensors.torch.save({name: value.cpu().contiguous() for name, value in train().items()}))
+def save_network(network: nn.Module, file: Path) -> None:
+    """Keep the weights of a trained network."""
+    write_bytes(file, safetensors.torch.save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))
+
+
+def load_network(network: Network, file: Path) -> Network:
+    """The network with the weights in `file`, in eval mode."""
     network.load_state_dict(read_weights(file))
     return network.eval()
 
@@ -93,8 +99,9 @@ class ClassifierFeatures(nn.Module):
             torch.manual_seed(derive_seed(self.seed, "classifier"))
             network = Classifier(data.channels, len(source.store.class_names), num_features=self.num_features)
         images = source.store.images[source.indices]
-        load_or_train(network, file, lambda: self._train(network.to(device), images, labels, device).state_dict())
-        self.network = network.cpu()
+        if not file.exists():
+            save_network(self._train(network.to(device), images, labels, device), file)
+        self.network = load_network(network.cpu(), file)
         self.protocol = {"classifier": file.stem, "classifier_held_out_accuracy": self._accuracy(data)}
 
     def _train(
@@ -151,10 +158,9 @@ def train_judge(
     seed_everything(derive_seed("judge") % 2**32, verbose=False)
     gan = DCGAN(data.image_size, data.channels, width=width)
 
-    def train() -> dict[str, Tensor]:
+    if not agree(file.exists()):
         trainer().fit(gan, datamodule=data.for_judge(num_steps, batch_size))
-        return gan.net_d.state_dict()
-
-    judge = load_or_train(gan.net_d, file, train)
-    write_json(file.with_suffix(".json"), settings)
-    return judge
+        if rank() == 0:
+            save_network(gan.net_d, file)
+            write_json(file.with_suffix(".json"), settings)
+    return load_network(gan.net_d, file) if rank() == 0 else gan.net_d  # only rank 0 evaluates

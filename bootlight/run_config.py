@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.atomic import write_bytes
 from bootlight.errors import BootlightError
+from bootlight.processes import agree, gather
 from bootlight.run_folder import RunFolder
 
 MAX_SHOWN = 60  # characters of a setting in a message
@@ -32,7 +33,6 @@ def save_config(run: RunFolder, text: str) -> None:
     Raises:
         BootlightError: the folder belongs to another experiment, or cannot be written.
     """
-    check_writable(run)
     if run.config.exists() and run.generations():  # without a generation there is nothing that could be mixed up
         changed = sorted(differing_keys(read_config(run.config), yaml.safe_load(text)))
         if changed:
@@ -41,6 +41,18 @@ def save_config(run: RunFolder, text: str) -> None:
                 "or restore the settings to continue that one"
             )
     rank_zero_only(write_bytes)(run.config, text.encode())
+
+
+def check_same_config(text: str) -> None:
+    """Make sure that all processes of a run were started with the same configuration.
+
+    Raises:
+        BootlightError: on every rank, when one was not.
+    """
+    changed = sorted(differing_keys(yaml.safe_load(agree(text)), yaml.safe_load(text)))
+    for rank, found in enumerate(gather(changed)):
+        if found:
+            raise BootlightError(f"rank {rank} was started with other settings than rank 0 ({found[0]}); start all alike")
 
 
 def check_writable(run: RunFolder) -> None:

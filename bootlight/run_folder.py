@@ -201,12 +201,14 @@ class GenerationContext:
         generation: from 0.
         seed: of the run.
         model: class path and arguments of the generator, as published in `model.json`.
+        shared: whether all nodes see the same run folder; otherwise each keeps a complete copy in its own.
     """
 
     run: RunFolder
     generation: int
     seed: int
     model: dict[str, Any] = field(default_factory=dict)
+    shared: bool = True
 
     @property
     def folder(self) -> GenerationFolder:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 
 import pytest
 
@@ -41,11 +42,17 @@ def test_a_failing_block_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_the_file_is_flushed_to_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     events = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda number: (events.append(os.fstat(number).st_size), fsync(number)))
+
+    def seen(number: int) -> None:
+        status = os.fstat(number)
+        events.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", seen)
     monkeypatch.setattr(os, "replace", lambda *names: (events.append("renamed"), replace(*names)))
     with atomic_write(tmp_path / "file") as file:
         file.write(b"12345")
-    assert events == [5, "renamed"]
+    assert events == [5, "renamed", "folder"]  # the last one makes the name outlast a power cut
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])

@@ -179,7 +179,9 @@ def publish(folder, module, config):
     callback = Publish()
     callback.attach(GenerationContext(RunFolder(folder.path.parent), 0, 0, config))
     strategy = SimpleNamespace(broadcast=lambda value: value)
-    trainer = SimpleNamespace(is_global_zero=True, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None)
+    trainer = SimpleNamespace(
+        is_global_zero=True, global_rank=0, local_rank=0, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None
+    )
     callback.run(trainer, module)
 
 

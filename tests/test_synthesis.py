@@ -15,6 +15,7 @@ from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
 from bootlight.images import to_uint8
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_metadata, sample_name
+from bootlight.stopping import Stopped
 from bootlight.synthesis import draw_missing, image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
 
 SEEDS = [3, 1, 4, 15, 9, 2, 6]
@@ -152,9 +153,9 @@ def test_stops_between_batches(folder):
     def check():
         calls.append(len(list(folder.path.rglob("*.png"))))
         if len(calls) == 3:
-            raise SystemExit(143)
+            raise Stopped
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(Stopped):
         draw_missing(Counting(), folder, SEEDS, None, batch_size=3, check=check)
     assert calls == [0, 3, 6]
     assert not folder.is_synthesized
@@ -165,7 +166,7 @@ def test_a_failed_write_leaves_no_picture(folder, monkeypatch):
 
     def full_disk(descriptor):
         count[0] += 1
-        if count[0] == 3:
+        if count[0] == 5:  # each picture and then its folder are flushed
             raise OSError(28, "No space left on device")
         real_fsync(descriptor)
 

@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from bootlight.atomic import write_json
-from bootlight.callbacks.generation_end import GenerationEnd, stop_on_signal
+from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import decode
@@ -20,6 +20,7 @@ from bootlight.metrics.discriminator import DiscriminatorScore
 from bootlight.metrics.frechet import FrechetDistance
 from bootlight.metrics.score import Score
 from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
+from bootlight.stopping import check_stop
 from bootlight.tracking.history import read_history
 
 LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training loss is averaged
@@ -111,7 +112,7 @@ class Evaluation(GenerationEnd):
 
         def batches(images: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
             for start in range(0, len(images), self.batch_size):
-                stop_on_signal(trainer)
+                check_stop()
                 chunk = np.ascontiguousarray(images[start : start + self.batch_size].transpose(0, 3, 1, 2))
                 yield torch.from_numpy(chunk).to(device)
                 bar.update()
@@ -137,7 +138,7 @@ class Evaluation(GenerationEnd):
             metric.synthetic_features = list(drawn)
             for images in batches(reference):
                 metric.update(images, real=True)
-            scores[f"{metric.name}/{which}"] = with_reference(metric.compute(), which)
+            scores[f"{metric.name}/{which}"] = with_reference(metric.compute()[metric.name], which)
         return scores
 
     def _opinions(

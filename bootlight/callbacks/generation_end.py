@@ -2,6 +2,7 @@
 
 import time
 from abc import abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ from lightning.pytorch import Callback, Trainer
 
 from bootlight.generators.base import GeneratorModule
 from bootlight.run_folder import GenerationContext, RunFolder, append_timing
+from bootlight.stopping import Stopped, leave_if_asked
 
 
 class GenerationEnd(Callback):
-    """A stage that follows training. Stages run in the order of the trainer's callbacks, and skip what is already done."""
+    """A stage that follows training. Stages run in the order of the trainer's callbacks, and skip what is already done.
+
+    Where nodes see one run folder, rank 0 writes; where each has its own, the first rank of each node does, so that every
+    node can train on what the others have drawn.
+    """
 
     context: GenerationContext | None = None
     stage = "stage"
@@ -28,7 +34,12 @@ class GenerationEnd(Callback):
 
     @abstractmethod
     def run(self, trainer: Trainer, module: GeneratorModule) -> None:
-        """Do the stage's work, on every rank."""
+        """Do the stage's work, on every rank; may raise `Stopped`."""
+
+    def writes(self, trainer: Trainer) -> bool:
+        """Whether this rank writes into the run folder that it sees."""
+        assert self.context is not None
+        return (trainer.global_rank if self.context.shared else trainer.local_rank) == 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Training ended in an earlier run: its state is restored, `on_train_end` will not be called."""
@@ -50,17 +61,8 @@ class GenerationEnd(Callback):
         start = time.perf_counter()
         for logger in trainer.loggers:
             logger.save()
-        self.run(trainer, module)
-        trainer.strategy.barrier()
+        with suppress(Stopped):
+            self.run(trainer, module)
+        leave_if_asked()  # here all ranks wait for each other
         if trainer.is_global_zero:
             append_timing(self.context.folder, self.stage, time.perf_counter() - start)
-
-
-def stop_on_signal(trainer: Trainer) -> None:
-    """Lightning notes SIGTERM and acts between training steps only; between batches of other work this does.
-
-    Raises:
-        SystemExit: with 143, which schedulers read as "terminated".
-    """
-    if trainer.received_sigterm:
-        raise SystemExit(143)

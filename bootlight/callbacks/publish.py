@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from bootlight.atomic import write_bytes, write_json
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.generators.base import GeneratorModule
+from bootlight.processes import gather, take_from_rank_0
 from bootlight.run_folder import append_timing
 
 
@@ -34,11 +35,12 @@ class Publish(GenerationEnd):
         """Save, once."""
         assert self.context is not None
         folder = self.context.folder
-        if trainer.strategy.broadcast(folder.is_trained):  # rank 0 decides: saving waits for all ranks
+        if all(gather(folder.is_trained)):
             return
+        take_from_rank_0(module.buffers())  # batch norm's running statistics are of each rank's own batches
         if not self.restored_from_the_end(trainer):
             trainer.save_checkpoint(folder.trained_checkpoint)
-        if trainer.is_global_zero:
+        if self.writes(trainer):
             weights = safetensors.torch.save(module.published_state())
             write_bytes(folder.weights, weights)
             write_json(folder.model_config, self._config(weights, module))

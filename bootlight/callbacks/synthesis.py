@@ -1,12 +1,17 @@
 """The folder of synthetic images at the end of a generation."""
 
+from contextlib import suppress
+
 import torch
 from lightning.pytorch import Trainer
 
-from bootlight.callbacks.generation_end import GenerationEnd, stop_on_signal
+from bootlight.atomic import file_sha256
+from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.errors import check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.processes import barrier, check_same, gather
 from bootlight.rng import derive_seed
+from bootlight.stopping import Stopped, check_stop, leave_if_asked
 from bootlight.synthesis import draw_missing, image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
 
 
@@ -33,28 +38,33 @@ class Synthesis(GenerationEnd):
         """Draw what is missing."""
         assert self.context is not None
         folder, context = self.context.folder, self.context
-        if trainer.is_global_zero and not folder.previews.exists():
+        if self.writes(trainer) and not folder.previews.exists():
             labels = self._labels(trainer, module, self.num_previews, derive_seed(context.seed, "preview"))
             labels = None if labels is None else labels.sort().values  # so that columns of a strip are easy to read
             write_previews(module, folder.previews, preview_seeds(context, self.num_previews), labels)
-        if trainer.strategy.broadcast(folder.is_synthesized):
+        if all(gather(folder.is_synthesized)):
             return
         seeds = image_seeds(context, self.num_synthetic)
         labels = self._labels(trainer, module, len(seeds), derive_seed(context.seed, context.generation))
-        draw_missing(
-            module,
-            folder,
-            seeds,
-            labels,
-            batch_size=self.batch_size,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            description=f"generation {context.generation} · synthesis",
-            check=lambda: stop_on_signal(trainer),
-        )
-        trainer.strategy.barrier()
-        if trainer.is_global_zero:
+        with suppress(Stopped):
+            draw_missing(
+                module,
+                folder,
+                seeds,
+                labels,
+                batch_size=self.batch_size,
+                rank=trainer.global_rank if context.shared else trainer.local_rank,
+                world_size=trainer.world_size if context.shared else trainer.num_devices,
+                description=f"generation {context.generation} · synthesis",
+                check=check_stop,
+            )
+        leave_if_asked()  # all ranks have drawn their share
+        if self.writes(trainer):
             write_manifest(folder, seeds, labels, generation=context.generation, protocol=module.protocol())
+        barrier()
+        if not context.shared:
+            cure = "put --bootstrap.run_dir where all nodes see the same files, or use equal machines"
+            check_same(str(folder.metadata), file_sha256(folder.metadata), cure)
 
     def _labels(self, trainer: Trainer, module: GeneratorModule, count: int, seed: int) -> torch.Tensor | None:
         """Labels in the proportions of the real training images, for a class-conditional model."""

@@ -102,6 +102,11 @@ class BootstrapData(LightningDataModule):
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
         return _load_root(Path(self.root).expanduser(), self.image_size, self.channels, self.cache)
 
+    def prepare_data(self) -> None:
+        """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""
+        if self.trainer is not None and self.trainer.world_size > 1:
+            self.setup()
+
     def setup(self, stage: str | None = None) -> None:
         """Open the real images, choose the subsets, and mix.
 

@@ -1,0 +1,45 @@
+"""One run at a time on a run folder."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from bootlight.errors import BootlightError
+
+NAME = ".lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run folder, on rank 0; the other processes of a run belong to it.
+
+    A record lock of the operating system (`fcntl`): it ends with the process, however that ends, so nothing has to be
+    deleted by hand; data loader workers do not inherit it; NFS 4 has it too. The file says who holds it, for people.
+
+    Args:
+        folder: of the run; must exist.
+
+    Raises:
+        BootlightError: another process holds it.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        yield
+        return
+    path = folder / NAME
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = file.read().strip() or "another process"
+            raise BootlightError(
+                f"{folder} is in use by {holder}; wait until that run has ended, or give this one its own --bootstrap.run_dir"
+            ) from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield

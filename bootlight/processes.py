@@ -1,0 +1,136 @@
+"""What the processes of a run agree on. A process that is alone agrees with itself: every function works without a group."""
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from torch import Tensor
+
+from bootlight.atomic import atomic_write
+from bootlight.errors import BootlightError
+
+T = TypeVar("T")
+CHUNK_BYTES = 64 * 2**20
+PATIENCE_SECONDS = 5.0  # network file systems show a new file elsewhere after some seconds
+
+
+def meet(trainer: Trainer) -> None:
+    """Start the other processes of a run and connect with them.
+
+    Lightning does both within `fit`; here it happens before anything is decided from what lies on the disk, so that all
+    processes do what rank 0 has found.
+
+    Raises:
+        BootlightError: the strategy runs `fit` alone in new processes (`ddp_spawn`), which a loop over generations cannot use.
+    """
+    launcher = trainer.strategy.launcher
+    if trainer.world_size == 1:
+        return
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        raise BootlightError(f"trainer.strategy: {type(trainer.strategy).__name__} starts its processes in fit; use ddp")
+    launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
+
+
+def in_group() -> bool:
+    """Whether other processes are connected."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process among all."""
+    return dist.get_rank() if in_group() else 0
+
+
+def agree(value: T) -> T:
+    """Rank 0's value."""
+    if not in_group():
+        return value
+    box: list[Any] = [value]
+    dist.broadcast_object_list(box, src=0)
+    agreed: T = box[0]
+    return agreed
+
+
+def gather(value: T) -> list[T]:
+    """The value of each rank, in their order."""
+    if not in_group():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def take_from_rank_0(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors, the same ones on every rank, with those of rank 0."""
+    if in_group():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+
+def barrier() -> None:
+    """Wait for all."""
+    if in_group():
+        dist.barrier()
+
+
+def check_same(what: str, value: Any, cure: str) -> None:
+    """Make sure that a value is the same on all ranks.
+
+    Raises:
+        BootlightError: on every rank, when it is not: `what` and both values are named.
+    """
+    values = gather(value)
+    other = next((i for i, found in enumerate(values) if found != values[0]), None)
+    if other is not None:
+        raise BootlightError(
+            f"{what} differs between processes: {values[0]} on rank 0, {values[other]} on rank {other}; {cure}"
+        )
+
+
+def sees_folder_of_rank_0(folder: Path) -> bool:
+    """Whether all ranks see the same folder under this path; otherwise each node has its own."""
+    if not in_group():
+        return True
+    token = folder / agree(f".shared-{secrets.token_hex(8)}.tmp")
+    if rank() == 0:
+        with open(token, "w"):
+            pass
+    barrier()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (seen := token.name in {entry.name for entry in folder.iterdir()}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    everywhere = all(gather(seen))
+    if rank() == 0:
+        token.unlink()
+    return everywhere
+
+
+def send_file(path: Path, *, keep: bool) -> None:
+    """Bring a file of rank 0 to all ranks that have the same path on a disk of their own.
+
+    Args:
+        path: on rank 0 and, afterwards, on every rank that keeps it.
+        keep: whether this rank writes it; one on each node.
+    """
+    if rank() == 0:
+        for chunk in _read_chunks(path):
+            agree(chunk)
+        agree(b"")
+    elif keep:
+        with atomic_write(path) as file:
+            while chunk := agree(b""):
+                file.write(chunk)
+    else:
+        while agree(b""):
+            pass
+
+
+def _read_chunks(path: Path) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
