@@ -59,14 +59,40 @@ class DiscriminatorScore(Metric):
         """
         if len(self.logits) == 0:
             raise BootlightError("the discriminator was given no images to score; check num_synthetic")
-        probabilities = dim_zero_cat(self.logits).cpu().double().sigmoid()
-        if probabilities.isnan().any():
-            raise BootlightError("the discriminator answered with NaN; its training diverged, train it again")
-        n = len(probabilities)
-        deviation = probabilities.std().item() if n > 1 else None
-        return Score(
-            value=probabilities.mean().item(),
-            standard_error=None if deviation is None else deviation / n**0.5,
-            n=n,
-            protocol={"standard_deviation": deviation, "num_synthetic": n},
-        )
+        return discriminator_score(dim_zero_cat(self.logits))
+
+
+class JudgeLogits(nn.Module):
+    """A judge as a network from uint8 images (B, C, H, W) to (B, 1), so that its answers can be kept like features.
+
+    Args:
+        judge: as for `DiscriminatorScore`.
+        channels: of the images it was trained on.
+    """
+
+    name = "judge"
+
+    def __init__(self, judge: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.judge = judge
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, 1)."""
+        logits: Tensor = self.judge(to_float(images)).reshape(len(images), 1)
+        return logits
+
+
+def discriminator_score(logits: Tensor) -> Score:
+    """The score from a judge's logits, (N,) or (N, 1); see `DiscriminatorScore.compute`."""
+    probabilities = logits.flatten().cpu().double().sigmoid()
+    if probabilities.isnan().any():
+        raise BootlightError("the discriminator answered with NaN; its training diverged, train it again")
+    n = len(probabilities)
+    deviation = probabilities.std().item() if n > 1 else None
+    return Score(
+        value=probabilities.mean().item(),
+        standard_error=None if deviation is None else deviation / n**0.5,
+        n=n,
+        protocol={"standard_deviation": deviation, "num_synthetic": n},
+    )

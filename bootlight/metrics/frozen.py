@@ -1,5 +1,8 @@
 """A network that a metric looks through and never changes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,11 +22,20 @@ class Frozen:
         self.network = network
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The network's answer to `images`, on their device.
+        """The network's answer to `images`, on their device."""
+        answer: Tensor = self._ask(self.network, images)
+        return answer
 
-        Autocast is off: bfloat16 moves Inception features by a tenth, and the trainer's precision is not part of a protocol.
-        """
+    def outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """All answers in one pass, by name: those of the network's method `outputs`, or `features` alone if it has none."""
+        outputs = getattr(self.network, "outputs", None)
+        if outputs is None:
+            return {"features": self(images)}
+        answers: dict[str, Tensor] = self._ask(outputs, images)
+        return answers
+
+    def _ask(self, what: Callable[[Tensor], Any], images: Tensor) -> Any:
+        # Autocast is off: bfloat16 moves Inception features by a tenth, and the trainer's precision is in no protocol.
         self.network.eval().to(images.device)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-            answer: Tensor = self.network(images)
-        return answer
+            return what(images)

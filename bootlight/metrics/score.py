@@ -1,6 +1,9 @@
 """The answer of a metric: never a bare number."""
 
+import math
 from typing import Any, NamedTuple
+
+MAX_DECIMALS = 6
 
 
 class Score(NamedTuple):
@@ -13,13 +16,33 @@ class Score(NamedTuple):
         standard_error: standard deviation of `value` over redrawn synthetic images; None where it cannot be estimated.
         n: number of synthetic images.
         protocol: what a second measurement must share to be comparable; JSON types only.
+        interval: ends of a 95 % confidence interval; None where there is none better than value ± 1.96 standard errors.
+        remarks: what a reader must know before believing the value, one sentence each.
     """
 
     value: float
     standard_error: float | None
     n: int
     protocol: dict[str, Any]
+    interval: tuple[float, float] | None = None
+    remarks: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The four attributes by name, as a JSON object."""
+        """The attributes by name, as a JSON object."""
         return self._asdict()
+
+    def __str__(self) -> str:
+        return format_value(self.value, self.standard_error)
+
+
+def format_value(value: float, standard_error: float | None) -> str:
+    """Write ``value ± standard error``, both rounded to the same decimal.
+
+    The error keeps two significant digits, so rounding moves it by at most 5 %. Without an error the value keeps four.
+    """
+    if standard_error is None or not math.isfinite(standard_error) or not math.isfinite(value):
+        return f"{value:.4g}"
+    if standard_error <= 0:
+        return f"{value:.4g} ± 0"
+    decimals = min(max(1 - math.floor(math.log10(standard_error)), 0), MAX_DECIMALS)
+    return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"

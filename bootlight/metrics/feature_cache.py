@@ -1,0 +1,111 @@
+"""Features of a set of images, computed once and kept in files.
+
+There is one file for each set of images and network, `<folder>/features/<key>.safetensors`; all outputs of Inception are 20 kB
+an image. Files are never changed and never deleted here. Any of them, or the whole folder, may be deleted at any time, also
+while a run goes on: what is missing is computed again when it is needed. Files of images, weights or versions that are no
+longer used are never read again; the time of last access tells which.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bootlight.atomic import write_bytes
+from bootlight.errors import BootlightError
+from bootlight.metrics.features import feature_name
+
+FORMAT = 1  # to be raised when bootlight's own networks answer otherwise than before, or the files change
+
+
+def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: Path) -> dict[str, Tensor]:
+    """Features from the file of this key, or computed and written to it.
+
+    Several processes may ask for one key at once: each that finds no file computes, and the last to finish leaves its file,
+    which is whole at any moment. A file that was cut off elsewhere (a full disk, a broken copy) is computed again with a
+    warning; altered values inside a file of the right length are not noticed.
+
+    Args:
+        key: from `feature_key`.
+        compute: answers with features by output of the network, each (N, D).
+        folder: cache; the files lie in its folder `features`.
+
+    Returns:
+        What `compute` answers, on the CPU; the same whether computed or read.
+
+    Raises:
+        BootlightError: the file or its folder cannot be read or written.
+    """
+    path = folder / "features" / f"{key}.safetensors"
+    found = _read(path)
+    if found is None:
+        found = {name: values.detach().cpu().clone().contiguous() for name, values in compute().items()}
+        write_bytes(path, safetensors.torch.save(found))
+    return found
+
+
+def _read(path: Path) -> dict[str, Tensor] | None:
+    """Features from a file, None where there is no whole one."""
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        return None
+    except safetensors.SafetensorError as error:
+        warnings.warn(f"{path} is damaged ({error}); its features are computed again", stacklevel=3)
+        return None
+    except OSError as error:
+        raise BootlightError(f"cannot read {path}: {error.strerror or error}; delete it and run the same command") from error
+
+
+def feature_key(content: str, network: nn.Module, image_size: int | None = None, dtype: torch.dtype = torch.float32) -> str:
+    """Everything that features depend on, as a hexadecimal SHA-256.
+
+    Of the network these are its class path, `name`, `protocol` and `channels`, and all its parameters and buffers. A network
+    that depends on anything else (a setting, a file read later) must say so in its `protocol`, as `FileNetwork` does with the
+    hash of its file. The code of the network is not part of the key: give it another `name` when you change it.
+
+    Args:
+        content: key of the images and their order, as from `content_key`.
+        network: the feature network.
+        image_size: edge to which the images were brought, where `content` was taken before that.
+        dtype: in which the features are computed.
+    """
+    kind = type(network)
+    identity = {
+        "format": FORMAT,
+        "content": content,
+        "image_size": image_size,
+        "dtype": str(dtype),
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "name": feature_name(network),
+        "channels": getattr(network, "channels", 3),
+        "protocol": getattr(network, "protocol", {}),
+        "weights": _weights_hash(network),
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def content_key(images: NDArray[np.uint8]) -> str:
+    """SHA-256 over shape, type and pixels of images, in their order; for `feature_key`."""
+    digest = hashlib.sha256(f"{images.shape} {images.dtype.str}\n".encode())
+    for image in images:  # one by one: `images` may be a file mapped into memory, or not contiguous
+        digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def _weights_hash(network: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        values = value.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().data)  # numpy knows no bfloat16
+    return digest.hexdigest()

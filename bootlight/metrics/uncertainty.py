@@ -1,0 +1,48 @@
+"""Standard errors and 95 % intervals of shares and of statistics without a formula."""
+
+from torch import Tensor
+
+Z95 = 1.959964  # 97.5 % quantile of the standard normal distribution
+NO_ERROR = "no single synthetic image changes {}, so its error has no estimate"
+
+
+def wilson_interval(share: float, n: float) -> tuple[float, float]:
+    """95 % interval of a probability from the share of n independent successes (Wilson 1927).
+
+    Unlike share ± 1.96 standard errors it stays in [0, 1] and keeps a width where all or none of the n succeed.
+    """
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * (share * (1 - share) / n + Z95**2 / (4 * n**2)) ** 0.5
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def binomial_standard_error(share: float, n: int) -> float | None:
+    """Standard error of the share of n independent successes; None where all or none succeed, which says nothing of it."""
+    return (share * (1 - share) / n) ** 0.5 if 0 < share < 1 else None
+
+
+def jackknife_standard_error(without: Tensor) -> float | None:
+    """Standard error of a statistic of n independent images from its values without each of them, (n,).
+
+    √((n - 1)/n Σ (value without j - their mean)²). On average its square is not below the variance, for any symmetric
+    statistic, up to the difference of n - 1 and n images (Efron and Stein 1981): it errs towards caution.
+
+    Returns:
+        None where no image makes a difference: the jackknife then knows nothing.
+    """
+    n = len(without)
+    changes = without.double() - without[0].double()  # equal values must have a spread of 0 and not of rounding error
+    error: float = ((changes.var(correction=0) * (n - 1)) ** 0.5).item()
+    return error if error > 0 else None
+
+
+def share_interval(share: float, standard_error: float | None) -> tuple[float, float] | None:
+    """95 % interval of a share with a known standard error: Wilson's, with as many successes as would have that error.
+
+    At a share of 0 or 1 no number of successes has an error; there it is 1.96 standard errors wide, to one side.
+    """
+    if standard_error is None:
+        return None
+    if 0 < share < 1:
+        return wilson_interval(share, share * (1 - share) / standard_error**2)
+    return max(share - Z95 * standard_error, 0.0), min(share + Z95 * standard_error, 1.0)

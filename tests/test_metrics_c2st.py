@@ -1,0 +1,58 @@
+"""The classifier two-sample test: its level, its power, its interval."""
+
+import numpy as np
+import pytest
+from few_digits import digits
+from scipy import stats
+
+from bootlight.errors import BootlightError
+from bootlight.metrics.c2st import two_sample_test
+
+
+def images():
+    source = digits().real
+    return source.store.images[source.indices]
+
+
+def halves():
+    order = np.random.default_rng(0).permutation(len(images()))
+    return images()[order[:600]], images()[order[600:1200]]
+
+
+def test_halves_of_one_set_cannot_be_told_apart():
+    first, second = halves()
+    score = two_sample_test(first, second, epochs=2)
+    assert score.n == 600 and score.protocol["num_train"] == 600
+    # With nothing to find each answer is right with probability 1/2: binomial, 600 draws. 1 in 1,000 lies outside this range.
+    low, high = stats.binom.ppf([0.0005, 0.9995], 600, 0.5) / 600
+    assert low <= score.value <= high
+    assert score.interval[0] < 0.5 < score.interval[1]
+
+
+def test_darker_digits_are_told_apart():
+    first, second = halves()
+    score = two_sample_test(first, second // 2, epochs=3)
+    assert score.value > 0.9 and score.interval[0] > 0.85
+
+
+def test_the_interval_is_exact():
+    first, second = halves()
+    score = two_sample_test(first[:100], second[:100] // 3 * 2, epochs=1)
+    right = round(score.value * score.n)
+    expected = stats.binomtest(right, score.n).proportion_ci(method="exact")
+    # Two inversions of the same distribution function.
+    assert score.interval == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert score.standard_error == pytest.approx(np.sqrt(score.value * (1 - score.value) / score.n))
+
+
+def test_the_larger_set_is_cut_and_the_seed_decides():
+    first, second = halves()
+    unequal = two_sample_test(first, second[:50], epochs=1)
+    assert (unequal.protocol["num_train"], unequal.n) == (50, 50)
+    assert unequal == two_sample_test(first, second[:50], epochs=1)
+    assert {two_sample_test(first, second // 2, epochs=1, seed=seed).value for seed in range(3)} != {unequal.value}
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(BootlightError, match="c2st needs at least 20 images on each side, got 19"):
+        two_sample_test(images(), images()[:19])
