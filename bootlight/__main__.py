@@ -9,8 +9,12 @@ from bootlight.errors import BootlightError
 VERBS = {
     "fit": ("bootlight.verbs.fit", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
     "sample": ("bootlight.verbs.sample", "draw images from a trained generation"),
+    "evaluate": ("bootlight.verbs.evaluate", "measure images against real ones"),
+    "compare": ("bootlight.verbs.compare", "tell whether sets of images, or generations, differ"),
+    "data": ("bootlight.verbs.data", "check sets of images for duplicates and leaks"),
     "report": ("bootlight.verbs.report", "rebuild table, strip and report of a run"),
     "weights": ("bootlight.verbs.weights", "fetch the Inception weights that FID needs"),
+    "doctor": ("bootlight.verbs.doctor", "look at this machine, and say what to mend before a run"),
 }
 HELP = "usage: bootlight VERB [options]\n\n{verbs}\n\nbootlight VERB --help says more about each.\n"
 

@@ -2,18 +2,23 @@
 
 import io
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from bootlight.budget import Budget
 from bootlight.errors import BootlightError
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000  # 8000 x 8000; a picture that claims more is refused before it is decoded
+MAX_SCANS = 200  # of a progressive JPEG, where ten are usual: each costs a pass over all pixels, and can be a few bytes
 MODES = {1: "L", 3: "RGB"}
+_START_OF_SCAN = b"\xff\xda"  # in a JPEG's pixels a byte FF is never followed by DA
+_pixels = Budget(MAX_PIXELS)  # decoded at a time by all threads: up to 25 bytes of memory for each
 _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored rows and columns are turned to what was seen
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,22 +62,42 @@ def decode(data: bytes, name: str, *, image_size: int, channels: int) -> NDArray
         Array (image_size, image_size, channels).
 
     Raises:
-        BootlightError: not such a picture, truncated, or of more than `MAX_PIXELS` pixels.
+        BootlightError: not such a picture, truncated, of more than `MAX_PIXELS` pixels or `MAX_SCANS` scans.
     """
+    square = _opened(data, name, lambda picture: _square(_opaque(_upright(picture), MODES[channels]), image_size))
+    return np.asarray(square, dtype=np.uint8).reshape(image_size, image_size, channels)
+
+
+def decode_whole(data: bytes, name: str) -> NDArray[np.uint8]:
+    """Decode a picture as it is, turned upright, in RGB; otherwise as `decode`.
+
+    Returns:
+        Array (height, width, 3).
+
+    Raises:
+        BootlightError: as `decode`.
+    """
+    return np.asarray(_opened(data, name, lambda picture: _opaque(_upright(picture), "RGB")), dtype=np.uint8)
+
+
+def _opened(data: bytes, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Decode, and let `finish` make something of it; whatever goes wrong is told in one line."""
+    if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > MAX_SCANS + len(data) // 2**15:  # chance finds some
+        raise BootlightError(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it anew or remove it")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise BootlightError(f"{name}: {width} x {height} pixels is more than {MAX_PIXELS}; shrink or remove it")
-            picture.load()  # before EXIF is read: what is wrong with the pixels must not pass for bad EXIF
-            square = _square(_opaque(_upright(picture), MODES[channels]), image_size)
+            with _pixels.part(width * height):
+                picture.load()  # before EXIF is read: what is wrong with the pixels must not pass for bad EXIF
+                return finish(picture)
     except UnidentifiedImageError:  # its own message is the address of a buffer
         raise BootlightError(f"{name}: not a PNG, JPEG or WebP picture; convert or remove it") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's limit, while opening
         raise BootlightError(f"{name}: more than {MAX_PIXELS} pixels; shrink or remove it") from error
     except (OSError, ValueError, SyntaxError, MemoryError, OverflowError, EOFError, struct.error) as error:
         raise BootlightError(f"{name}: cannot be decoded ({error}); repair or remove it") from error
-    return np.asarray(square, dtype=np.uint8).reshape(image_size, image_size, channels)
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -106,6 +131,12 @@ def _square(picture: Image.Image, size: int) -> Image.Image:
     square = picture.crop((left, top, left + edge, top + edge))  # resize(box=...) would mix in pixels from outside the box
     # LANCZOS in Pillow widens its kernel when shrinking: antialiased.
     return square.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Centre square of an array (H, W, C) at `size`, as `decode` makes it."""
+    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+    return np.asarray(_square(picture, size), dtype=np.uint8).reshape(size, size, image.shape[2])
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

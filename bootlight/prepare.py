@@ -15,6 +15,7 @@ from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError
+from bootlight.evaluation.suite import check_metrics, least_images
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import encode_png, row_of_tiles
 from bootlight.metrics.frechet import FrechetDistance, feature_statistics
@@ -26,7 +27,6 @@ from bootlight.run_folder import GenerationContext, RunFolder
 
 Found = TypeVar("Found", bound=Callback)
 NUM_PREVIEWS = 12  # where nothing is synthesized
-MIN_IMAGES = 2  # of each side of a distance
 
 
 def prepare(
@@ -109,19 +109,21 @@ def check_features(evaluation: Evaluation, data: BootstrapData, synthesis: Synth
     """
     if evaluation.features is None:
         return None
-    if synthesis is not None and synthesis.num_synthetic < MIN_IMAGES:
+    least = least_images(evaluation.metrics)
+    if synthesis is not None and synthesis.num_synthetic < least:
         raise BootlightError(
-            f"bootstrap.num_synthetic is {synthesis.num_synthetic}; evaluation.features needs at least {MIN_IMAGES} images"
+            f"bootstrap.num_synthetic is {synthesis.num_synthetic}; evaluation.metrics needs at least {least} images"
         )
-    if len(data.real) < MIN_IMAGES:
+    if len(data.available) < least:
         raise BootlightError(
-            f"{data.root}: {len(data.real)} image to train on; evaluation.features needs at least {MIN_IMAGES}, add some"
+            f"{data.root}: {len(data.available)} images to train on; evaluation.metrics needs at least {least}, add some"
         )
     try:
         network = cast(nn.Module, evaluation.features())
         check = getattr(network, "check", None)
         if callable(check):
             check()
+        check_metrics(evaluation.metrics, network)
         if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
             probe_features(network, data)
     except BootlightError:
@@ -140,7 +142,7 @@ def probe_features(network: nn.Module, data: BootstrapData) -> None:
         BootlightError: the answer is not one row of finite features for each image.
     """
     metric = FrechetDistance(features=network, sync_on_compute=False)
-    images = data.real_images(data.real, MIN_IMAGES)
+    images = data.real_images(data.real, 2)
     metric.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=True)
     feature_statistics(metric.real_features[0])
 

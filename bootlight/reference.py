@@ -155,12 +155,19 @@ def train_judge(
     settings = {"steps": num_steps, "width": width, "batch": batch_size, "flip": data.flip}
     settings |= {"size": data.image_size, "channels": data.channels}
     file = folder / f"judge-{reference_key(data, **settings)}.safetensors"
-    seed_everything(derive_seed("judge") % 2**32, verbose=False)
-    gan = DCGAN(data.image_size, data.channels, width=width)
-
+    judge = DCGAN(data.image_size, data.channels, width=width).net_d
     if not agree(file.exists()):
-        trainer().fit(gan, datamodule=data.for_judge(num_steps, batch_size))
+        judge = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, trainer=trainer()).net_d
         if rank() == 0:
-            save_network(gan.net_d, file)
-            write_json(file.with_suffix(".json"), settings)
-    return load_network(gan.net_d, file) if rank() == 0 else gan.net_d  # only rank 0 evaluates
+            write_json(file.with_suffix(".json"), settings)  # first: the weights declare the judge complete
+            save_network(judge, file)
+    return load_network(judge, file) if rank() == 0 else judge  # only rank 0 evaluates
+
+
+def trained_gan(data: BootstrapData, *, num_steps: int, width: int, batch_size: int, trainer: Trainer, seed: int = 0) -> DCGAN:
+    """A DCGAN trained on all real training images; another `seed` is another start and another order of the images."""
+    counters = ("judge",) if seed == 0 else ("judge", seed)
+    seed_everything(derive_seed(*counters) % 2**32, verbose=False)
+    gan = DCGAN(data.image_size, data.channels, width=width)
+    trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
+    return gan

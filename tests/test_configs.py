@@ -10,7 +10,7 @@ from bootlight.images import encode_png
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FEW = [
-    "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=6", "--bootstrap.run_dir=run", "--data.num_steps=2",
+    "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=8", "--bootstrap.run_dir=run", "--data.num_steps=2",
     "--data.batch_size=4", "--evaluation.judge_steps=2", "--evaluation.judge_width=4", "--trainer.log_every_n_steps=1",
     "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",
 ]  # fmt: skip
@@ -32,7 +32,7 @@ def test_a_small_config_runs(bootlight, tmp_path, name):
     bootlight("fit", "--config", CONFIGS / f"{name}.yaml", *FEW, *CHANGES[name])
     rows = read_json(tmp_path / "run" / "metrics.json")["generations"]
     num_real = 1438 if name.startswith("digits") else 18  # a fifth, a tenth held out
-    assert [(row["num_real"], row["num_synthetic"], row["images_seen"]) for row in rows] == [(num_real, 0, 8), (num_real, 6, 8)]
+    assert [(row["num_real"], row["num_synthetic"], row["images_seen"]) for row in rows] == [(num_real, 0, 8), (num_real, 8, 8)]
     scores = {"fd-digits" if name.startswith("digits") else "fd-pixels", "discriminator_score"}
     assert {score.split("/")[0] for score in rows[1]["scores"]} == scores
     for file in ("strip.png", "report.html", "metrics.csv", "config.yaml"):

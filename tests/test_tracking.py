@@ -12,10 +12,11 @@ from tracking_run import make_run, metrics
 
 from bootlight import tracking
 from bootlight.errors import BootlightError
+from bootlight.metrics.score import Score, format_value
 from bootlight.run_folder import RunFolder
 from bootlight.tracking import history
 from bootlight.tracking.history import HistoryLogger, read_history, read_timing
-from bootlight.tracking.scores import Score, format_value, main_score_names, read_scores, score_names
+from bootlight.tracking.scores import main_score_names, read_scores, score_names
 from bootlight.tracking.table import WIDTH, format_table, write_table
 
 

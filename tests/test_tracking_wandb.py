@@ -282,7 +282,7 @@ def test_refusal_by_wandb_is_one_line(run, monkeypatch):
 def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
     bootlight(
         "fit", "--model=gaussian.Gaussian", "--data=bootlight.Digits", "--data.num_steps=3", "--evaluation.judge_steps=0",
-        "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=5", "--bootstrap.run_dir=run",
+        "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=8", "--bootstrap.run_dir=run",
         "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1",
         "--trainer.logger=bootlight.BootstrapWandbLogger", "--trainer.logger.offline=true", "--trainer.logger.save_dir=run",
         "--evaluation.features=bootlight.PixelFeatures", "--evaluation.features.channels=1",

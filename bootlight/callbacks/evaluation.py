@@ -1,47 +1,41 @@
 """Scores of a generation: how far its images are from real ones, and what the judge says of them."""
 
-from abc import ABC
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning.pytorch import Trainer
-from numpy.typing import NDArray
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from bootlight.atomic import write_json
 from bootlight.callbacks.generation_end import GenerationEnd
+from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError, check_range
+from bootlight.evaluation.features import extract
+from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.suite import DISTANCES, measure_all
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import decode
-from bootlight.metrics.discriminator import DiscriminatorScore
-from bootlight.metrics.frechet import FrechetDistance
+from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
+from bootlight.metrics.features import FeatureNetwork, score_name
 from bootlight.metrics.score import Score
 from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
 from bootlight.stopping import check_stop
 from bootlight.tracking.history import read_history
 
 LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training loss is averaged
-
-
-class FeatureNetwork(ABC):  # noqa: B024 - nothing to implement
-    """Any `torch.nn.Module` that maps uint8 images (B, 3, H, W) to features (B, D) in a space where distances mean something.
-
-    There is nothing to subclass: every module counts (a type of its own, because help would list all of torch's modules
-    as known subclasses of `nn.Module`). An attribute `name` (str) names the score, `fd-<name>`.
-    """
-
-
-FeatureNetwork.register(nn.Module)
+SYNTHETIC = "synthetic images"
 
 
 class Evaluation(GenerationEnd):
-    """Fréchet distance to the real training and held-out images, and the discriminator score beside that of real images.
+    """Distances to the real training and held-out images, and the discriminator score beside that of real images.
 
     Args:
-        features: class path of the feature network; without one no distance is computed.
+        features: class path of the feature network; without one only the judge is asked.
+        metrics: what is measured in its space, see `bootlight.evaluation.suite.METRICS`; all against the real training
+            images, the distances against held-out ones too.
         judge_steps: training steps of the judge, a DCGAN trained once on all real training images; 0 = no judge.
         judge_width: channels of the judge's first stage.
         judge_batch_size: images of one of its steps, over all devices together.
@@ -54,6 +48,7 @@ class Evaluation(GenerationEnd):
     def __init__(
         self,
         features: Callable[[], FeatureNetwork] | None = None,
+        metrics: Sequence[str] = ("fd", "kid", "precision-recall", "authpct"),
         judge_steps: int = 2000,
         judge_width: int = 64,
         judge_batch_size: int = 64,
@@ -66,6 +61,7 @@ class Evaluation(GenerationEnd):
         check_range("evaluation.max_real", max_real, 2)
         check_range("evaluation.batch_size", batch_size, 1)
         self.features = features
+        self.metrics = tuple(metrics)
         self.judge_steps = judge_steps
         self.judge_width = judge_width
         self.judge_batch_size = judge_batch_size
@@ -86,13 +82,13 @@ class Evaluation(GenerationEnd):
         if folder.is_evaluated or not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        real = {"train": data.real_images(data.available, self.max_real)}  # all of them: arms share their reference
-        if len(data.holdout) >= 2:
-            real["holdout"] = data.real_images(data.holdout, self.max_real)
-        synthetic = read_samples(folder, module.image_size, module.channels)
-        with tqdm(desc=f"generation {self.context.generation} · evaluation", unit="batch", leave=False) as bar:
-            batches = self._batches(trainer, bar)
-            scores = self._distances(batches, real, synthetic) | self._opinions(batches, real, synthetic)
+        sets = {"synthetic": sample_source(folder, module.image_size, module.channels)}
+        sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
+        ask = partial(self._ask, trainer, data.cache)
+        judge = None if self.judge is None else JudgeLogits(self.judge, module.channels)
+        distances = self._distances({name: ask(self.feature_network, source) for name, source in sets.items()})
+        opinions = self._opinions({name: ask(judge, source) for name, source in sets.items()})
+        main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
         write_json(
             folder.metrics,
             {
@@ -102,61 +98,43 @@ class Evaluation(GenerationEnd):
                 "steps": data.num_steps,
                 "images_seen": data.num_steps * data.batch_size,
                 "loss": final_loss(folder),
-                "scores": {name: score.to_json() for name, score in scores.items()},
+                "scores": {name: score.to_json() for name, score in (main | opinions | distances).items()},
             },
         )
 
-    def _batches(self, trainer: Trainer, bar: Any) -> Callable[[NDArray[np.uint8]], Iterator[torch.Tensor]]:
-        """Turns images (N, H, W, C) into batches (B, C, H, W) on the trainer's device."""
-        device = trainer.strategy.root_device
+    def _reference(self, data: Any, name: str, which: Any) -> StoreSource:
+        """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
+        return StoreSource(f"real {name} images", which.store, which.indices[data.reference(which, self.max_real)])
 
-        def batches(images: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
-            for start in range(0, len(images), self.batch_size):
-                check_stop()
-                chunk = np.ascontiguousarray(images[start : start + self.batch_size].transpose(0, 3, 1, 2))
-                yield torch.from_numpy(chunk).to(device)
-                bar.update()
-
-        return batches
-
-    def _distances(
-        self,
-        batches: Callable[[NDArray[np.uint8]], Iterator[torch.Tensor]],
-        real: dict[str, NDArray[np.uint8]],
-        synthetic: NDArray[np.uint8],
-    ) -> dict[str, Score]:
-        """One distance for each reference set."""
-        if self.feature_network is None:
+    def _ask(self, trainer: Trainer, cache: Path, network: nn.Module | None, source: StoreSource) -> dict[str, Tensor]:
+        """Answers of a network; those to real images are kept for the next generations and runs."""
+        if network is None:
             return {}
-        metric = FrechetDistance(features=self.feature_network, reset_real_features=True, sync_on_compute=False)
-        for images in batches(synthetic):
-            metric.update(images, real=False)
-        drawn = list(metric.synthetic_features)  # one pass of the network serves every reference
-        scores = {}
-        for which, reference in real.items():
-            metric.reset()
-            metric.synthetic_features = list(drawn)
-            for images in batches(reference):
-                metric.update(images, real=True)
-            scores[f"{metric.name}/{which}"] = with_reference(metric.compute()[metric.name], which)
-        return scores
+        keep = None if source.where == SYNTHETIC else cache
+        device = trainer.strategy.root_device
+        return extract(source, network, cache=keep, batch_size=self.batch_size, device=device, check=check_stop)
 
-    def _opinions(
-        self,
-        batches: Callable[[NDArray[np.uint8]], Iterator[torch.Tensor]],
-        real: dict[str, NDArray[np.uint8]],
-        synthetic: NDArray[np.uint8],
-    ) -> dict[str, Score]:
+    def _is_main(self, name: str) -> bool:
+        return self.feature_network is not None and name.split("/")[0] == score_name(self.feature_network)
+
+    def _distances(self, answers: dict[str, dict[str, Tensor]]) -> dict[str, Score]:
+        """All metrics against the training images, distances against held-out ones."""
+        network = self.feature_network
+        if network is None:
+            return {}
+        scores: dict[str, Score] = {}
+        for which in answers.keys() - {"synthetic"}:
+            names = [name for name in self.metrics if which == "train" or name in DISTANCES]
+            found = measure_all(names, network, real=answers[which], synthetic=answers["synthetic"], check=check_stop)
+            scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
+        return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
+
+    def _opinions(self, answers: dict[str, dict[str, Tensor]]) -> dict[str, Score]:
         """The judge's score of synthetic images, and of real ones for comparison."""
         if self.judge is None:
             return {}
-        scores = {}
-        for name, images in {"": synthetic, **{f"/{which}": reference for which, reference in real.items()}}.items():
-            metric = DiscriminatorScore(self.judge, sync_on_compute=False)
-            for batch in batches(images):
-                metric.update(batch)
-            scores[metric.name + name] = metric.compute()
-        return scores
+        found = {name: discriminator_score(answer["features"]) for name, answer in answers.items()}
+        return {f"{DiscriminatorScore.name}{'' if n == 'synthetic' else '/' + n}": score for n, score in found.items()}
 
 
 def with_reference(score: Score, which: str) -> Score:
@@ -164,20 +142,25 @@ def with_reference(score: Score, which: str) -> Score:
     return score._replace(protocol={**score.protocol, "reference": f"real {which} images"})
 
 
-def read_samples(folder: GenerationFolder, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """The images of a complete samples folder, (N, H, W, C), as they are on the disk: rounded, as everyone will see them.
+def references(data: Any) -> dict[str, Any]:
+    """The sets of real images that generations are measured against, by name."""
+    return {"train": data.available} | ({"holdout": data.holdout} if len(data.holdout) >= 2 else {})
+
+
+def sample_source(folder: GenerationFolder, image_size: int, channels: int) -> StoreSource:
+    """The images of a complete samples folder as they are on the disk: rounded, as everyone will see them.
 
     Raises:
         BootlightError: one is missing or cannot be decoded.
     """
-    files = [folder.samples / row["file_name"] for row in read_metadata(folder)]
-    images = np.empty((len(files), image_size, image_size, channels), np.uint8)
+    names = [row["file_name"] for row in read_metadata(folder)]
+    images = np.empty((len(names), image_size, image_size, channels), np.uint8)
     try:
-        for image, file in zip(images, files, strict=True):
+        for image, file in zip(images, (folder.samples / name for name in names), strict=True):
             image[:] = decode(file.read_bytes(), str(file), image_size=image_size, channels=channels)
     except (OSError, BootlightError) as error:
         raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-    return images
+    return StoreSource(SYNTHETIC, store_from_arrays(images, names=names))
 
 
 def final_loss(folder: GenerationFolder) -> dict[str, Any] | None:

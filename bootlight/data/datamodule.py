@@ -197,20 +197,24 @@ class BootstrapData(LightningDataModule):
         """To float in [-1, 1], on the device: uint8 travels, floats do not."""
         return batch._replace(images=to_float(batch.images))
 
-    def for_judge(self, num_steps: int, batch_size: int) -> "BootstrapData":
+    def for_judge(self, num_steps: int, batch_size: int, seed: int = 0) -> "BootstrapData":
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""
         data = copy(self)
         data.real_fraction, data._num_steps, data.num_epochs, data.batch_size = 1.0, num_steps, None, batch_size
         data.mixing = Accumulate()
-        data.context = GenerationContext(self.context.run, 0, derive_seed("judge data"))
+        data.context = GenerationContext(self.context.run, 0, derive_seed("judge data", *([seed] if seed else [])))
         return data
 
     def real_images(self, which: Source, limit: int | None = None) -> NDArray[np.uint8]:
         """Images (n, H, W, C) of a source, a fixed random subset where there are more than `limit`."""
+        return gather([which], self.reference(which, limit))[0]
+
+    def reference(self, which: Source, limit: int | None = None) -> NDArray[np.int64]:
+        """Positions in a source that images are measured against: all, or a fixed random subset of `limit`, in order."""
         chosen = np.arange(len(which))
         if limit is not None and limit < len(chosen):
             chosen = np.sort(numpy_rng(self.subset_seed, "reference").permutation(len(chosen))[:limit])
-        return gather([which], chosen)[0]
+        return chosen
 
 
 @cache

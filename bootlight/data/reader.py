@@ -1,5 +1,6 @@
 """Open the user's images, whatever their layout, and list them with labels and splits; nothing is decoded here."""
 
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -9,6 +10,7 @@ from bootlight.data.reader_files import Files, is_image, open_files
 from bootlight.data.reader_manifest import Labels, read_manifest
 from bootlight.errors import BootlightError
 
+MAX_DIGITS = 18  # of a class that is a number
 SPLITS = ("train", "test", "val", "valid", "validation")
 
 
@@ -37,6 +39,10 @@ class ImageSet:
     def where(self) -> str:
         """The root, as it is called in messages."""
         return self.files.where
+
+    def size(self, i: int) -> int:
+        """Bytes of the encoded file of image i."""
+        return self.files.size(self.names[i])
 
     def read(self, i: int) -> bytes:
         """The encoded file of image i; may be called from several threads.
@@ -115,14 +121,14 @@ def _first_folder(name: str, base: str) -> str:
 
 def _wrapper(files: Files, images: list[str]) -> str:
     """The folder around everything, as in a zip of a folder: empty, or ending in "/"."""
+    shared = posixpath.commonpath([name.rpartition("/")[0] for name in (min(images), max(images))])  # these differ most
+    manifests = {name for name in files.names if not is_image(name)}
     base = ""
-    while True:
-        folders = {_first_folder(name, base) for name in images}
-        (only, *others) = folders
-        has_manifest = base + "metadata.jsonl" in files.names or base + "dataset.json" in files.names
-        if others or not only or only.lower() == "train" or has_manifest:
-            return base
-        base += only + "/"
+    for folder in filter(None, shared.split("/")):
+        if folder.lower() == "train" or {base + "metadata.jsonl", base + "dataset.json"} & manifests:
+            break
+        base += folder + "/"
+    return base
 
 
 def _split_folders(names: list[str], base: str) -> dict[str, str]:
@@ -151,6 +157,6 @@ def _choose(folders: dict[str, str], split: str | None, where: str) -> str:
 
 
 def _sorted_classes(classes: set[str]) -> tuple[str, ...]:
-    if all(name.isdecimal() for name in classes):
+    if all(name.isdecimal() and len(name) <= MAX_DIGITS for name in classes):  # int() refuses thousands of digits
         return tuple(sorted(classes, key=lambda name: (int(name), name)))
     return tuple(sorted(classes))

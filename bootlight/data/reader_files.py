@@ -1,9 +1,11 @@
 """The files inside a folder or a zip, by relative name. Nothing is unpacked to disk and nothing outside the root is read."""
 
+import io
 import os
 import threading
 import zipfile
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +14,12 @@ from bootlight.images import SUFFIXES
 
 MANIFESTS = ("metadata.jsonl", "dataset.json")
 MAX_ENTRIES = 10_000_000
-MAX_FILE_BYTES = 256 * 2**20  # larger than any picture of images.MAX_PIXELS pixels
+MAX_ZIP_ENTRIES = 2_000_000  # each costs half a kilobyte of memory before the first can be looked at
+MAX_FILE_BYTES = 256 * 2**20  # larger than any picture of images.MAX_PIXELS pixels; also of a zip's directory
+MAX_NAME = 4096  # characters, with the folders; as in file systems
+LOCAL_HEADER_BYTES = 30  # without its name (APPNOTE 4.3.7)
 _ENCRYPTED = 0x1  # general purpose flag, bit 0 (APPNOTE 4.4.4)
+_ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory (APPNOTE 4.3.12)
 
 
 class Files(Protocol):
@@ -26,6 +32,9 @@ class Files(Protocol):
     @property
     def names(self) -> list[str]:
         """Relative names with forward slashes, in no order."""
+
+    def size(self, name: str) -> int:
+        """Bytes that `read` will hold, 0 where it will fail."""
 
     def read(self, name: str) -> bytes:
         """The content of one file; may be called from several threads."""
@@ -77,31 +86,45 @@ class FolderFiles:
         self.where = str(root)
         self._root = root.resolve()
         self.names: list[str] = []
-        self._list("")
+        folders = [""]
+        while folders:  # a loop: folders can lie deeper in each other than functions can call
+            prefix = folders.pop()
+            try:
+                folders += self._list(prefix)
+            except OSError as error:
+                raise BootlightError(f"{self.where}/{prefix} cannot be listed ({error.strerror}); correct it") from error
 
-    def _list(self, prefix: str) -> None:
-        try:
-            with os.scandir(self._root / prefix) as entries:
-                visible = [entry for entry in entries if not _is_hidden(entry.name)]
-        except OSError as error:
-            raise BootlightError(f"{self.where}/{prefix} cannot be listed ({error.strerror}); allow it") from error
+    def _list(self, prefix: str) -> list[str]:
+        """Note the files in a folder; its folders."""
+        folders = []
+        with os.scandir(os.path.join(self._root, prefix)) as entries:
+            visible = [entry for entry in entries if not _is_hidden(entry.name)]
         for entry in visible:
             name = prefix + entry.name
             is_folder = entry.is_dir()
             if entry.is_symlink() and (is_folder or _is_wanted(name)):
                 self._check_link(name, is_folder)
             if is_folder:
-                self._list(name + "/")
+                folders.append(name + "/")
             elif _is_wanted(name) and entry.is_file():
                 self.names.append(name)
         if len(self.names) > MAX_ENTRIES:
             raise BootlightError(f"{self.where} has more than {MAX_ENTRIES} images; split it")
+        return folders
 
     def _check_link(self, name: str, is_folder: bool) -> None:
         if is_folder:
             raise BootlightError(f"{self.where}/{name} is a link to a folder; put the folder itself there")
         if not (self._root / name).resolve().is_relative_to(self._root):
             raise BootlightError(f"{self.where}/{name} is a link that leaves {self.where}; put a copy of the file there")
+
+    def size(self, name: str) -> int:
+        """Bytes that `read` will hold, 0 where it will fail."""
+        try:
+            size = os.stat(self._root / name).st_size
+        except OSError:
+            return 0
+        return size if size <= MAX_FILE_BYTES else 0
 
     def read(self, name: str) -> bytes:
         """The content of one file.
@@ -121,6 +144,18 @@ class FolderFiles:
         """Nothing is held open."""
 
 
+class _BoundedReader(io.BufferedReader):
+    """A zip of which `zipfile`, which makes objects of a whole directory at once, gets to read none that is too large."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_FILE_BYTES:
+            raise zipfile.BadZipFile(f"its directory claims {size} bytes, over {MAX_FILE_BYTES}")
+        data = super().read(size)
+        if data.count(_ENTRY) > MAX_ZIP_ENTRIES:
+            raise BootlightError(f"{self.name} has more than {MAX_ZIP_ENTRIES} entries; split it, or give a folder")
+        return data
+
+
 class ZipFiles:
     """Files in a zip, stored or deflated.
 
@@ -129,31 +164,34 @@ class ZipFiles:
 
     Raises:
         BootlightError: the zip is damaged, or a picture or manifest in it has an absolute name or one with `..`, is
-            encrypted, claims more than `MAX_FILE_BYTES`, or is packed in another way; or there are more than `MAX_ENTRIES`.
+            encrypted, claims more than `MAX_FILE_BYTES`, is packed in another way, or shares its bytes with another (which
+            would let a small zip hold any amount); or there are more than `MAX_ZIP_ENTRIES`.
     """
 
     def __init__(self, root: Path) -> None:
         self.where = str(root)
         self._lock = threading.Lock()
+        self._held = ExitStack()
         try:
-            self._zip = zipfile.ZipFile(root)
-        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-            raise BootlightError(f"{root} is a damaged zip ({error}); copy or download it again") from error
-        try:
+            file = self._held.enter_context(_BoundedReader(io.FileIO(root)))
+            self._zip = self._held.enter_context(zipfile.ZipFile(file))
             self._entries = self._check(self._zip.infolist())
         except BootlightError:
-            self._zip.close()
+            self.close()
             raise
+        except (OSError, ValueError, OverflowError, NotImplementedError, zipfile.BadZipFile) as error:
+            self.close()
+            raise BootlightError(f"{root} is a damaged zip ({error}); copy or download it again") from error
         self.names = list(self._entries)
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-        if len(infos) > MAX_ENTRIES:
-            raise BootlightError(f"{self.where} has more than {MAX_ENTRIES} entries; split it")
         entries = {}
         for info in infos:
+            if len(info.filename) > MAX_NAME:
+                raise BootlightError(f"{self.where}: entry {info.filename!r} has too long a name; make the zip again")
             parts = [part for part in info.filename.split("/") if part not in ("", ".")]
             name = "/".join(parts)
-            if info.is_dir() or not _is_wanted(name):
+            if info.filename.endswith("/") or not _is_wanted(name):
                 continue
             if info.filename.startswith("/") or ".." in parts:
                 raise BootlightError(f"{self.where}: entry {info.filename!r} leads out of the zip; make the zip again")
@@ -161,6 +199,7 @@ class ZipFiles:
                 continue
             self._check_entry(name, info)
             entries[name] = info
+        self._check_overlaps(entries)
         return entries
 
     def _check_entry(self, name: str, info: zipfile.ZipInfo) -> None:
@@ -170,6 +209,18 @@ class ZipFiles:
             raise BootlightError(f"{self.where}: {name} claims {info.file_size} bytes, over {MAX_FILE_BYTES}; remove it")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise BootlightError(f"{self.where}: {name} is neither stored nor deflated; make the zip again with deflate")
+
+    def _check_overlaps(self, entries: dict[str, zipfile.ZipInfo]) -> None:
+        """Every byte of a zip belongs to one entry: so it inflates to no more than 1,032 times its size, deflate's most."""
+        end = 0
+        for name, info in sorted(entries.items(), key=lambda item: item[1].header_offset):
+            if info.header_offset < end:
+                raise BootlightError(f"{self.where}: {name} shares its bytes with another entry; make the zip again")
+            end = info.header_offset + LOCAL_HEADER_BYTES + info.compress_size
+
+    def size(self, name: str) -> int:
+        """Bytes that `read` will hold."""
+        return self._entries[name].file_size
 
     def read(self, name: str) -> bytes:
         """The content of one entry; the zip's checksum is verified.
@@ -190,4 +241,4 @@ class ZipFiles:
 
     def close(self) -> None:
         """Close the zip."""
-        self._zip.close()
+        self._held.close()

@@ -1,5 +1,7 @@
 """Manifests that name the labels of images: Hugging Face's `metadata.jsonl` and the `dataset.json` of StyleGAN and EDM."""
 
+import codecs
+import io
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,6 +10,9 @@ from bootlight.data.reader_files import Files
 from bootlight.errors import BootlightError
 
 Labels = dict[str, str | None]  # image name -> class name
+MAX_LINE_BYTES = 2**20
+MAX_DATASET_BYTES = 64 * 2**20
+SPARE = 100_000  # lines, or parts of JSON, beyond what the images need
 
 
 def read_manifest(files: Files, base: str, images: Iterable[str]) -> Labels | None:
@@ -28,42 +33,51 @@ def read_manifest(files: Files, base: str, images: Iterable[str]) -> Labels | No
     present = frozenset(images)
     if base + "metadata.jsonl" in files.names:
         where = f"{files.where}: {base}metadata.jsonl"
-        return _collect(_metadata_rows(_text(files, base + "metadata.jsonl", where), where), base, present)
+        return _collect(_metadata_rows(_content(files, base + "metadata.jsonl"), where, len(present)), base, present)
     if base + "dataset.json" in files.names:
         where = f"{files.where}: {base}dataset.json"
-        listed = _collect(_dataset_rows(_text(files, base + "dataset.json", where), where), base, present)
+        listed = _collect(_dataset_rows(_content(files, base + "dataset.json"), where, len(present)), base, present)
         return {name: listed.get(name) for name in present}
     return None
 
 
-def _text(files: Files, name: str, where: str) -> str:
+def _content(files: Files, name: str) -> bytes:
+    return files.read(name).removeprefix(codecs.BOM_UTF8)
+
+
+def _parse(data: bytes, where: str) -> Any:
     try:
-        return files.read(name).decode("utf-8-sig")
+        return json.loads(data.decode())
     except UnicodeDecodeError as error:
         raise BootlightError(f"{where} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BootlightError(f"{where} is not valid JSON ({error}); correct it") from error
 
 
-def _metadata_rows(text: str, where: str) -> Iterator[tuple[str, Any, Any]]:
-    # Not splitlines(): a JSON string may hold U+2028 as it is.
-    for number, line in enumerate(text.split("\n"), start=1):
+def _metadata_rows(data: bytes, where: str, num_images: int) -> Iterator[tuple[str, Any, Any]]:
+    lines = data.count(b"\n")
+    if lines > 2 * num_images + SPARE:
+        raise BootlightError(f"{where} has {lines} lines for {num_images} images; remove those that name no image")
+    # One line after the other, none of them long: JSON needs up to 40 times its size in memory. Split at "\n" alone, because a
+    # JSON string may hold U+2028 as it is.
+    for number, line in enumerate(io.BytesIO(data), start=1):
         if not line.strip():
             continue
         here = f"{where} line {number}"
+        if len(line) > MAX_LINE_BYTES:
+            raise BootlightError(f"{here} is longer than {MAX_LINE_BYTES} bytes; shorten it")
         row = _parse(line, here)
         if not isinstance(row, dict) or "file_name" not in row:
             raise BootlightError(f"{here} has no file_name; correct it")
         yield here, row["file_name"], row.get("label")
 
 
-def _dataset_rows(text: str, where: str) -> Iterator[tuple[str, Any, Any]]:
-    content = _parse(text, where)
+def _dataset_rows(data: bytes, where: str, num_images: int) -> Iterator[tuple[str, Any, Any]]:
+    # A row has one bracket and two commas; what has many more could be hundreds of times larger in memory than as text.
+    parts = sum(map(data.count, (b"[", b"{", b",")))
+    if len(data) > MAX_DATASET_BYTES or parts > 8 * num_images + SPARE:
+        raise BootlightError(f"{where} has {len(data)} bytes and {parts} parts for {num_images} images; list only these")
+    content = _parse(data, where)
     labels = content.get("labels") if isinstance(content, dict) else content
     if not isinstance(content, dict) or not isinstance(labels, list | None):
         raise BootlightError(f'{where} is not {{"labels": [[name, int], ...]}} or {{"labels": null}}; correct it')

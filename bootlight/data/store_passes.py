@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from bootlight.budget import Budget
 from bootlight.data.reader import ImageSet
 from bootlight.errors import BootlightError
 
@@ -15,33 +16,36 @@ T = TypeVar("T")
 CHUNK = 16  # images of one task; with THREADS it bounds what is in memory
 THREADS = min(8, (os.cpu_count() or 1) + 2)  # hashing, decoding and resizing release the GIL; reading waits
 MAX_NAMED = 5
+BYTES = 256 * 2**20  # of encoded files that all threads hold; as much as the largest has
 
 
-def over_images(images: ImageSet, work: Callable[[int], T], description: str) -> Iterator[list[T]]:
+def over_images(images: ImageSet, work: Callable[[int], T], description: str | None) -> Iterator[list[T]]:
     """Yield `work(i)` for every image in order, in lists; a bar is shown when it takes longer than a second.
 
     Args:
-        images: the set; only its length and names are used here.
+        images: the set; only its length, names and sizes are used here.
         work: called with 0 to len(images) - 1 from several threads; raises BootlightError for an image that is no good.
-        description: of the bar.
+        description: of the bar; None = no bar.
 
     Raises:
         BootlightError: after the last image, for all that failed together; once one has failed, nothing more is yielded.
     """
     failures: list[tuple[int, BootlightError]] = []
+    held = Budget(BYTES)
 
     def run(start: int) -> tuple[list[T], list[tuple[int, BootlightError]]]:
         results, failed = [], []
         for i in range(start, min(start + CHUNK, len(images))):
             try:
-                results.append(work(i))
+                with held.part(images.size(i)):
+                    results.append(work(i))
             except BootlightError as error:
                 failed.append((i, error))
         return results, failed
 
     with (
         ThreadPoolExecutor(THREADS) as pool,
-        tqdm(total=len(images), desc=description, unit=" images", delay=1, leave=False) as bar,
+        tqdm(total=len(images), desc=description, unit=" images", delay=1, leave=False, disable=description is None) as bar,
     ):
         for results, failed in _in_order(pool, run, range(0, len(images), CHUNK)):
             bar.update(len(results) + len(failed))

@@ -1,8 +1,10 @@
 """Training curves of one generation as JSON lines that survive a kill."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,6 +35,7 @@ class HistoryLogger(Logger):
         self._file: IO[str] | None = None
         self._flushed_at = 0.0
         self._waiting = 0
+        self._last_line = ""
 
     @property
     def name(self) -> str:
@@ -65,27 +68,65 @@ class HistoryLogger(Logger):
         """
         if step is None:
             raise BootlightError(f"{self.path}: metrics were logged without a step; pass step= to log_metrics")
-        line = {"step": step} | {key: float(value) for key, value in metrics.items() if key != "epoch"}
-        try:
-            self._open().write(json.dumps(line) + "\n")
+        line = json.dumps({"step": step} | {key: float(value) for key, value in metrics.items() if key != "epoch"})
+        if line == self._last_line:  # a checkpoint had it written before Lightning logs it
+            return
+        with self._errors_named():
+            self._open().write(line + "\n")
+            self._last_line = line
             self._waiting += 1
             if self._waiting >= FLUSH_LINES or time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
                 self._flush()
-        except OSError as error:
-            raise BootlightError(f"cannot write {self.path}: {error.strerror or error}; free space and run again") from error
 
     @rank_zero_only
     def save(self) -> None:
-        """Write what is waiting: the stages after training read the file."""
+        """Write what is waiting: the stages after training read the file.
+
+        Raises:
+            BootlightError: the file cannot be written.
+        """
         if self._file is not None:
-            self._flush()
+            with self._errors_named():
+                self._flush()
+
+    @rank_zero_only
+    def sync(self) -> None:
+        """Write what is waiting to the disk itself: no checkpoint is to outlast a power cut without the lines before it.
+
+        Raises:
+            BootlightError: the file cannot be written.
+        """
+        self.save()
+        if self._file is not None:
+            with self._errors_named():
+                os.fsync(self._file.fileno())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write what is waiting and close the file; a later `log_metrics` opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Write what is waiting and close the file; a later `log_metrics` opens it again.
+
+        Args:
+            status: `failed` when an error is on its way; one of closing the file would hide it.
+
+        Raises:
+            BootlightError: the file cannot be written, and nothing else has failed.
+        """
+        if self._file is None:
+            return
+        file, self._file, self._last_line = self._file, None, ""
+        try:
+            with self._errors_named():
+                file.close()
+        except BootlightError:
+            if status != "failed":
+                raise
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise BootlightError(f"cannot write {self.path}: {error.strerror or error}; free space and run again") from error
 
     def _open(self) -> IO[str]:
         if self._file is None:

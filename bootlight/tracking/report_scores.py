@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable
 from html import escape
 
+from bootlight.metrics.score import Score, format_value
 from bootlight.tracking.curves import Curve, score_chart
 from bootlight.tracking.page import definitions, figure, section, table
-from bootlight.tracking.scores import GenerationScores, Score, format_value, main_score_names, score_names
+from bootlight.tracking.scores import GenerationScores, main_score_names, score_names
 from bootlight.tracking.table import score_column
 
 UNCERTAINTY = (

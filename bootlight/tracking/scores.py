@@ -1,34 +1,12 @@
 """The scores of a run as typed values, and how a value with its uncertainty is written."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from bootlight.atomic import read_json
 from bootlight.errors import BootlightError
+from bootlight.metrics.score import Score
 from bootlight.run_folder import GenerationFolder, RunFolder
-
-MAX_DECIMALS = 6
-
-
-@dataclass(frozen=True)
-class Score:
-    """A measured number.
-
-    Args:
-        value: the estimate.
-        standard_error: one standard error of it; None when it is not known.
-        n: how many images it was measured on.
-        protocol: how it was measured: feature network, reference, resize and so on.
-    """
-
-    value: float
-    standard_error: float | None
-    n: int
-    protocol: dict[str, Any]
-
-    def __str__(self) -> str:
-        return format_value(self.value, self.standard_error)
 
 
 @dataclass(frozen=True)
@@ -105,12 +83,14 @@ def _parse(metrics: dict[str, Any]) -> GenerationScores:
 
 
 def _score(entry: dict[str, Any]) -> Score:
-    error = entry.get("standard_error")
+    error, interval = entry.get("standard_error"), entry.get("interval")
     return Score(
         value=float(entry["value"]),
         standard_error=None if error is None else float(error),
         n=int(entry["n"]),
         protocol=dict(entry.get("protocol") or {}),
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        remarks=tuple(map(str, entry.get("remarks") or ())),
     )
 
 
@@ -127,16 +107,3 @@ def main_score_names(rows: list[GenerationScores]) -> list[str]:
     """
     names = score_names(rows)
     return [name for name in names if "/" not in name or name.split("/")[0] not in names]
-
-
-def format_value(value: float, standard_error: float | None) -> str:
-    """Write ``value ± standard error``, both rounded to the same decimal.
-
-    The error keeps two significant digits, so rounding moves it by at most 5 %. Without an error the value keeps four.
-    """
-    if standard_error is None or not math.isfinite(standard_error) or not math.isfinite(value):
-        return f"{value:.4g}"
-    if standard_error <= 0:
-        return f"{value:.4g} ± 0"
-    decimals = min(max(1 - math.floor(math.log10(standard_error)), 0), MAX_DECIMALS)
-    return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"

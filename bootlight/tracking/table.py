@@ -4,8 +4,9 @@ import csv
 import textwrap
 
 from bootlight.atomic import atomic_write, write_json
+from bootlight.metrics.score import Score
 from bootlight.run_folder import RunFolder, read_generation_metrics
-from bootlight.tracking.scores import GenerationScores, Score, main_score_names, read_scores, score_names
+from bootlight.tracking.scores import GenerationScores, main_score_names, read_scores, score_names
 
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100

@@ -1,20 +1,18 @@
 """`bootlight fit`: a bootstrap from a configuration."""
 
-import logging
-import os
 import traceback
-import warnings
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from bootlight.cli import BootlightCLI
 from bootlight.errors import BootlightError
+from bootlight.quiet import quiet
 
 
 def main(args: list[str]) -> None:
     """Run `fit`."""
-    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips; warnings stay
+    if any(arg.partition("=")[0] in ("--ckpt_path", "--fit.ckpt_path") for arg in args):
+        raise BootlightError("--ckpt_path is not taken: the run folder decides what is continued; name it, --bootstrap.run_dir")
     quiet()
     try:
         BootlightCLI(["fit", *args])
@@ -37,21 +35,3 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def quiet() -> None:
-    """Silence advice that does not apply here, and deprecations between Lightning and what it stands on."""
-    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # LightningCLI calls what jsonargparse 5 will drop
-    for message in (
-        ".*does not have many workers.*",  # whole batches come from a memory map
-        ".*smaller than the logging interval.*",
-        ".*Checkpoint directory .* exists and is not empty.*",  # that is how a run is continued
-        ".*pre-optimization state.*",  # the module's weights are saved after the step
-        ".*module.s. in eval mode at the start of training.*",  # averages are
-        ".*this fit will run with no optimizer.*",  # closed-form generators have none
-        '.*was configured so `ckpt_path="best"`.*',
-        ".*The `srun` command is available.*",
-        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*args parameter is intended to run from within Python.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,58 @@
+"""What `evaluate` says, for people and for programs."""
+
+import textwrap
+from typing import Any, NamedTuple
+
+from bootlight.metrics.score import Score
+
+WIDTH = 100
+SHOWN = ("features", "resize", "num_features", "weights_sha256", "original_weights")  # of the protocol, in the heading
+
+
+class Answer(NamedTuple):
+    """Scores of one set of images.
+
+    Attributes:
+        sets: what was measured: role, name and number of images.
+        scores: by name.
+        notes: where other results lie, one line each.
+    """
+
+    sets: list[tuple[str, str, int]]
+    scores: dict[str, Score]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "sets": [{"role": role, "name": name, "n": n} for role, name, n in self.sets],
+            "scores": {name: score.to_json() for name, score in self.scores.items()},
+        }
+
+    def text(self) -> str:
+        """A table for people."""
+        lines = [f"{role:10} {name} ({n:,} images)" for role, name, n in self.sets]
+        protocol = next(iter(self.scores.values())).protocol if self.scores else {}
+        about = "; ".join(f"{key} {protocol[key]}" for key in SHOWN if key in protocol)
+        lines += textwrap.wrap(f"{'measured':10} {about}", WIDTH, subsequent_indent=" " * 11)
+        width = max((len(name) for name in self.scores), default=0)
+        values = {name: str(score) for name, score in self.scores.items()}
+        column = max(map(len, values.values()), default=0)
+        lines += ["", f"{'score':{width}}  {'value ± standard error':>{column}}  95 % interval"]
+        for name, score in self.scores.items():
+            lines.append(f"{name:{width}}  {values[name]:>{max(column, 22)}}  {interval_text(score)}".rstrip())
+        remarks: dict[str, list[str]] = {}
+        for name, score in self.scores.items():
+            for remark in score.remarks:
+                remarks.setdefault(remark, []).append(name)
+        for remark, names in remarks.items():
+            lines += textwrap.wrap(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ")
+        return "\n".join([*lines, *self.notes])
+
+
+def interval_text(score: Score) -> str:
+    """`[low, high]`: the score's own interval, else value ± 1.96 standard errors, else nothing."""
+    interval = score.interval
+    if interval is None and score.standard_error is not None:
+        interval = (score.value - 1.96 * score.standard_error, score.value + 1.96 * score.standard_error)
+    return "" if interval is None else f"[{interval[0]:.4g}, {interval[1]:.4g}]"

@@ -1,0 +1,183 @@
+"""Are two sets of images different? Differences of scores with intervals, and what it would take to tell."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bootlight.evaluation.suite import METRICS, Features, measure_all
+from bootlight.metrics.score import Score, format_value
+from bootlight.metrics.uncertainty import Z95
+
+GROUPS = 20
+MAX_REAL = 2_000  # where every pair of images is looked at: both sets share them, so their draw hardly moves a difference
+T95 = 2.093024  # 97.5 % quantile of Student's t with GROUPS - 1 degrees of freedom
+Z80 = 0.841621  # 80 % quantile of the standard normal distribution
+
+
+class Difference(NamedTuple):
+    """How much a score of the second set is above that of the first.
+
+    Attributes:
+        first: score of the first set.
+        second: score of the second.
+        value: second - first.
+        standard_error: of `value`, over redraws of the images of both sets; None where unknown.
+        interval: 95 % confidence interval of `value`; None where unknown.
+        paired: whether image i of one set belongs to image i of the other, and the error is that of their differences.
+        needed: images of each set with which a difference of this size would be found in four of five attempts; None where
+            it is found already, or nothing can be said.
+        better: whether the second set is better (None for scores that have no good direction).
+    """
+
+    first: Score
+    second: Score
+    value: float
+    standard_error: float | None
+    interval: tuple[float, float] | None
+    paired: bool
+    needed: int | None
+    better: bool | None
+
+    @property
+    def found(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+    def sentence(self, name: str, first: str, second: str) -> str:
+        """What it means, in words."""
+        size = format_value(abs(self.value), self.standard_error)
+        how = "paired, " if self.paired else ""
+        n = min(self.first.n, self.second.n)
+        if self.value == 0 and not self.standard_error:
+            return f"{name}: {second} and {first} score exactly the same"
+        if self.interval is None:
+            return f"{name}: {second} differs from {first} by {self.value:.4g}; nothing is known of the error"
+        low, high = self.interval
+        where = f"{how}n = {n:,}; 95 % interval {low:.4g} to {high:.4g}"
+        if self.found:
+            direction = "higher" if self.value > 0 else "lower"
+            verdict = "" if self.better is None else (", which is better" if self.better else ", which is worse")
+            return f"{name}: {second} is {direction} than {first} by {size}{verdict} ({where})"
+        more = f"; about {self.needed:,} images of each would be needed" if self.needed else ""
+        return f"{name}: {second} and {first} are not distinguishable ({where}){more}"
+
+
+def difference(
+    first: Score, second: Score, *, standard_error: float | None, quantile: float, paired: bool, higher_is_better: bool | None
+) -> Difference:
+    """A difference from its standard error.
+
+    Sample size: the error falls like 1/√n, and power 80 % at level 5 % asks for a difference of 1.96 + 0.84 errors.
+    """
+    value = second.value - first.value
+    better = None if higher_is_better is None or value == 0 else (value > 0) is higher_is_better
+    if standard_error is None:
+        return Difference(first, second, value, None, None, paired, None, better)
+    interval = (value - quantile * standard_error, value + quantile * standard_error)
+    needed = None
+    if value != 0 and interval[0] <= 0 <= interval[1]:
+        needed = math.ceil(min(first.n, second.n) * ((Z95 + Z80) * standard_error / value) ** 2)
+    return Difference(first, second, value, standard_error, interval, paired, needed, better)
+
+
+class Measured(NamedTuple):
+    """Scores of a set of images, and what they are without each group of its images.
+
+    Attributes:
+        scores: of metrics by key of `METRICS`: scores by name.
+        without: values by name, one for each group; empty where nothing is to be paired.
+        n: number of images.
+    """
+
+    scores: dict[str, dict[str, Score]]
+    without: dict[str, list[float]]
+    n: int
+
+
+def measure_set(
+    names: Sequence[str], network: nn.Module, *, real: Features, synthetic: Features, n: int, paired: bool
+) -> Measured:
+    """All scores of the first of two sets or of the second one; see `compare_measured`.
+
+    Args:
+        names: keys of `METRICS`.
+        network: where the features come from.
+        real: of the reference; where every pair of images is looked at, `MAX_REAL` of them.
+        synthetic: of the set.
+        n: use so many of its images, spread evenly: scores depend on their number.
+        paired: whether to measure without each group too.
+    """
+    chosen = _chosen(synthetic, torch.arange(n) * len(synthetic["features"]) // n)
+    measure = partial(measure_all, network=network, max_real=MAX_REAL)
+    scores = {name: measure([name], real=real, synthetic=chosen) for name in tqdm(names, desc="comparing", leave=False)}
+    without: dict[str, list[float]] = {}
+    groups = min(GROUPS, n) if paired else 0
+    for group in tqdm(range(groups), desc="comparing · without each group", leave=False, delay=2):
+        kept = _chosen(chosen, torch.arange(n)[torch.arange(n) % groups != group])
+        for key, score in measure(names, real=real, synthetic=kept).items():
+            without.setdefault(key, []).append(score.value)
+    return Measured(scores, without, n)
+
+
+def compare_measured(first: Measured, second: Measured, network: nn.Module, *, paired: bool) -> dict[str, Difference]:
+    """Differences of all scores of two sets of equal size.
+
+    Independent sets: errors of both scores, squared and added. Paired sets: the delete-a-group jackknife over `GROUPS` groups
+    of pairs, which works for any metric and sees that what two images of a pair have in common cancels. Neither covers the
+    draw of the real images, which both sets share, nor of the generators' trainings.
+
+    Args:
+        first: as `measure_set` gives it.
+        second: likewise, with the same number of images.
+        network: as for `measure_set`.
+        paired: whether image i of both belong together (the same noise, or one a copy of the other).
+    """
+    found: dict[str, Difference] = {}
+    for name, scores in first.scores.items():
+        for key, score in scores.items():
+            other = second.scores[name].get(key)
+            if other is None or key.endswith("/real"):
+                continue
+            error = _jackknife(first.without[key], second.without[key]) if paired else _added(score, other)
+            found[key] = difference(
+                score,
+                other,
+                standard_error=error,
+                quantile=T95 if paired else Z95,
+                paired=paired,
+                higher_is_better=METRICS[name](network).higher_is_better,
+            )
+    return found
+
+
+def compare_means(first: Tensor, second: Tensor, *, paired: bool, protocol: dict[str, str]) -> Difference:
+    """Difference of the means of one number for each image, such as a judge's probabilities, (N,) and (M,)."""
+    scores = [
+        Score(v.mean().item(), (v.std() / len(v) ** 0.5).item(), len(v), protocol) for v in (first.double(), second.double())
+    ]
+    error = _added(*scores)
+    if paired:
+        error = ((second.double() - first.double()).std() / len(first) ** 0.5).item()
+    return difference(*scores, standard_error=error, quantile=Z95, paired=paired, higher_is_better=True)
+
+
+def _added(first: Score, second: Score) -> float | None:
+    if first.standard_error is None or second.standard_error is None:
+        return None
+    return math.hypot(first.standard_error, second.standard_error)
+
+
+def _jackknife(first: Sequence[float], second: Sequence[float]) -> float:
+    """Standard error of a difference from its values without each of G groups: √((G-1)/G Σ (d_g - mean)²)."""
+    differences = torch.tensor(second).double() - torch.tensor(first).double()
+    error: float = ((len(differences) - 1) * differences.var(correction=0)).sqrt().item()
+    return error
+
+
+def _chosen(features: Features, kept: Tensor) -> Features:
+    return {output: values[kept] for output, values in features.items()}

@@ -1,0 +1,101 @@
+"""Pictures that are there twice: inside a set, or in two sets that should have nothing in common."""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from bootlight.evaluation.sources import ImageSource
+from bootlight.metrics.neighbours import nearest
+
+EDGE = 16  # pixels of a thumbnail
+NEAR = 0.03  # root-mean-square difference of two thumbnails, pixels in [0, 1], that still counts as the same picture
+BATCH = 256
+
+
+class Prints(NamedTuple):
+    """What is compared of a set of images.
+
+    Attributes:
+        hashes: SHA-256 of the size and pixels of each image: equal for the same picture in another lossless file.
+        thumbnails: (N, 3, 16, 16) in [0, 1], the mean of each channel taken away, so that brightness does not count.
+    """
+
+    hashes: list[bytes]
+    thumbnails: Tensor
+
+
+class Pair(NamedTuple):
+    """Two pictures that seem to be one.
+
+    Attributes:
+        first: index in the first set.
+        second: index in the second set, or in the same one.
+        difference: root-mean-square difference of the thumbnails; 0 for equal pixels.
+        mirrored: whether one had to be mirrored.
+    """
+
+    first: int
+    second: int
+    difference: float
+    mirrored: bool
+
+
+def take_prints(source: ImageSource) -> Prints:
+    """Read all images of a set once."""
+    hashes, thumbnails = [], []
+    with tqdm(total=len(source.names), desc=f"looking at {source.where}", unit=" images", leave=False) as bar:
+        for images in source.batches(BATCH):
+            for image in images.numpy():
+                hashes.append(hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).data).digest())
+            small = F.interpolate(images.float() / 255, (EDGE, EDGE), mode="area").expand(-1, 3, -1, -1)
+            thumbnails.append(small - small.mean((2, 3), keepdim=True))
+            bar.update(len(images))
+    return Prints(hashes, torch.cat(thumbnails))
+
+
+def exact_pairs(first: Prints, second: Prints | None = None) -> list[Pair]:
+    """Images with equal pixels: each of the second set with the first one it equals, or inside one set with `second` None."""
+    seen: dict[bytes, int] = {}
+    pairs = []
+    for i, digest in enumerate(first.hashes):
+        if digest in seen and second is None:
+            pairs.append(Pair(seen[digest], i, 0.0, False))
+        seen.setdefault(digest, i)
+    if second is not None:
+        pairs = [Pair(seen[digest], i, 0.0, False) for i, digest in enumerate(second.hashes) if digest in seen]
+    return pairs
+
+
+def near_pairs(first: Prints, second: Prints | None = None, *, limit: float = NEAR) -> list[Pair]:
+    """Images whose thumbnails hardly differ, also when one is mirrored, closest first; those with equal pixels are left out.
+
+    Each image of the second set is compared with its nearest one of the first; inside one set each pair is given once.
+    Recompression, slight blur, another size or brightness leave a picture near; another crop does not.
+
+    Args:
+        first: a set.
+        second: another one; None = the same.
+        limit: largest root-mean-square difference of two thumbnails.
+    """
+    same = second is None
+    other = first if second is None else second
+    if len(first.hashes) < 1 + same:
+        return []
+    among, scale = first.thumbnails.flatten(1), first.thumbnails[0].numel() ** 0.5
+    found: dict[tuple[int, int], Pair] = {}
+    for mirrored in (False, True):
+        queries = other.thumbnails.flip(3) if mirrored else other.thumbnails
+        # A mirrored set is not the same set: a symmetric picture is near to itself, which says nothing, and is left out below.
+        distances, indices = nearest(queries.flatten(1), among, 1 + (same and mirrored), same=same and not mirrored)
+        for i, k in (distances <= limit * scale).nonzero().tolist():
+            j = int(indices[i, k])
+            equal = first.hashes[j] == other.hashes[i]
+            key = (min(i, j), max(i, j)) if same else (j, i)
+            if not equal and (not same or i != j) and key not in found:
+                found[key] = Pair(key[0], key[1], distances[i, k].item() / scale, mirrored)
+    return sorted(found.values(), key=lambda pair: (pair.difference, pair.first, pair.second))

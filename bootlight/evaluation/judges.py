@@ -1,0 +1,143 @@
+"""The discriminator score with all that it takes to believe it: several judges, real images, and a second GAN (section 5.3)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from scipy.stats import t as student
+from torch import Tensor, nn
+
+from bootlight.callbacks.progress import GenerationProgressBar
+from bootlight.callbacks.stop import StopBetweenSteps
+from bootlight.data.datamodule import BootstrapData
+from bootlight.data.store import Store, store_from_arrays
+from bootlight.evaluation.sources import ImageSource, StoreSource
+from bootlight.generators.dcgan import DCGAN
+from bootlight.images import to_arrays
+from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits
+from bootlight.metrics.score import Score
+from bootlight.quiet import quiet
+from bootlight.reference import load_network, reference_key, save_network, trained_gan
+
+SECOND_GAN = "second-gan"
+DRAW = 100  # images of one call of a generator
+
+
+class StoreData(BootstrapData):
+    """All images of a store, nothing held out."""
+
+    def __init__(self, store: Store, cache: Path) -> None:
+        super().__init__("", store.images.shape[1], store.images.shape[3], num_steps=1, holdout_fraction=0, cache=str(cache))
+        self.store = store
+
+    def load_real(self) -> tuple[Store, Store | None]:
+        """See `BootstrapData`."""
+        return self.store, None
+
+
+def train_gans(
+    real: StoreSource, *, count: int, num_steps: int, device: str, cache: Path, width: int = 64, batch_size: int = 64
+) -> list[DCGAN]:
+    """DCGANs that differ in nothing but their seed, trained on the same images, or read from the cache.
+
+    Args:
+        real: the images.
+        count: how many.
+        num_steps: training steps of each.
+        device: such as cpu or cuda.
+        cache: folder; weights are kept under a key of the images and all settings.
+        width: channels of the stage next to the image.
+        batch_size: images of one step.
+    """
+    quiet()
+    data = StoreData(real.store, cache)
+    data.setup()
+    gans = []
+    for seed in range(count):
+        settings = {"steps": num_steps, "width": width, "batch": batch_size, "seed": seed}
+        file = cache / "judges" / f"gan-{reference_key(data, **settings)}.safetensors"
+        gan = DCGAN(data.image_size, data.channels, width=width)
+        if not file.exists():
+            bar = GenerationProgressBar()
+            bar.label = f"judge {seed + 1} of {count} · training"
+            gan = trained_gan(
+                data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=_trainer(device, bar)
+            )
+            save_network(gan, file)
+        gans.append(load_network(gan, file))
+    return gans
+
+
+def _trainer(device: str, bar: GenerationProgressBar) -> Trainer:
+    accelerator = torch.device(device).type
+    return Trainer(
+        accelerator={"cuda": "gpu"}.get(accelerator, accelerator),
+        devices=1,
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[bar, StopBetweenSteps(None)],
+    )
+
+
+def judge_scores(
+    gans: Sequence[DCGAN], sources: Mapping[str, ImageSource], ask: Callable[[nn.Module, ImageSource], dict[str, Tensor]]
+) -> dict[str, Score]:
+    """Opinions of the discriminators of several GANs, each score a mean over images and judges.
+
+    `discriminator_score` is that of the synthetic images, `discriminator_score/real`, `/held-out` and `/second-gan` those of
+    the other sets. With two judges or more, the images of each GAN are judged by the discriminator of the next one, never by
+    its own, which was trained on them.
+
+    The standard error covers the draw of the images. The interval covers the seeds of the judges too, by Student's t
+    with one degree of freedom less than there are judges: with two of them it is very wide, and rightly so.
+
+    Args:
+        gans: differing in their seeds.
+        sources: sets of images by role: `real` (trained on), `synthetic`, `held-out`.
+        ask: gives a network's answers to a set, as `Setting.ask_with`.
+    """
+    judges = [JudgeLogits(gan.net_d, gan.channels) for gan in gans]
+    scores = {}
+    for role, source in sources.items():
+        answers = [ask(judge, source)["features"] for judge in judges]
+        name = DiscriminatorScore.name if role == "synthetic" else f"{DiscriminatorScore.name}/{role}"
+        scores[name] = pooled(torch.stack([answer.flatten() for answer in answers]))
+    if len(gans) > 1:
+        drawn = [images_of(gan, len(sources["synthetic"].names)) for gan in gans]
+        others = [ask(judge, drawn[(i + 1) % len(gans)])["features"] for i, judge in enumerate(judges)]
+        scores[f"{DiscriminatorScore.name}/{SECOND_GAN}"] = pooled(torch.stack([answer.flatten() for answer in others]))
+    return scores
+
+
+def images_of(gan: DCGAN, count: int) -> StoreSource:
+    """The first `count` images of a generator."""
+    gan.cpu().eval()
+    chunks = [to_arrays(gan.sample(list(range(s, min(s + DRAW, count))))) for s in range(0, count, DRAW)]
+    return StoreSource("images of another GAN", store_from_arrays(np.concatenate(chunks)))
+
+
+def pooled(logits: torch.Tensor) -> Score:
+    """Score from logits (judges, images)."""
+    probabilities = logits.double().sigmoid()
+    judges, n = probabilities.shape
+    of_judges, of_images = probabilities.mean(1), probabilities.mean(0)
+    value = probabilities.mean().item()
+    error = (of_images.std() / n**0.5).item() if n > 1 else None
+    spread = of_judges.std().item() if judges > 1 else None
+    interval = None
+    if error is not None and spread is not None:
+        half = float(student.ppf(0.975, judges - 1)) * (error**2 + spread**2 / judges) ** 0.5
+        interval = (max(value - half, 0.0), min(value + half, 1.0))
+    protocol = {
+        "judges": judges,
+        "standard_deviation": probabilities.flatten(1).std(1).mean().item() if n > 1 else None,
+        "spread_between_judges": spread,
+        "num_synthetic": n,
+    }
+    remarks = () if judges > 1 else ("one judge: how much another seed of it would say otherwise is not known; use --judges 3",)
+    return Score(value, error, n, protocol, interval, remarks)

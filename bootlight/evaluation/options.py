@@ -1,0 +1,113 @@
+"""The options that `evaluate` and `compare` share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace
+from torch import Tensor, nn
+
+from bootlight.data.datamodule import default_cache
+from bootlight.errors import BootlightError, check_range
+from bootlight.evaluation.features import extract
+from bootlight.evaluation.sources import ImageSource, open_source
+from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_images
+from bootlight.metrics.features import FeatureNetwork
+from bootlight.metrics.inception import InceptionFeatures
+from bootlight.metrics.inception_weights import DEFAULT_FILE
+
+SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
+
+
+class Setting(NamedTuple):
+    """What two sets of images are measured with.
+
+    Attributes:
+        network: for features.
+        metrics: keys of `METRICS`.
+        image_size: edge to which all images are brought, None = as they are.
+        batch_size: images of one network call.
+        device: where the network runs.
+        cache: folder of decoded images and features.
+    """
+
+    network: nn.Module
+    metrics: tuple[str, ...]
+    image_size: int | None
+    batch_size: int
+    device: str
+    cache: Path
+
+    def open(self, text: str) -> ImageSource:
+        """The images that a user names.
+
+        Raises:
+            BootlightError: there are none, or too few for the metrics.
+        """
+        source = open_source(text, image_size=self.image_size, cache=self.cache)
+        least = least_images(self.metrics)
+        if len(source.names) < least:
+            raise BootlightError(f"{text} has {len(source.names)} images; the chosen metrics need at least {least}")
+        return source
+
+    def ask(self, source: ImageSource) -> dict[str, Tensor]:
+        """What the feature network answers to the images, by output."""
+        return self.ask_with(self.network, source)
+
+    def ask_with(self, network: nn.Module, source: ImageSource) -> dict[str, Tensor]:
+        """What another network answers."""
+        return extract(source, network, cache=self.cache, batch_size=self.batch_size, device=self.device)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Add them."""
+    parser.add_argument("--real", type=str, help=f"real images: {SETS}")
+    parser.add_argument(
+        "--features",
+        type=Callable[[], FeatureNetwork] | None,  # type: ignore[arg-type]
+        help="class path of the feature network (default: bootlight.InceptionFeatures with the weights of bootlight weights)",
+    )
+    parser.add_argument(
+        "--metrics", type=str, default=",".join(USUAL), help=f"separated by commas, or all; there are {', '.join(METRICS)}"
+    )
+    parser.add_argument(
+        "--image-size", type=int | None, help="cut the centred square and resize to this edge (default: as they are)"
+    )
+    parser.add_argument("--batch-size", type=int, default=64, help="images of one network call")
+    parser.add_argument("--device", type=str, default="cpu", help="such as cuda")
+    parser.add_argument("--cache", type=str | None, help="folder of decoded images and features ($BOOTLIGHT_CACHE)")
+    parser.add_argument("--json", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help="JSON on stdout")
+
+
+def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
+    """Build the network and check everything that does not need the images.
+
+    Raises:
+        BootlightError: a metric that there is not, or a network that cannot be built.
+    """
+    check_range("--batch-size", options.batch_size, 1)
+    if options.image_size is not None:
+        check_range("--image-size", options.image_size, 1)
+    network = _network(parser.instantiate(options).features)
+    names = [name.strip() for name in options.metrics.split(",") if name.strip()]
+    if names == ["all"]:
+        names = [name for name, build in METRICS.items() if build(network).output == "features" or hasattr(network, "outputs")]
+    check_metrics(names, network)
+    cache = default_cache() if options.cache is None else Path(options.cache).expanduser()
+    return Setting(network, tuple(names), options.image_size, options.batch_size, options.device, cache)
+
+
+def _network(build: Callable[[], Any] | None) -> nn.Module:
+    if build is None:
+        file = DEFAULT_FILE.expanduser()
+        if not file.exists():
+            raise BootlightError(
+                f"{file} is missing: run bootlight weights for FID's Inception network, or give another one, such as "
+                "--features bootlight.PixelFeatures or --features my_file.MyNetwork"
+            )
+        build = lambda: InceptionFeatures(str(file))  # noqa: E731
+    network: nn.Module = build()
+    check = getattr(network, "check", None)
+    if callable(check):
+        check()
+    return network

@@ -1,0 +1,128 @@
+"""Comparing sets of images with the first of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bootlight.errors import BootlightError
+from bootlight.evaluation.compare import Difference, compare_means, compare_measured, measure_set
+from bootlight.evaluation.features import extract
+from bootlight.evaluation.judge_file import find_judge, load_judge
+from bootlight.evaluation.options import Setting
+from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.suite import MAX_PAIRED
+from bootlight.tracking.forest import Row, write_forest
+
+
+class Comparison(NamedTuple):
+    """What `compare` says.
+
+    Attributes:
+        real: the reference.
+        sets: name and number of images of each set.
+        differences: of each further set from the first one, by score.
+        notes: where other results lie.
+    """
+
+    real: str
+    sets: list[tuple[str, int]]
+    differences: list[dict[str, Difference]]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        names = [name for name, _ in self.sets]
+        return {
+            "real": self.real,
+            "sets": [{"name": name, "n": n} for name, n in self.sets],
+            "differences": [
+                {"first": names[0], "second": second, "score": key, **_plain(found, key, names[0], second)}
+                for second, differences in zip(names[1:], self.differences, strict=True)
+                for key, found in differences.items()
+            ],
+        }
+
+    def text(self) -> str:
+        """Sentences for people."""
+        names = [name for name, _ in self.sets]
+        lines = [f"real  {self.real}", *(f"{chr(65 + i)}     {name} ({n:,} images)" for i, (name, n) in enumerate(self.sets))]
+        for i, differences in enumerate(self.differences, start=1):
+            lines += ["", f"{chr(65 + i)} against A"]
+            lines += [f"  {found.sentence(key, 'A', chr(65 + i))}" for key, found in differences.items()]
+        count = sum(map(len, self.differences))
+        if count > 1:
+            lines += ["", f"{count} comparisons: about {0.05 * count:.1f} would be found by chance alone if nothing differed"]
+        assert len(names) == len(self.differences) + 1
+        return "\n".join([*lines, *self.notes])
+
+
+def _plain(found: Difference, name: str, first: str, second: str) -> dict[str, Any]:
+    """A difference as JSON types."""
+    values = found._asdict() | {"first_score": found.first.to_json(), "second_score": found.second.to_json()}
+    del values["first"], values["second"]
+    return values | {"sentence": found.sentence(name, first, second)}
+
+
+def compare(
+    setting: Setting, sets: Sequence[str], *, real: str, judge: str | None = None, picture: str | None = None
+) -> Comparison:
+    """Measure all sets against the same real images, and each further one against the first.
+
+    Sets whose images have the same names are taken as pairs: drawn from the same noise, or one made of the other.
+
+    Args:
+        setting: network, metrics, sizes.
+        sets: as `sources.open_source` understands them, two or more.
+        real: the reference.
+        judge: a run with a judge, or the file of one.
+        picture: .png to draw the differences into.
+
+    Raises:
+        BootlightError: unusable images, no judge, or a picture that cannot be written.
+    """
+    if picture is not None and not Path(picture).absolute().parent.is_dir():
+        raise BootlightError(f"{picture}: its folder does not exist; make it first")
+    judge_file = None if judge is None else find_judge(Path(judge))
+    reference, *sources = [setting.open(text) for text in (real, *sets)]
+    answers = [setting.ask(source) for source in sources]
+    real_answers = setting.ask(reference)
+    paired = [source.names == sources[0].names for source in sources[1:]]
+    n = min(MAX_PAIRED, *(len(source.names) for source in sources))  # no metric then takes a subset of its own
+    measured = [
+        measure_set(setting.metrics, setting.network, real=real_answers, synthetic=answer, n=n, paired=any(paired))
+        for answer in answers
+    ]
+    differences = [
+        compare_measured(measured[0], other, setting.network, paired=pair)
+        for other, pair in zip(measured[1:], paired, strict=True)
+    ]
+    if judge_file is not None:
+        opinions = [_probabilities(setting, judge_file, text) for text in sets]
+        for found, other, pair in zip(differences, opinions[1:], paired, strict=True):
+            found["discriminator_score"] = compare_means(opinions[0], other, paired=pair, protocol={"judge": judge_file.stem})
+    names = [(source.where, len(source.names)) for source in sources]
+    answer = Comparison(reference.where, names, differences, [])
+    return answer if picture is None else _drawn(answer, Path(picture))
+
+
+def _probabilities(setting: Setting, file: Path, text: str) -> Any:
+    """What a judge thinks of each image of a set, (N,)."""
+    judge = load_judge(file)
+    source = open_source(text, image_size=judge.image_size, channels=judge.logits.channels, cache=setting.cache)
+    answers = extract(source, judge.logits, cache=setting.cache, batch_size=setting.batch_size, device=setting.device)
+    return answers["features"].flatten().double().sigmoid()
+
+
+def _drawn(answer: Comparison, path: Path) -> Comparison:
+    """The same with a picture."""
+    rows = [
+        Row(f"{chr(66 + i)}: {key}", found.value, found.standard_error, found.interval, found.better if found.found else None)
+        for i, differences in enumerate(answer.differences)
+        for key, found in differences.items()
+        if found.interval is not None and found.standard_error
+    ]
+    if not rows:
+        raise BootlightError(f"{path}: no difference has an interval, so there is nothing to draw; leave --picture out")
+    names = ", ".join(f"{chr(65 + i)} = {name}" for i, (name, _) in enumerate(answer.sets))
+    write_forest(path, rows, f"against A ({names})")
+    return answer._replace(notes=[*answer.notes, f"picture in {path}"])

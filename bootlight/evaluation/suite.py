@@ -1,0 +1,113 @@
+"""Which metrics are measured, on features that are there already."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from bootlight.errors import BootlightError
+from bootlight.metrics.authenticity import Authenticity
+from bootlight.metrics.copying import DataCopying
+from bootlight.metrics.density_coverage import DensityCoverage
+from bootlight.metrics.fd_infinity import FrechetInfinity
+from bootlight.metrics.feature_metric import FeatureMetric
+from bootlight.metrics.frechet import FrechetDistance
+from bootlight.metrics.inception_score import InceptionScore
+from bootlight.metrics.kid import KernelDistance
+from bootlight.metrics.mifid import MemorizationInformedFrechetDistance
+from bootlight.metrics.precision_recall import PrecisionRecall
+from bootlight.metrics.score import Score
+from bootlight.metrics.sfid import SpatialFrechetDistance
+from bootlight.metrics.vendi import VendiScore
+
+Features = dict[str, Tensor]  # answers of a network by output, (N, D) each
+
+METRICS: dict[str, Callable[[nn.Module], FeatureMetric]] = {
+    "fd": lambda network: FrechetDistance(features=network, sync_on_compute=False),
+    "fd-infinity": lambda network: FrechetInfinity(features=network, sync_on_compute=False),
+    "kid": lambda network: KernelDistance(features=network, sync_on_compute=False),
+    "mmd-rbf": lambda network: KernelDistance(features=network, kernel="rbf", sync_on_compute=False),
+    "precision-recall": lambda network: PrecisionRecall(features=network, sync_on_compute=False),
+    "density-coverage": lambda network: DensityCoverage(features=network, sync_on_compute=False),
+    "authpct": lambda network: Authenticity(features=network, sync_on_compute=False),
+    "vendi": lambda network: VendiScore(features=network, sync_on_compute=False),
+    "mifid": lambda network: MemorizationInformedFrechetDistance(features=network, sync_on_compute=False),
+    "inception-score": lambda network: InceptionScore(features=network, sync_on_compute=False),
+    "sfid": lambda network: SpatialFrechetDistance(features=network, sync_on_compute=False),
+}
+PAIRED = ("kid", "mmd-rbf", "precision-recall", "density-coverage", "authpct", "mifid")  # look at every pair of images
+MAX_PAIRED = 10_000  # of each side: a hundred million pairs take seconds, two billion half an hour
+REPEATED = 0.01  # share of the images that may have an equal one before it is remarked on
+DISTANCES = ("fd", "kid")  # comparable between reference sets of different sizes, at least roughly
+LEAST = {"precision-recall": 7, "density-coverage": 6}  # images of each side, where more than 2
+USUAL = ("fd", "kid", "precision-recall", "density-coverage", "authpct")
+
+
+def least_images(names: Sequence[str]) -> int:
+    """How many images each side needs for all of these metrics."""
+    return max((LEAST.get(name, 2) for name in names), default=2)
+
+
+def check_metrics(names: Sequence[str], network: nn.Module) -> None:
+    """Refuse metrics that there are not, or that this network cannot serve.
+
+    Raises:
+        BootlightError: names the metric and what there is.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise BootlightError(f"metrics: there is no {name!r}; there are {', '.join(METRICS)}")
+        if METRICS[name](network).output != "features" and not hasattr(network, "outputs"):
+            raise BootlightError(f"metrics: {name} needs the Inception network, not {type(network).__name__}; leave it out")
+
+
+def subset(features: Tensor, limit: int | None) -> Tensor:
+    """The features, or where there are more than `limit` a fixed random subset of so many, in their order."""
+    if limit is None or len(features) <= limit:
+        return features
+    chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))[:limit]
+    return features[chosen.sort().values]
+
+
+def measure_all(
+    names: Sequence[str],
+    network: nn.Module,
+    *,
+    real: Features,
+    synthetic: Features,
+    held_out: Features | None = None,
+    max_real: int = MAX_PAIRED,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, Score]:
+    """Every metric of `names`; with held-out real images the data-copying test as well.
+
+    Args:
+        names: keys of `METRICS`.
+        network: where the features come from.
+        real: of the reference.
+        synthetic: of what is judged.
+        held_out: of real images that the generator has not seen.
+        max_real: real images where every pair of images is looked at.
+        check: called before each metric; raises to stop.
+    """
+    scores: dict[str, Score] = {}
+    for name in tqdm(names, desc="metrics", leave=False, delay=2):
+        check()
+        metric = METRICS[name](network)
+        limits = (max_real, MAX_PAIRED) if name in PAIRED else (None, None)
+        scores |= metric.measure(*(subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True)))
+    if held_out is not None:
+        copying = DataCopying(features=network, sync_on_compute=False)
+        sets = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
+        scores |= copying.measure(**sets)
+    doubt = repeated_remark(synthetic["features"])
+    return {name: score._replace(remarks=(*doubt, *score.remarks)) for name, score in scores.items()}
+
+
+def repeated_remark(features: Tensor) -> tuple[str, ...]:
+    """A warning where more than one image in a hundred is there before: errors are those of independent images."""
+    distinct = len(torch.unique(features, dim=0))
+    if distinct >= (1 - REPEATED) * len(features):
+        return ()
+    return (f"only {distinct:,} of the {len(features):,} synthetic images differ: errors and intervals are too small",)

@@ -1,0 +1,65 @@
+"""`bootlight data check SET [SET ...]`: pictures that are there twice, inside a set or between sets."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from bootlight.errors import BootlightError, check_range
+
+SHOWN = 5  # pairs of each kind that are named in the table
+
+
+def main(args: list[str]) -> None:
+    """Compare every set with itself and with every other."""
+    parser = argparse.ArgumentParser(prog="bootlight data", description=__doc__)
+    parser.add_argument("action", choices=["check"])
+    parser.add_argument("sets", nargs="+", help="folders, zips, RUN or RUN@GENERATION; images@SPLIT for a split")
+    parser.add_argument("--near", type=float, default=0.03, help="difference of thumbnails that still is one picture, 0 to 1")
+    parser.add_argument("--json", action="store_true", help="JSON on stdout, with all pairs")
+    options = parser.parse_args(args)
+    check_range("--near", options.near, 0, 1)
+    if len(set(options.sets)) < len(options.sets):
+        raise BootlightError("a set is named twice; every set is compared with itself anyway")
+
+    from bootlight.data.datamodule import default_cache
+    from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
+    from bootlight.evaluation.sources import open_source
+
+    sources = [open_source(text, image_size=None, cache=default_cache()) for text in options.sets]
+    prints = [take_prints(source) for source in sources]
+    findings = []
+    for i, first in enumerate(sources):
+        for j, second in list(enumerate(sources))[i:]:
+            other = None if i == j else prints[j]
+            for kind, pairs in (
+                ("exact", exact_pairs(prints[i], other)),
+                ("near", near_pairs(prints[i], other, limit=options.near)),
+            ):
+                named = [
+                    {"first": first.names[p.first], "second": second.names[p.second]} | dict(list(p._asdict().items())[2:])
+                    for p in pairs
+                ]
+                findings.append({"first": first.where, "second": second.where, "kind": kind, "pairs": named})
+    counts = {source.where: len(source.names) for source in sources}
+    if options.json:
+        json.dump({"sets": counts, "findings": findings}, sys.stdout, indent=1)
+        print()
+    else:
+        print(_text(counts, findings))
+
+
+def _text(counts: dict[str, int], findings: list[dict[str, Any]]) -> str:
+    lines = [f"{name}: {count:,} images" for name, count in counts.items()]
+    for finding in findings:
+        first, second, pairs = finding["first"], finding["second"], finding["pairs"]
+        where = f"inside {first}" if first == second else f"in both {first} and {second}"
+        lines.append(f"{'!' if pairs else '✓'} {finding['kind']:5} duplicates {where}: {len(pairs):,}")
+        for pair in pairs[:SHOWN]:
+            mirrored = ", mirrored" if pair["mirrored"] else ""
+            lines.append(f"    {pair['first']} = {pair['second']} (difference {pair['difference']:.3f}{mirrored})")
+        if len(pairs) > SHOWN:
+            lines.append(f"    and {len(pairs) - SHOWN:,} more, see --json")
+    if any(f["pairs"] for f in findings if f["first"] != f["second"]):
+        lines.append("A picture in two sets is a leak if one is held out: take it out of one of them")
+    return "\n".join(lines)
