@@ -130,7 +130,7 @@ def test_compare_finds_what_is_there_and_says_what_is_not(bootlight, sets, tmp_p
         ("brighter", "fd-pixels"),
         ("drawn", "fd-pixels"),
     ]
-    # 12 grey levels more in each of 12 cells: |m_r - m_s|² grows by 12 (12/255)² and by twice the product with the shift before.
+    # 12 grey levels more in 12 cells: |m_r - m_s|² grows by 12 (12/255)² and by twice the product with the shift before.
     real, drawn = (PixelFeatures(2)(tensors(sets / name)).double() for name in ("real", "drawn"))
     shift, step = drawn.mean(0) - real.mean(0), 12 / 255
     assert found[0]["value"] == pytest.approx((12 * step**2 + 2 * step * shift.sum()).item(), rel=1e-4)

@@ -16,6 +16,7 @@ from bootlight.images import resized
 from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.frechet import feature_statistics
 from bootlight.metrics.neighbours import nearest
+from bootlight.metrics.pixel_statistics import PixelDifference, PixelStatistics
 from bootlight.metrics.score import Score
 from bootlight.networks.dcgan import SIZES
 from bootlight.tracking.neighbours import MAX_ROWS, write_neighbours
@@ -36,6 +37,7 @@ def evaluate(
     judges: int = 0,
     judge_steps: int = 2000,
     c2st: bool = False,
+    pixels: bool = False,
 ) -> Answer:
     """All metrics of a setting.
 
@@ -50,6 +52,7 @@ def evaluate(
         judges: discriminators to train on the real images, each with a seed of its own; 0 = no discriminator score.
         judge_steps: training steps of each.
         c2st: whether to train a classifier to tell the two sets apart.
+        pixels: whether to compare brightness, contrast, saturation, sharpness and spectrum, which takes no network.
 
     Raises:
         BootlightError: unusable images, or a file that cannot be written.
@@ -70,6 +73,9 @@ def evaluate(
         synthetic=answers["synthetic"],
         held_out=answers.get("held-out"),
     )
+    if pixels:
+        statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]
+        scores |= PixelDifference(sync_on_compute=False).measure(*statistics)
     scores |= learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st)
     notes = []
     if save_stats is not None:

@@ -9,7 +9,8 @@ from jsonargparse import ActionYesNo, ArgumentParser
 from bootlight.errors import BootlightError, check_range
 
 C2ST = "train a classifier to tell real from synthetic images, and test it on others"
-TRAINED = ("judges", "judge_steps", "c2st")
+PIXELS = "compare brightness, contrast, saturation, sharpness and spectrum too"
+MORE = ("judges", "judge_steps", "c2st", "pixels")
 
 
 def main(args: list[str]) -> None:
@@ -27,12 +28,13 @@ def main(args: list[str]) -> None:
     parser.add_argument("--judges", type=int, default=0, help="train so many discriminators: their score and its spread")
     parser.add_argument("--judge-steps", type=int, default=2000, help="training steps of each judge")
     parser.add_argument("--c2st", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help=C2ST)
+    parser.add_argument("--pixels", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help=PIXELS)
     options = parser.parse_args(args)
     check_range("--judges", options.judges, 0)
     check_range("--judge-steps", options.judge_steps, 1)
     if (options.real is None) == (options.reference_stats is None):
         raise BootlightError("give either --real or --reference-stats")
-    keys = ("real", "synthetic", "held_out", "reference_stats", "save_stats", "neighbours", *TRAINED)
+    keys = ("real", "synthetic", "held_out", "reference_stats", "save_stats", "neighbours", *MORE)
     with redirect_stdout(sys.stderr):  # bars of trainings: standard output is for the answer
         answer = evaluate(read_setting(parser, options), **{key: options[key] for key in keys})
     print(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
