@@ -120,6 +120,11 @@ def learned_scores(
     return scores
 
 
+def short_name(name: str) -> str:
+    """The end of a file's name, as much as fits under a small picture."""
+    return Path(name).stem[-9:]
+
+
 def draw_neighbours(path: Path, real: ImageSource, synthetic: ImageSource, real_features: Tensor, features: Tensor) -> None:
     """The synthetic images that are closest to a real one, beside the real ones closest to them."""
     count = min(NEIGHBOURS, len(real_features))
@@ -134,4 +139,6 @@ def draw_neighbours(path: Path, real: ImageSource, synthetic: ImageSource, real_
         indices=indices[closest].numpy(),
         distances=distances[closest].double().numpy(),
         real=lambda i: resized(real.pick([i])[0], edge),
+        synthetic_label=lambda row: short_name(synthetic.names[closest[row]]),
+        real_label=lambda i: short_name(real.names[i]),
     )

@@ -28,10 +28,12 @@ def write_neighbours(
     indices: NDArray[np.int64],
     distances: NDArray[np.float64],
     real: Callable[[int], NDArray[np.uint8]],
+    synthetic_label: Callable[[int], str] = "no. {}".format,
+    real_label: Callable[[int], str] = "no. {}".format,
 ) -> Path:
     """Draw synthetic images beside their nearest real ones, those closest to a real image first.
 
-    Under each real image stand its distance and its index, under each synthetic image its index. At most `MAX_ROWS` rows:
+    Under each real image stand its distance and its label, under each synthetic image its label. At most `MAX_ROWS` rows:
     the rest are farther from the real images. Where distances mean little to the eye, the features see otherwise than it does.
 
     Args:
@@ -40,6 +42,8 @@ def write_neighbours(
         indices: of the k nearest real images, nearest first, (n, k).
         distances: to them, (n, k), in the unit of the features.
         real: the real image (H, W, C) of an index; called for the rows that are drawn.
+        synthetic_label: what to write under a synthetic image, about 9 letters.
+        real_label: what to write under a real one.
 
     Returns:
         `path`.
@@ -60,11 +64,11 @@ def write_neighbours(
     for row, i in enumerate(order):
         top = MARGIN + HEAD + row * (edge + CAPTION + GAP)
         canvas.paste(_tile(synthetic[i], edge), (MARGIN, top))
-        _write(pen, MARGIN + edge // 2, top + edge, f"no. {i}")
+        _write(pen, MARGIN + edge // 2, top + edge, synthetic_label(int(i)))
         for column, (j, distance) in enumerate(zip(indices[i].tolist(), distances[i].tolist(), strict=True)):
             left = _left(edge, column)
             canvas.paste(_tile(real(j), edge), (left, top))
-            _write(pen, left + edge // 2, top + edge, f"{distance:.4g}\nno. {j}")
+            _write(pen, left + edge // 2, top + edge, f"{distance:.4g}\n{real_label(j)}")
     write_bytes(path, encode_png(np.asarray(canvas)))
     return path
 
