@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from bootlight.errors import BootlightError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+MAX_JSON_BYTES = 8 * 2**20
 
 
 @contextmanager
@@ -55,8 +59,11 @@ def _fsync_folder(folder: Path) -> None:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed processes left half-written below `folder`; nobody may be writing there."""
-    for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    for path in list(folder.rglob(".*.tmp")):
+        if path.is_dir():  # of decoded images, where `data.cache` lies in the run folder
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
@@ -78,17 +85,43 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
-def read_json(path: Path) -> Any:
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Read a file of no more than `max_bytes`: what is made of them in memory can be a multiple of that.
+
+    Raises:
+        BootlightError: the file is missing or too large.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise BootlightError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > max_bytes:
+        raise BootlightError(f"{path} is larger than {max_bytes} bytes; delete it and run the same command again")
+    return data
+
+
+def read_text(path: Path, max_bytes: int) -> str:
+    """Read a UTF-8 file of no more than `max_bytes`.
+
+    Raises:
+        BootlightError: the file is missing, too large or no text.
+    """
+    try:
+        return read_bytes(path, max_bytes).decode()
+    except UnicodeDecodeError as error:
+        raise BootlightError(f"{path} is no text ({error.reason}); delete it and run the same command again") from error
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Read a JSON file.
 
     Raises:
-        BootlightError: the file is missing or is not JSON.
+        BootlightError: the file is missing, too large or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BootlightError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+        return json.loads(read_text(path, max_bytes))
+    except (ValueError, RecursionError) as error:
         raise BootlightError(f"{path} is not valid JSON ({error}); delete it and run the same command again") from error
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.bootstrap import BootstrapSettings, Parts, run_bootstrap
 from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
@@ -21,6 +22,7 @@ from bootlight.callbacks.publish import Publish
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.datamodule import BootstrapData
+from bootlight.environment import note_environment
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.lock import locked
@@ -114,6 +116,7 @@ class BootlightCLI(LightningCLI):
             save_config(run, text)
             meet(self.trainer)
             check_same_config(text)
+            tell_changes(run, self.trainer.world_size, str(self.settings.trainer.precision))
             run_bootstrap(settings, int(self.settings.seed_everything), self)
 
     def __call__(self, context: GenerationContext) -> Parts:
@@ -163,6 +166,13 @@ class BootlightCLI(LightningCLI):
             return Trainer(**{**config, "plugins": plugins, **own})
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+@rank_zero_only
+def tell_changes(run: RunFolder, world_size: int, precision: str) -> None:
+    """Note where a run is begun, and say when it is continued elsewhere."""
+    if changes := note_environment(run.environment, world_size, precision):
+        print(f"continued elsewhere ({'; '.join(changes)}): results may differ in rounding", flush=True)
 
 
 def job_seconds(max_time: str | timedelta | dict[str, int] | None) -> float | None:

@@ -2,12 +2,25 @@
 
 import math
 
+MAX_MESSAGE = 1500  # characters; what is quoted in it comes from files that someone else may have written
+
 
 class BootlightError(Exception):
-    """Something the user can mend: one line that names the file or key and the cure.
+    r"""Something the user can mend: one line that names the file or key and the cure.
 
-    The command line prints the message without a traceback and exits with status 1.
+    The command line prints the message without a traceback and exits with status 1. Characters that do not print (line ends,
+    the escapes that colour a terminal) are shown as `\n` or `\x1b`, and of a very long message the middle is left out.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """`text` as it may be printed: see `BootlightError`."""
+    if len(text) > MAX_MESSAGE:
+        text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 :]}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def check_range(key: str, value: float | None, low: float, high: float = math.inf) -> None:
@@ -22,6 +35,6 @@ def check_range(key: str, value: float | None, low: float, high: float = math.in
     Raises:
         BootlightError: names key, value and range.
     """
-    if value is None or not low <= value <= high or math.isinf(value):
+    if value is None or not low <= value <= high or value == math.inf:
         upper = "" if math.isinf(high) else f" and at most {high:g}"
         raise BootlightError(f"{key} is {value}; it must be at least {low:g}{upper}")

@@ -1,5 +1,6 @@
 """One run at a time on a run folder."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -35,6 +36,10 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                raise BootlightError(
+                    f"{path}: this file system has no locks ({error.strerror}); put --bootstrap.run_dir on one that has"
+                ) from error
             holder = file.read().strip() or "another process"
             raise BootlightError(
                 f"{folder} is in use by {holder}; wait until that run has ended, or give this one its own --bootstrap.run_dir"

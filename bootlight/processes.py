@@ -3,7 +3,9 @@
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, TypeVar
 
 import torch.distributed as dist
@@ -17,6 +19,8 @@ from bootlight.errors import BootlightError
 T = TypeVar("T")
 CHUNK_BYTES = 64 * 2**20
 PATIENCE_SECONDS = 5.0  # network file systems show a new file elsewhere after some seconds
+CACHE_SECONDS = 120.0  # and they may say for a minute that a file is not there, to one who has asked before
+_started: list[Popen[Any]] = []  # processes of this run that were started from here
 
 
 def meet(trainer: Trainer) -> None:
@@ -26,14 +30,37 @@ def meet(trainer: Trainer) -> None:
     processes do what rank 0 has found.
 
     Raises:
-        BootlightError: the strategy runs `fit` alone in new processes (`ddp_spawn`), which a loop over generations cannot use.
+        BootlightError: the strategy runs `fit` alone in new processes (`ddp_spawn`), which a loop over generations cannot use;
+            or more or fewer processes were started than the trainer has been told of.
     """
     launcher = trainer.strategy.launcher
+    _started.clear()
+    _check_number(trainer)
     if trainer.world_size == 1:
         return
     if not isinstance(launcher, _SubprocessScriptLauncher):
         raise BootlightError(f"trainer.strategy: {type(trainer.strategy).__name__} starts its processes in fit; use ddp")
-    launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
+    try:
+        launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
+    except ValueError as error:  # processes of a node, nodes
+        raise BootlightError(f"trainer.devices, trainer.num_nodes: {' '.join(str(error).split())}") from error
+    _started.extend(launcher.procs)
+
+
+def _check_number(trainer: Trainer) -> None:
+    """Where torchrun or SLURM has started two processes, a trainer of one would train twice in one folder."""
+    outside = trainer._accelerator_connector.cluster_environment
+    if outside.creates_processes_externally and outside.world_size() != trainer.world_size:
+        raise BootlightError(
+            f"trainer.devices x trainer.num_nodes is {trainer.world_size}, but {outside.world_size()} processes were started; "
+            "set the devices of each node and the number of nodes"
+        )
+
+
+def pass_on(number: int) -> None:
+    """Send a signal to the processes that were started from here: what is sent to the first one alone is meant for all."""
+    for process in _started:
+        process.send_signal(number)
 
 
 def in_group() -> bool:
@@ -46,12 +73,25 @@ def rank() -> int:
     return dist.get_rank() if in_group() else 0
 
 
+@contextmanager
+def _together() -> Iterator[None]:
+    """Tell in one line that another process has gone: it has its own story to tell, not this one's place in the code."""
+    try:
+        yield
+    except RuntimeError as error:  # what gloo and NCCL raise
+        reason = str(error).splitlines()[0].split("] ", 1)[-1].split(". ")[0]  # without its place in their code
+        raise BootlightError(
+            f"rank {rank()} has lost another process of the run ({reason}); it says why, or was killed: run the same again"
+        ) from error
+
+
 def agree(value: T) -> T:
     """Rank 0's value."""
     if not in_group():
         return value
     box: list[Any] = [value]
-    dist.broadcast_object_list(box, src=0)
+    with _together():
+        dist.broadcast_object_list(box, src=0)
     agreed: T = box[0]
     return agreed
 
@@ -61,21 +101,24 @@ def gather(value: T) -> list[T]:
     if not in_group():
         return [value]
     values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
+    with _together():
+        dist.all_gather_object(values, value)
     return values
 
 
 def take_from_rank_0(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors, the same ones on every rank, with those of rank 0."""
     if in_group():
-        for tensor in tensors:
-            dist.broadcast(tensor, src=0)
+        with _together():
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
 
 def barrier() -> None:
     """Wait for all."""
     if in_group():
-        dist.barrier()
+        with _together():
+            dist.barrier()
 
 
 def check_same(what: str, value: Any, cure: str) -> None:
@@ -102,12 +145,28 @@ def sees_folder_of_rank_0(folder: Path) -> bool:
             pass
     barrier()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (seen := token.name in {entry.name for entry in folder.iterdir()}) and time.monotonic() < deadline:
+    # A name never asked for is in no cache: the first look is the best; a listing may be of half a minute ago.
+    while not (seen := token.exists() or token in folder.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.1)
     everywhere = all(gather(seen))
     if rank() == 0:
         token.unlink()
     return everywhere
+
+
+def wait_for(path: Path) -> None:
+    """Wait until this process sees a file that another one has made.
+
+    Raises:
+        BootlightError: it does not, after two minutes.
+    """
+    deadline = time.monotonic() + CACHE_SECONDS
+    while not path.exists():
+        if time.monotonic() >= deadline:
+            raise BootlightError(
+                f"{path} is not seen by rank {rank()}; put --bootstrap.run_dir where all nodes see the same files"
+            )
+        time.sleep(0.1)
 
 
 def send_file(path: Path, *, keep: bool) -> None:

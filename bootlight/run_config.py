@@ -11,6 +11,7 @@ from bootlight.atomic import write_bytes
 from bootlight.errors import BootlightError
 from bootlight.processes import agree, gather
 from bootlight.run_folder import RunFolder
+from bootlight.run_links import check_links
 
 MAX_SHOWN = 60  # characters of a setting in a message
 # What may differ; everything else would make it another experiment. Images are known by their content, not by `root`.
@@ -59,7 +60,7 @@ def check_writable(run: RunFolder) -> None:
     """Make the run folder.
 
     Raises:
-        BootlightError: it cannot be made or written.
+        BootlightError: it cannot be made or written, or has links that lead out of it.
     """
     try:
         run.path.mkdir(parents=True, exist_ok=True)
@@ -67,6 +68,7 @@ def check_writable(run: RunFolder) -> None:
         raise BootlightError(f"bootstrap.run_dir: cannot make {run.path} ({error.strerror}); choose another folder") from error
     if not os.access(run.path, os.W_OK):
         raise BootlightError(f"bootstrap.run_dir: {run.path} cannot be written; choose another folder")
+    check_links(run.path)
 
 
 def read_config(path: Path) -> dict[str, Any]:

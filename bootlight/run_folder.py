@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bootlight.atomic import atomic_write, read_json
+from bootlight.atomic import atomic_write, read_json, read_text
 from bootlight.errors import BootlightError
 
 IMAGES_PER_FOLDER = 1000
+MAX_METADATA_BYTES = 2**29  # a million images have about 300 MB
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def environment(self) -> Path:
+        """Versions, hardware and number of processes with which the run was begun."""
+        return self.path / "environment.json"
+
+    @property
     def table(self) -> Path:
         """One row for each generation."""
         return self.path / "metrics.csv"
@@ -171,15 +177,23 @@ def read_metadata(folder: GenerationFolder) -> list[dict[str, Any]]:
     """Read the manifest of a samples folder.
 
     Raises:
-        BootlightError: it is missing or a line of it is not JSON.
+        BootlightError: it is missing, or a line of it is not JSON about an image below that folder.
     """
     try:
-        lines = folder.metadata.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in read_text(folder.metadata, MAX_METADATA_BYTES).splitlines()]
+        for number, row in enumerate(rows, start=1):
+            if not (isinstance(row, dict) and _is_inside(row.get("file_name")) and isinstance(row.get("label"), int | None)):
+                raise ValueError(f"line {number} is not about an image of this folder")
+    except (BootlightError, ValueError, RecursionError) as error:
         raise BootlightError(
             f"{folder.metadata}: cannot be read ({error}); delete it and run the same command again"
         ) from error
+    return rows
+
+
+def _is_inside(name: object) -> bool:
+    """Whether a file name is relative and leads nowhere else."""
+    return isinstance(name, str) and name.isprintable() and not {"", ".", ".."} & set(name.split("/"))
 
 
 def how_to_redraw(folder: GenerationFolder) -> str:
@@ -217,7 +231,16 @@ class GenerationContext:
 
 
 def append_timing(folder: GenerationFolder, stage: str, seconds: float) -> None:
-    """Note how long a stage took; not part of the results, so a plain append is enough."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with open(folder.timing, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n")
+    """Note how long a stage took; not part of the results, so a plain append is enough.
+
+    Raises:
+        BootlightError: the file cannot be written.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with open(folder.timing, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n")
+    except OSError as error:
+        raise BootlightError(
+            f"cannot write {folder.timing}: {error.strerror or error}; free space, then run the same command"
+        ) from error

@@ -6,32 +6,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
-from bootlight.processes import gather, rank
+from bootlight.processes import gather, pass_on, rank
 
 RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: stopped early, the same command continues
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1 is what batch scripts for Lightning send
 
 
 class StopRequest:
-    """Whether this process has been asked to stop, and whom to tell.
+    """Whether this process has been asked to stop.
 
     Attributes:
         reason: who asked, in words; None as long as nobody has.
         deadline: value of `time.monotonic` from which on the clock asks; None = never.
-        forward: called with the signal's number when it first comes, for processes that were started from here.
     """
 
     def __init__(self) -> None:
         self.reason: str | None = None
         self.deadline: float | None = None
-        self.forward: Callable[[int], Any] | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
-        if self.reason is None and self.forward is not None:
-            self.forward(number)
+        """The signal handler; processes that were started from here hear of it too, once."""
+        if self.reason is None:
+            pass_on(number)
         self.reason = signal.Signals(number).name
 
     @property
@@ -54,7 +51,7 @@ class StopRequest:
         Args:
             seconds: until the clock asks.
         """
-        self.reason, self.forward = None, None
+        self.reason = None
         self.deadline = None if seconds is None else time.monotonic() + seconds
         before = {number: signal.getsignal(number) for number in SIGNALS}
         self.listen()

@@ -95,6 +95,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics.sfid": {"metrics.features", "metrics.frechet", "metrics.score"},
     "metrics.uncertainty": set(),
     "metrics.vendi": {"errors", "metrics.exact", "metrics.feature_metric", "metrics.score"},
+    "metrics.pixel_statistics": {"errors", "metrics.feature_metric", "metrics.score"},
     "synthesis": {"atomic", "generators.base", "images", "rng", "run_folder"},
     "callbacks": set(),
     "callbacks.checkpoints": {"atomic", "run_folder", "tracking.history"},
@@ -119,12 +120,12 @@ ALLOWED: dict[str, set[str]] = {
     "tracking.table": {"atomic", "metrics.score", "run_folder", "tracking.scores"},
     "tracking.strip": {"atomic", "errors", "images", "run_folder", "tracking.scores"},
     "tracking.curves": set(),
-    "tracking.page": set(),
+    "tracking.page": {"errors"},
     "tracking.report": {
         "atomic", "run_folder", "tracking.page", "tracking.report_run", "tracking.report_scores", "tracking.scores",
     },
     "tracking.report_scores": {"metrics.score", "tracking.curves", "tracking.page", "tracking.scores", "tracking.table"},
-    "tracking.report_run": {"run_folder", "tracking.curves", "tracking.history", "tracking.page"},
+    "tracking.report_run": {"atomic", "run_folder", "tracking.curves", "tracking.history", "tracking.page"},
     "tracking.wandb_logger": {"atomic", "errors", "run_folder", "tracking.scores"},
     "tracking.forest": {"atomic"},
     "tracking.neighbours": {"atomic", "errors", "images"},
@@ -181,7 +182,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.run": {
         "errors", "evaluation.answer", "evaluation.judges", "evaluation.options", "evaluation.reference_stats",
         "evaluation.sources", "evaluation.suite", "images", "metrics.c2st", "metrics.frechet", "metrics.neighbours",
-        "metrics.score", "networks.dcgan", "tracking.neighbours",
+        "metrics.pixel_statistics", "metrics.score", "networks.dcgan", "tracking.neighbours",
     },
     "evaluation.run_compare": {
         "errors", "evaluation.compare", "evaluation.features", "evaluation.judge_file", "evaluation.options",

@@ -42,7 +42,7 @@ def fit(bootlight, images):
     def run(**changes: object) -> None:
         options = GAUSSIAN | {
             "data": "bootlight.BootstrapData", "data.root": images, "data.image_size": 8, "data.batch_size": 8,
-            "data.num_steps": 2, "bootstrap.run_dir": "run", "bootstrap.num_generations": 1, "bootstrap.num_synthetic": 4,
+            "data.num_steps": 2, "bootstrap.run_dir": "run", "bootstrap.num_generations": 1, "bootstrap.num_synthetic": 8,
             "evaluation.judge_steps": 0, "evaluation.features": "bootlight.PixelFeatures", "trainer.accelerator": "cpu",
             "trainer.enable_progress_bar": "false",
         } | changes  # fmt: skip
@@ -70,7 +70,7 @@ def test_a_range_refuses_what_is_outside_and_what_is_no_number(value):
         ("data.channels", 2, r"data\.channels is 2; it must be 1 \(grey\) or 3 \(RGB\)"),
         ("bootstrap.num_generations", 0, r"bootstrap\.num_generations is 0; it must be at least 1"),
         ("bootstrap.num_synthetic", 0, r"bootstrap\.num_synthetic is 0"),
-        ("bootstrap.num_synthetic", 1, r"bootstrap\.num_synthetic is 1; evaluation\.features needs at least 2"),
+        ("bootstrap.num_synthetic", 1, r"bootstrap\.num_synthetic is 1; evaluation\.metrics needs at least 7"),
         ("bootstrap.checkpoint_every", 0, r"bootstrap\.checkpoint_every is 0"),
         ("bootstrap.run_dir", "", r"bootstrap\.run_dir is empty"),
         ("synthesis.batch_size", 0, r"synthesis\.batch_size is 0"),
@@ -196,7 +196,7 @@ def test_a_feature_network_is_tried_before_training(fit, tmp_path, network, mess
 
 
 def test_one_image_is_too_few_for_a_distance(fit, tmp_path):
-    with pytest.raises(BootlightError, match=r"one: 1 image to train on; evaluation\.features needs at least 2"):
+    with pytest.raises(BootlightError, match=r"one: 1 images to train on; evaluation\.metrics needs at least 7"):
         fit(**{"data.root": write_noise(tmp_path / "one", 1)})
 
 
@@ -262,11 +262,11 @@ def test_lost_and_torn_parts_of_a_run_are_named_and_the_cure_works(fit, bootligh
     assert {file: file.read_bytes() for file in folder.samples.rglob("*.*")} == before
     folder.weights.write_bytes(folder.weights.read_bytes()[:99])
     with pytest.raises(BootlightError, match=r"gen_000/model\.safetensors cannot be read .* delete it and model\.json and run"):
-        bootlight("sample", "run@0", "--to=drawn")
+        bootlight("sample", "run@0", "--to=drawn", "--trust=gaussian.Gaussian")
     folder.weights.unlink()
     folder.model_config.unlink()
     fit(**{"bootstrap.num_generations": 2})
-    bootlight("sample", "run@0", "--to=drawn")
+    bootlight("sample", "run@0", "--to=drawn", "--trust=gaussian.Gaussian")
 
 
 class Signals(Callback):
@@ -295,6 +295,11 @@ def test_a_signal_has_a_status_and_a_line_and_the_run_continues(fit, capsys, num
     fit(**changes)
 
 
+def test_a_checkpoint_is_not_named_by_hand(fit):
+    with pytest.raises(BootlightError, match=r"--ckpt_path is not taken: .* --bootstrap\.run_dir"):
+        fit(ckpt_path="last.ckpt")
+
+
 def test_wrong_options_of_sample_are_named(fit, bootlight):
     fit()
     for option, message in (
@@ -303,4 +308,4 @@ def test_wrong_options_of_sample_are_named(fit, bootlight):
         ("--device=quantum", r"--device quantum: .*; try --device cpu"),
     ):
         with pytest.raises(BootlightError, match=message):
-            bootlight("sample", "run", "--to=drawn", option)
+            bootlight("sample", "run", "--to=drawn", "--trust=gaussian.Gaussian", option)

@@ -118,7 +118,7 @@ def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
         "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=8", "--trainer.enable_progress_bar=false",
         "--bootstrap.run_dir=run",
     )  # fmt: skip
-    bootlight("sample", "run", "--seeds", "3-4", "--to", "drawn")
+    bootlight("sample", "run", "--seeds", "3-4", "--to", "drawn", "--trust", "my_generator.Mine")
     assert sorted(file.name for file in (tmp_path / "drawn").iterdir()) == ["000003.png", "000004.png"]
 
 

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics import cells
+from bootlight.metrics import cells, neighbours
 from bootlight.metrics.cells import cells_of, k_means
 from bootlight.metrics.copying import MIN_IN_CELL, DataCopying, cell_average, mann_whitney
 from bootlight.metrics.features import PixelFeatures
@@ -135,6 +135,10 @@ def test_copies_are_found_and_poor_images_are_not_taken_for_copies() -> None:
         assert copies[name].value < -6 and "closer to training images" in copies[name].remarks[-1]
         assert poor[name].value > 3 and poor[name].remarks == ()
         assert abs(fresh[name].value) < 2.5 and fresh[name].remarks == ()
+    # In null deviations: of Z_U that is 1, of the mean of three independent ones between 1/sqrt(3) and 1.
+    assert f"by {-copies['ct-global'].value:.1f} standard deviations" in copies["ct-global"].remarks[-1]
+    stated = float(copies["ct"].remarks[-1].split(" by ")[1].split()[0])
+    assert -copies["ct"].value + 0.1 < stated <= -copies["ct"].value * math.sqrt(3) + 0.1
 
 
 def test_a_favoured_dense_cell_moves_the_global_score_only() -> None:
@@ -230,13 +234,14 @@ def test_too_few_images_and_bad_settings_are_refused() -> None:
         DataCopying(features=PixelFeatures(), num_cells=0)
 
 
-def test_k_means_is_as_good_as_that_of_scikit_learn() -> None:
+def test_k_means_is_as_good_as_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = torch.from_numpy(load_digits().data[:600])
     centres = k_means(digits, 10)
     ours = (digits - centres[cells_of(digits, centres)]).square().sum().item()
     theirs = KMeans(10, n_init=4, random_state=0).fit(digits.numpy()).inertia_
     assert ours == pytest.approx(theirs, rel=0.02)  # both find one of many near-equal minima; one start differs by 3 %
     assert torch.equal(cells_of(digits, centres), torch.cdist(digits, centres).argmin(1))
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", 8 * 64 * 7)  # seven rows at a time
     for cell in range(10):
         members = digits[cells_of(digits, centres) == cell]
         np.testing.assert_allclose(centres[cell], members.mean(0), rtol=1e-12, atol=1e-12)  # a fixed point of Lloyd's steps
@@ -252,6 +257,15 @@ def test_k_means_finds_separate_clusters_and_depends_on_the_seed_alone() -> None
     state = torch.get_rng_state()
     k_means(features, 4)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_k_means_finds_small_clusters_beside_a_large_one() -> None:
+    # Uniform starts would fall into the large cluster, with 500 of 535 images, seven times out of eight or more.
+    middles = 100 * torch.eye(8, dtype=torch.float64)
+    sizes = torch.tensor([500] + [5] * 7)
+    features = middles.repeat_interleave(sizes, 0) + 0.1 * normal(535, 8, seed=0)
+    centres = k_means(features, 8)
+    assert sorted(torch.bincount(cells_of(features, centres)).tolist()) == [5] * 7 + [500]
 
 
 def test_k_means_bears_repeated_images_and_fits_to_a_choice_of_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,7 @@ def test_features_are_the_class_token(state: dict[str, Tensor], tmp_path: Path) 
     rng = torch.get_rng_state()
     ours = DinoFeatures(str(tmp_path / "meta.pth"), allow_other_weights=True, size="vits14")(images)
     assert torch.equal(torch.get_rng_state(), rng)
+    assert not ours.requires_grad
     theirs = class_token(state, images)
     # Rounding of float32 in 12 blocks: 1e-7 each, times products of some hundreds of terms.
     assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()

@@ -100,9 +100,9 @@ def test_the_key_of_a_network_from_a_file_stays_when_it_is_loaded(tmp_path: Path
 
 
 def features(scale: float = 1.0) -> dict[str, Tensor]:
-    """Two outputs that share memory and do not lie in one piece; safetensors refuses both."""
-    both = torch.arange(12.0).view(3, 4) * scale
-    return {"features": both[:, :2], "logits": both[:, 1:]}
+    """Outputs that share memory, the last one turned over; safetensors refuses both."""
+    table = torch.arange(6.0).view(3, 2) * scale
+    return {"features": table[:2], "logits": table[1:], "spatial": table.T}
 
 
 def never() -> dict[str, Tensor]:
@@ -113,12 +113,13 @@ def test_features_are_computed_once(tmp_path: Path) -> None:
     computed, read = cached_features("key", features, tmp_path), cached_features("key", never, tmp_path)
     for answer in (computed, read):
         assert {name: values.tolist() for name, values in answer.items()} == {
-            "features": [[0, 1], [4, 5], [8, 9]],
-            "logits": [[1, 2, 3], [5, 6, 7], [9, 10, 11]],
+            "features": [[0, 1], [2, 3]],
+            "logits": [[2, 3], [4, 5]],
+            "spatial": [[0, 2, 4], [1, 3, 5]],
         }
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")] == ["features/key.safetensors"]
-    assert cached_features("other", lambda: features(2.0), tmp_path)["features"][2, 1] == 18
-    assert cached_features("key", never, tmp_path)["features"][2, 1] == 9
+    assert cached_features("other", lambda: features(2.0), tmp_path)["features"][1, 1] == 6
+    assert cached_features("key", never, tmp_path)["features"][1, 1] == 3
 
 
 def test_features_with_gradients_are_kept_without(tmp_path: Path) -> None:
@@ -136,8 +137,8 @@ def test_a_torn_file_is_computed_again(tmp_path: Path, length: int) -> None:
     with pytest.warns(UserWarning, match=r"key\.safetensors is damaged .* computed again") as caught:
         again = cached_features("key", lambda: features(2.0), tmp_path)
     assert len(caught) == 1
-    assert again["features"][2, 1] == 18
-    assert cached_features("key", never, tmp_path)["features"][2, 1] == 18
+    assert again["features"][1, 1] == 6
+    assert cached_features("key", never, tmp_path)["features"][1, 1] == 6
 
 
 def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +151,7 @@ def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, monkeypatch: 
     assert list((tmp_path / "features").iterdir()) == []
     with pytest.raises(KeyboardInterrupt):
         cached_features("key", interrupted, tmp_path)  # type: ignore[arg-type]
-    assert cached_features("key", features, tmp_path)["features"][2, 1] == 9
+    assert cached_features("key", features, tmp_path)["features"][1, 1] == 3
 
 
 def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_features_of_one_direction_collapsed() -> None:
     assert remark.endswith("effective rank 1.0 where 7.9 is to be expected.")
 
 
+@pytest.mark.parametrize(("count", "expected"), [(5, []), (6, ["real"])])
+def test_a_line_of_few_real_images_is_no_collapse(count: int, expected: list[str]) -> None:
+    line = normal(count, 1) * normal(1, 8, seed=5)
+    told = [remark.split()[1] for remark in remarks(line, normal(200, 8, seed=6)) if "collapsed" in remark]
+    assert told == expected  # of 4, and of 5, that so many could have
+
+
 def test_a_few_images_over_and_over_collapsed() -> None:
     (remark,) = [remark for remark in remarks(normal(300, 30), normal(5, 30, seed=1).repeat(60, 1)) if "collapsed" in remark]
     assert remark.startswith("The synthetic features collapsed: ")

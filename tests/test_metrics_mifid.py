@@ -148,6 +148,16 @@ def test_the_metric_gives_the_estimate_with_its_protocol() -> None:
     )
 
 
+def test_the_threshold_is_the_one_that_was_set() -> None:
+    real, synthetic = 0.3 * normal(40, 3, seed=8) + 1, 0.5 * normal(43, 3, seed=9) + 1
+    near = mifid(real=real, synthetic=synthetic).memorization
+    for threshold in (0.9 * near, 1.1 * near):
+        score = MemorizationInformedFrechetDistance(features=PixelFeatures(2), threshold=threshold).measure(real, synthetic)
+        expected = mifid(real=real, synthetic=synthetic, threshold=threshold)
+        assert (score["mifid"].value, score["mifid"].standard_error) == expected[:2]
+        assert len(score["mifid"].remarks) == (threshold > near)
+
+
 def test_without_copies_there_is_no_remark() -> None:
     metric = MemorizationInformedFrechetDistance(features=PixelFeatures(2))
     assert metric.measure(normal(30, 20, seed=12), normal(30, 20, seed=13))["mifid"].remarks == ()

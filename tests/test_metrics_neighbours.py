@@ -125,7 +125,9 @@ def test_balls_are_counted_as_in_a_double_loop(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_balls_are_closed(offset: float) -> None:
+@pytest.mark.parametrize("block_bytes", [8 * 64 * 9, 2**25])  # nine rows, all rows at a time
+def test_balls_are_closed(offset: float, block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK_BYTES", block_bytes)
     # Each ball reaches exactly to its k-th neighbour: it holds itself, k - 1 others and the neighbour on its border.
     features = (offset * torch.tensor([-1.0, 1.0])[torch.arange(50) % 2][:, None] + normal(50, 64, seed=0)).float()
     for k in (1, 5):

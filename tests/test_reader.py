@@ -405,7 +405,8 @@ def test_other_compressions_are_refused(tmp_path):
 
 
 def test_too_many_entries(container, monkeypatch):
-    monkeypatch.setattr("bootlight.data.reader_files.MAX_ENTRIES", 2)
+    for limit in ("MAX_ENTRIES", "MAX_ZIP_ENTRIES"):
+        monkeypatch.setattr(f"bootlight.data.reader_files.{limit}", 2)
     root = container(pictures("a.png", "b.png", "c.png"))
     assert "more than 2" in refused(root)
 

@@ -32,20 +32,20 @@ class Publish(GenerationEnd):
         super().on_train_end(trainer, pl_module)
 
     def run(self, trainer: Trainer, module: GeneratorModule) -> None:
-        """Save, once."""
+        """Save what is missing."""
         assert self.context is not None
         folder = self.context.folder
-        if all(gather(folder.is_trained)):
-            return
+        published = all(gather(folder.is_trained))
         take_from_rank_0(module.buffers())  # batch norm's running statistics are of each rank's own batches
         if not self.restored_from_the_end(trainer):
             trainer.save_checkpoint(folder.trained_checkpoint)
         if self.writes(trainer):
-            weights = safetensors.torch.save(module.published_state())
-            write_bytes(folder.weights, weights)
-            write_json(folder.model_config, self._config(weights, module))
+            if not published:
+                weights = safetensors.torch.save(module.published_state())
+                write_bytes(folder.weights, weights)
+                write_json(folder.model_config, self._config(weights, module))
             for periodic in set(folder.checkpoints.glob("*.ckpt")) - {folder.trained_checkpoint}:
-                periodic.unlink()
+                periodic.unlink(missing_ok=True)  # another node may have the same folder
 
     def _config(self, weights: bytes, module: GeneratorModule) -> dict[str, Any]:
         assert self.context is not None

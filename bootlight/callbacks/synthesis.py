@@ -9,7 +9,7 @@ from bootlight.atomic import file_sha256
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.errors import check_range
 from bootlight.generators.base import GeneratorModule
-from bootlight.processes import barrier, check_same, gather
+from bootlight.processes import barrier, check_same, gather, wait_for
 from bootlight.rng import derive_seed
 from bootlight.stopping import Stopped, check_stop, leave_if_asked
 from bootlight.synthesis import draw_missing, image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
@@ -62,7 +62,9 @@ class Synthesis(GenerationEnd):
         if self.writes(trainer):
             write_manifest(folder, seeds, labels, generation=context.generation, protocol=module.protocol())
         barrier()
-        if not context.shared:
+        if context.shared:
+            wait_for(folder.metadata)  # the next generation reads it on every rank
+        else:
             cure = "put --bootstrap.run_dir where all nodes see the same files, or use equal machines"
             check_same(str(folder.metadata), file_sha256(folder.metadata), cure)
 

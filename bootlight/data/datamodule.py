@@ -144,12 +144,14 @@ class BootstrapData(LightningDataModule):
             store = build_store(folder.samples, image_size=self.image_size, channels=self.channels, cache=self.cache)
         except BootlightError as error:
             raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-        labels = {row["file_name"]: row["label"] for row in rows}
+        classes = self.real.store.class_names
+        labels: dict[str, int] = {row["file_name"]: -1 if row.get("label") is None else row["label"] for row in rows}
         numbers = [labels[name] for name in store.names]
-        labelled = np.array([-1 if number is None else number for number in numbers], dtype=np.int64)
+        if not all(-1 <= number < len(classes) for number in numbers):
+            raise BootlightError(f"{folder.metadata} has labels beyond the {len(classes)} classes; {how_to_redraw(folder)}")
         return Source(
             "synthetic",
-            Store(store.images, labelled, self.real.store.class_names, store.names, store.key),
+            Store(store.images, np.array(numbers, np.int64), classes, store.names, store.key),
             np.arange(len(rows)),
             generation,
         )

@@ -21,6 +21,7 @@ from bootlight.errors import BootlightError
 from bootlight.images import decode
 
 FORMAT = 1  # goes up when the same files would give other pixels, or lie otherwise on disk
+MAX_NAMES_BYTES = 2**30  # of the names of all images
 _log = logging.getLogger(__name__)
 
 
@@ -177,7 +178,7 @@ def _open(folder: Path) -> Store | None:
     if not folder.exists():
         return None
     try:
-        about = read_json(folder / "store.json")
+        about = read_json(folder / "store.json", MAX_NAMES_BYTES)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         store = _from_file(folder / "images.npy", labels, tuple(about["class_names"]), tuple(about["names"]), folder.name)
         if list(store.images.shape) != about["shape"] or store.images.dtype != np.uint8 or len(labels) != len(store.names):

@@ -1,37 +1,122 @@
-"""A trained generator from its published files."""
+"""A trained generator from its published files, which may come from someone who is not trusted."""
 
+import math
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentParser
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bootlight.atomic import read_json, read_weights
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.generators.trust import class_paths, distrust, importable, only, refused
 from bootlight.run_folder import GenerationFolder
+from bootlight.run_links import check_links
+
+MAX_EDGE = 1024  # of the images of a model that is not trusted: what a network needs to draw grows with their area
+SPARE_ELEMENTS = 10_000_000  # for schedules and the like, beyond what the weights account for
+COPIES = 4  # of each weight, while it is made
 
 
-def load_generator(folder: GenerationFolder, *, num_steps: int | None = None) -> GeneratorModule:
+def load_generator(folder: GenerationFolder, *, num_steps: int | None = None, trust: Collection[str] = ()) -> GeneratorModule:
     """The generator of a trained generation, in eval mode on the CPU.
+
+    `model.json` decides what is built. Only bootlight's own classes, those that an installed package has registered as a
+    generator, and those in `trust` are imported, at whatever depth they are named; and unless the generator itself is in
+    `trust`, it must not be much larger than its weights.
 
     Args:
         folder: of the generation.
         num_steps: sampler steps instead of the configured ones, for a diffusion model.
+        trust: class paths of other code that may run, such as `my_file.MyFlow`.
 
     Raises:
-        BootlightError: not trained, or its class cannot be imported (run from the folder of the plug-in).
+        BootlightError: not trained, damaged, or a class that is not trusted or cannot be built.
     """
-    published: dict[str, Any] = read_json(folder.model_config)
-    config = published["model"]
-    config["init_args"] |= {key: published[key] for key in ("image_size", "channels")}
+    check_links(folder.path.parent)
+    config = _read(folder)
+    state = read_weights(folder.weights, also=folder.model_config.name)
+    elements = sum(tensor.numel() for tensor in state.values())
+    trusted = config["class_path"] in trust
+    limit: AbstractContextManager[object] = nullcontext() if trusted else Allocations(COPIES * elements + SPARE_ELEMENTS)
+    try:
+        if not trusted:
+            check_range("image_size", config["init_args"]["image_size"], 1, MAX_EDGE)
+        with only(importable(class_paths(config), trust)), limit:
+            module = _build(config)
+        module.load_published(state)
+    except BootlightError as error:
+        raise BootlightError(f"{folder.model_config}: {error}") from error
+    if num_steps is not None:
+        module.set_num_steps(num_steps)
+    return module.eval()
+
+
+def _read(folder: GenerationFolder) -> dict[str, Any]:
+    """Class path and arguments of the generator.
+
+    Raises:
+        BootlightError: not trained, or not what `Publish` writes.
+    """
+    published = read_json(folder.model_config)
+    try:
+        size = {key: int(published[key]) for key in ("image_size", "channels")}
+        model = published["model"]
+        config = {**model, "class_path": str(model["class_path"]), "init_args": {**model["init_args"], **size}}
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise BootlightError(
+            f"{folder.model_config} does not describe a generator ({error!r}); delete it and run bootlight fit again"
+        ) from error
+    return config
+
+
+def _build(config: dict[str, Any]) -> GeneratorModule:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(GeneratorModule, "model")
     try:
         module: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
-    except ArgumentError as error:
-        raise BootlightError(
-            f"{folder.model_config}: cannot build {config['class_path']} ({str(error).splitlines()[0]})"
-        ) from error
-    if num_steps is not None:
-        module.set_num_steps(num_steps)
-    module.load_published(read_weights(folder.weights, also=folder.model_config.name))
-    return module.eval()
+    except Exception as error:  # constructors may raise anything, and so may jsonargparse on the way to them
+        known: BaseException | None = error
+        while known is not None and not isinstance(known, BootlightError):
+            known = known.__cause__ or known.__context__
+        if known is not None:
+            raise known from error
+        stranger = refused(str(error))
+        if stranger:
+            raise BootlightError(distrust([stranger])) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BootlightError(f"cannot build {config['class_path']} ({reason})") from error
+    return module
+
+
+class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Stops the making of tensors at a limit: a number in a file can ask for terabytes.
+
+    Counts what is made of nothing. All else is made of that, and a thousand elements are counted for each call, so that an
+    endless number of small layers ends too.
+
+    Args:
+        limit: elements.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limit = self.left = limit
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.left -= 1000 + _elements(args)
+        if self.left < 0:
+            raise BootlightError(f"the model has more than the {self.limit} numbers that its weights account for")
+        return func(*args, **(kwargs or {}))
+
+
+def _elements(args: tuple[Any, ...]) -> int:
+    """How many elements a call makes of nothing but sizes."""
+    sizes = [size for size in args if isinstance(size, list | tuple)]
+    if any(isinstance(value, Tensor) for value in [*args, *(value for size in sizes for value in size)]):
+        return 0
+    whole = [math.prod(size) for size in sizes if all(isinstance(value, int) for value in size)]
+    return max(whole or [value for value in args if isinstance(value, int)], default=0)

@@ -31,14 +31,24 @@ def k_means(features: Tensor, num_cells: int, *, seed: int = 0) -> Tensor:
 
 def cells_of(features: Tensor, centres: Tensor) -> Tensor:
     """Index of the nearest centre for each of (N, D), int64 (N,)."""
-    return torch.cat([block.squared.argmin(1) for block in blocks(features, centres)])
+    return _nearest_centres(features, centres)[1]
+
+
+def _nearest_centres(features: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance, up to rounding, and index of the nearest centre for each of (N, D), (N,) each."""
+    squared = torch.empty(len(features), dtype=torch.float64, device=features.device)
+    cells = torch.empty(len(features), dtype=torch.int64, device=features.device)
+    for block in blocks(features, centres):
+        rows = slice(block.start, block.start + len(block.squared))
+        squared[rows], cells[rows] = block.squared.min(1)
+    return squared.clamp_(min=0), cells
 
 
 def _spread_centres(features: Tensor, num_cells: int, rng: torch.Generator) -> Tensor:
     """The first centre at random, each further one with probability proportional to its squared distance to the others."""
     centres = features[_draw(torch.ones(len(features)), rng)][None]
     while len(centres) < num_cells:
-        squared = torch.cat([block.squared.min(1).values for block in blocks(features, centres)]).clamp(min=0)
+        squared, _ = _nearest_centres(features, centres)
         centres = torch.cat([centres, features[_draw(squared.cpu(), rng)][None]])
     return centres
 

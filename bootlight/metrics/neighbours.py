@@ -68,7 +68,9 @@ def nearest(queries: Tensor, among: Tensor, k: int, *, same: bool = False) -> tu
         Euclidean distances (N, k), ascending, float64, and indices (N, k), int64. Of equal distances the lower index comes
         first; which of several images at the distance of the k-th are taken is not defined.
     """
-    distances, indices = [], []
+    # Answers have their place from the start: kept among blocks that come and go they would fragment the heap, by gigabytes.
+    distances = torch.empty(len(queries), k, dtype=torch.float64, device=queries.device)
+    indices = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
     others = len(among) - same
     few = min(k + SPARE, others)
     for block in blocks(queries, among):
@@ -85,9 +87,8 @@ def nearest(queries: Tensor, among: Tensor, k: int, *, same: bool = False) -> tu
                 everyone = everyone[everyone != rows[row]] if same else everyone
                 squared, nearby = _in_order(queries, among, rows[row, None], everyone[None])
                 exact[row], found[row] = squared[0, :few], nearby[0, :few]
-        distances.append(exact[:, :k].sqrt())
-        indices.append(found[:, :k])
-    return torch.cat(distances), torch.cat(indices)
+        distances[rows], indices[rows] = exact[:, :k].sqrt(), found[:, :k]
+    return distances, indices
 
 
 def _in_order(queries: Tensor, among: Tensor, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,8 +132,11 @@ def ball_counts(points: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
     Returns:
         Counts (K, N), int64.
     """
-    counts = [torch.stack([in_balls(block, points, centres, row).sum(1) for row in radii]) for block in blocks(points, centres)]
-    return torch.cat(counts, dim=1)
+    counts = torch.empty(len(radii), len(points), dtype=torch.int64, device=points.device)
+    for block in blocks(points, centres):
+        for row, reach in zip(counts, radii, strict=True):
+            row[block.start : block.start + len(block.squared)] = in_balls(block, points, centres, reach).sum(1)
+    return counts
 
 
 def rounding(features: Tensor) -> float:

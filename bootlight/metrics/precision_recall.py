@@ -63,7 +63,7 @@ def recall(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[Recall
     for block in blocks(real, synthetic):
         for k in ks:
             inside = in_balls(block, real, synthetic, radii[:, k - 1])
-            reach = in_balls(block, real, synthetic, radii[:, k]) & ~inside
+            reach = in_balls(block, real, synthetic, radii[:, k])
             covered[k] += int(inside.any(1).sum())
             changes[k] += _changes_without(inside, reach, neighbours[:, :k])
     n = len(real)
@@ -77,7 +77,7 @@ def _changes_without(inside: Tensor, reach: Tensor, neighbours: Tensor) -> Tenso
 
     Args:
         inside: whether real image i is in ball j, (B, M).
-        reach: whether it will be once ball j has grown, and is not yet, (B, M).
+        reach: whether it is once ball j has grown, (B, M).
         neighbours: of each synthetic image, (M, k).
 
     Returns:

@@ -15,6 +15,9 @@ from bootlight.errors import BootlightError
 
 FLUSH_SECONDS = 1.0
 FLUSH_LINES = 50
+MAX_LINE = 2**16  # characters
+MAX_STEP = 2**53  # beyond, floats cannot tell neighbours apart
+MAX_SECONDS = 1e12
 
 
 class HistoryLogger(Logger):
@@ -167,9 +170,11 @@ def read_history(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     """
     curves: dict[str, dict[int, float]] = {}
     for entry in _read_lines(path):
-        step = entry.pop("step")
-        for key, value in entry.items():
-            curves.setdefault(key, {})[step] = value
+        step = entry.pop("step", None)
+        if isinstance(step, int) and abs(step) < MAX_STEP:
+            for key, value in entry.items():
+                if isinstance(value, float):
+                    curves.setdefault(key, {})[step] = value
     return {key: (sorted(points), [points[step] for step in sorted(points)]) for key, points in curves.items()}
 
 
@@ -181,15 +186,25 @@ def read_timing(path: Path) -> dict[str, float]:
     """
     seconds: dict[str, float] = {}
     for entry in _read_lines(path):
-        seconds[entry["stage"]] = seconds.get(entry["stage"], 0.0) + entry["seconds"]
+        stage, passed = entry.get("stage"), entry.get("seconds")
+        if isinstance(stage, str) and isinstance(passed, float) and 0 <= passed < MAX_SECONDS:
+            seconds[stage] = seconds.get(stage, 0.0) + passed
     return seconds
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """JSON objects, whole numbers outside of `step` as floats; what a kill tore, or nobody here has written, is left out."""
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # torn by a kill
-            continue
+    with open(path, encoding="utf-8", errors="replace") as file:
+        while line := file.readline(MAX_LINE):
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(entry, dict):
+                yield {key: value if key == "step" else _number(value) for key, value in entry.items()}
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and abs(value) < MAX_STEP else value

@@ -5,6 +5,11 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 
+from bootlight.atomic import read_bytes
+
+MAX_PNG_BYTES = 16 * 2**20
+# Nothing is fetched and no script runs, even if some text were not escaped.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
 :root { color-scheme: light dark; --line: #d5d9de; --page: #ffffff; --ink: #14171a;
   --soft: #f4f5f7; --quiet: #5b6570; --link: #1a5fb4; }
@@ -51,12 +56,18 @@ def page(title: str, sections: Iterable[str]) -> str:
         title: plain text.
         sections: HTML, already escaped.
     """
-    body = "\n".join(sections)
+    body, heading = _utf8("\n".join(sections)), _utf8(escape(title))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{heading}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _utf8(text: str) -> str:
+    """Text without halves of characters, which JSON and file names may hold and UTF-8 may not."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def section(title: str, *parts: str) -> str:
@@ -83,6 +94,10 @@ def figure(caption: str, svg: str) -> str:
 
 
 def embedded_png(path: Path, alt: str) -> str:
-    """A picture that travels inside the page."""
-    data = base64.b64encode(path.read_bytes()).decode()
+    """A picture that travels inside the page.
+
+    Raises:
+        BootlightError: it cannot be read, or is too large for that.
+    """
+    data = base64.b64encode(read_bytes(path, MAX_PNG_BYTES)).decode()
     return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'

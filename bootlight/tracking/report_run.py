@@ -5,10 +5,13 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from bootlight.atomic import read_text
 from bootlight.run_folder import GenerationFolder, RunFolder
-from bootlight.tracking.curves import Curve, history_chart
+from bootlight.tracking.curves import LARGEST, MAX_CHARTS, Curve, history_chart
 from bootlight.tracking.history import read_history, read_timing
 from bootlight.tracking.page import embedded_png, figure, section, table
+
+MAX_CONFIG_BYTES = 2**20
 
 
 def strip(run: RunFolder) -> str:
@@ -25,11 +28,12 @@ def training_curves(run: RunFolder) -> str:
     charts: dict[str, list[Curve]] = {}
     for k, folder in enumerate(run.generations()):
         for name, (steps, values) in read_history(folder.history).items():
-            if "loss" in name:
-                charts.setdefault(name, []).append(Curve(f"generation {k}", steps, values))
+            points = [(x, y) for x, y in zip(steps, values, strict=True) if abs(y) < LARGEST]  # a diverged loss has others
+            if "loss" in name and points:
+                charts.setdefault(name, []).append(Curve(f"generation {k}", [x for x, _ in points], [y for _, y in points]))
     if not charts:
         return ""
-    drawings = "".join(figure(name, history_chart(curves)) for name, curves in sorted(charts.items()))
+    drawings = "".join(figure(name, history_chart(curves)) for name, curves in sorted(charts.items())[:MAX_CHARTS])
     note = '<p class="note">Long curves are drawn through means of consecutive points.</p>'
     return section("Training", f'<div class="curves">{drawings}</div>', note)
 
@@ -92,6 +96,6 @@ def configuration(run: RunFolder) -> str:
         f"bootlight fit --config {shlex.quote(str(run.config))}   # continue, or run again\n"
         f"bootlight report {shlex.quote(str(run.path))}   # write this page again"
     )
-    text = run.config.read_text(encoding="utf-8")
+    text = read_text(run.config, MAX_CONFIG_BYTES)
     folded = f"<details><summary>{run.config.name}</summary><pre>{escape(text)}</pre></details>"
     return section("Again", f"<pre>{escape(commands)}</pre>", folded)

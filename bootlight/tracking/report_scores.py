@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from html import escape
 
 from bootlight.metrics.score import Score, format_value
-from bootlight.tracking.curves import Curve, score_chart
+from bootlight.tracking.curves import LARGEST, MAX_CHARTS, Curve, score_chart
 from bootlight.tracking.page import definitions, figure, section, table
 from bootlight.tracking.scores import GenerationScores, main_score_names, score_names
 from bootlight.tracking.table import score_column
@@ -70,7 +70,7 @@ def score_curves(rows: list[GenerationScores]) -> str:
     groups: dict[str, list[str]] = {}
     for name in score_names(rows):
         groups.setdefault(name.split("/")[0], []).append(name)
-    charts = [figure(group, score_chart([_curve(rows, name) for name in names])) for group, names in groups.items()]
+    charts = [figure(group, score_chart([_curve(rows, name) for name in names])) for group, names in list(groups.items())[:MAX_CHARTS]]
     if any(row.loss for row in rows):
         charts.append(figure("loss", score_chart([_loss_curve(rows)])))
     if not charts:
@@ -89,11 +89,12 @@ def _loss_curve(rows: list[GenerationScores]) -> Curve:
 
 
 def _to_curve(label: str, measured: list[tuple[int, Score]]) -> Curve:
+    drawn = [(x, score.value, score.standard_error or 0.0) for x, score in measured if abs(score.value) < LARGEST]
     return Curve(
         label=label,
-        x=[generation for generation, _ in measured],
-        y=[score.value for _, score in measured],
-        error=[score.standard_error or 0.0 for _, score in measured],
+        x=[x for x, _, _ in drawn],
+        y=[y for _, y, _ in drawn],
+        error=[error if abs(error) < LARGEST else 0.0 for _, _, error in drawn],
     )
 
 

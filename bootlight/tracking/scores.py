@@ -8,6 +8,10 @@ from bootlight.errors import BootlightError
 from bootlight.metrics.score import Score
 from bootlight.run_folder import GenerationFolder, RunFolder
 
+MAX_SCORES = 200  # of a generation
+MAX_NAME = 200  # characters
+MAX_COUNT = 2**53  # beyond, floats cannot tell neighbours apart
+
 
 @dataclass(frozen=True)
 class GenerationScores:
@@ -63,7 +67,7 @@ def read_generation(folder: GenerationFolder) -> GenerationScores:
     metrics = read_json(folder.metrics)
     try:
         return _parse(metrics)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise BootlightError(
             f"{folder.metrics} is not complete ({error!r}); delete it and run the same command again"
         ) from error
@@ -71,24 +75,41 @@ def read_generation(folder: GenerationFolder) -> GenerationScores:
 
 def _parse(metrics: dict[str, Any]) -> GenerationScores:
     loss = metrics.get("loss")
+    if len(metrics["scores"]) > MAX_SCORES:
+        raise ValueError(f"{len(metrics['scores'])} scores are more than {MAX_SCORES}")
     return GenerationScores(
-        generation=int(metrics["generation"]),
-        num_real=int(metrics["num_real"]),
-        num_synthetic=int(metrics["num_synthetic"]),
-        steps=int(metrics["steps"]),
-        images_seen=int(metrics["images_seen"]),
+        generation=_count(metrics["generation"]),
+        num_real=_count(metrics["num_real"]),
+        num_synthetic=_count(metrics["num_synthetic"]),
+        steps=_count(metrics["steps"]),
+        images_seen=_count(metrics["images_seen"]),
         loss=None if loss is None else _score(loss),
-        scores={name: _score(score) for name, score in metrics["scores"].items()},
+        scores={_name(name): _score(score) for name, score in metrics["scores"].items()},
     )
 
 
+def _count(value: Any) -> int:
+    if not abs(count := int(value)) < MAX_COUNT:
+        raise ValueError(f"{value!r} is no count")
+    return count
+
+
+def _name(name: str) -> str:
+    """A name that can be printed: it goes to terminals, spreadsheets and pictures."""
+    if not (name.isprintable() and 0 < len(name) <= MAX_NAME):
+        raise ValueError(f"{name!r} is no name of a score")
+    return name
+
+
 def _score(entry: dict[str, Any]) -> Score:
-    error, interval = entry.get("standard_error"), entry.get("interval")
+    error, interval, protocol = entry.get("standard_error"), entry.get("interval"), entry.get("protocol") or {}
+    if not isinstance(protocol, dict):
+        raise TypeError(f"{protocol!r} is no protocol")
     return Score(
         value=float(entry["value"]),
         standard_error=None if error is None else float(error),
-        n=int(entry["n"]),
-        protocol=dict(entry.get("protocol") or {}),
+        n=_count(entry["n"]),
+        protocol=dict(protocol),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         remarks=tuple(map(str, entry.get("remarks") or ())),
     )

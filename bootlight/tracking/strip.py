@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bootlight.atomic import atomic_write
+from bootlight.atomic import atomic_write, read_bytes
 from bootlight.errors import BootlightError
+from bootlight.images import decode_whole
 from bootlight.run_folder import RunFolder
 from bootlight.tracking.scores import GenerationScores, main_score_names, read_scores
 
@@ -21,6 +22,9 @@ GAP = 6
 MARGIN = 12
 LABEL_WIDTH = 112
 CHARACTER_WIDTH = 8  # pixels, more than the mean of the sans-serif font at TEXT_HEIGHT
+MAX_PREVIEW_BYTES = 64 * 2**20
+MAX_LINES = 16  # of text beside a row
+MAX_CHARACTERS = 120  # of each
 TEXT_HEIGHT = 13
 LINE_HEIGHT = 18
 DPI = 100
@@ -86,15 +90,15 @@ def _evenly_spaced(items: list[int], count: int) -> list[int]:
 
 
 def _lines(row: GenerationScores, names: list[str]) -> list[str]:
-    return [f"{name} {row.scores[name]} (n={row.scores[name].n})" for name in names if name in row.scores]
+    lines = [f"{name} {row.scores[name]} (n={row.scores[name].n})" for name in names if name in row.scores]
+    return [line[:MAX_CHARACTERS] for line in lines[:MAX_LINES]]
 
 
 def _tiles(path: Path) -> NDArray[np.uint8]:
     """Cut a row of square images apart: (K, H, H, 3), at most `MAX_COLUMNS`, with an edge within `TILE_EDGE`."""
     try:
-        with Image.open(path) as file:
-            picture = file.convert("RGB")
-    except OSError as error:
+        picture = Image.fromarray(decode_whole(read_bytes(path, MAX_PREVIEW_BYTES), path.name))
+    except (OSError, BootlightError) as error:
         raise BootlightError(f"{path}: cannot be read as a picture ({error}); delete it and run the same command") from error
     height, count = picture.height, min(picture.width // picture.height, MAX_COLUMNS)
     if picture.width % height or not count:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bootlight.errors import BootlightError
 from bootlight.run_folder import RunFolder
+from bootlight.run_links import check_links
 
 
 def main(args: list[str]) -> None:
@@ -12,6 +13,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="bootlight report", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of the run")
     run = RunFolder(parser.parse_args(args).run)
+    check_links(run.path)
     if not any(folder.is_evaluated for folder in run.generations()):
         raise BootlightError(f"{run.path} has no evaluated generation; run bootlight fit with this bootstrap.run_dir first")
 

@@ -7,6 +7,8 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.run_folder import GenerationFolder, RunFolder
 
 MAX_SEEDS = 10_000_000
+BATCH_SIZE, BATCH_PIXELS = 64, 2**20  # of one network call; 64 images of 128 x 128
+TRUST = "import this class, such as my_file.MyFlow, where the run was made with code that is not bootlight's; may be repeated"
 
 
 def main(args: list[str]) -> None:
@@ -16,11 +18,13 @@ def main(args: list[str]) -> None:
     parser.add_argument("--seeds", default="0-15", help="such as 0-99 or 3,5,7 (default: %(default)s)")
     parser.add_argument("--label", type=int, help="class of all images, for a class-conditional model")
     parser.add_argument("--steps", type=int, help="sampler steps, for a diffusion model (default: as configured)")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, help="images of one network call (default: 64, fewer of large ones)")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
+    parser.add_argument("--trust", action="append", default=[], metavar="CLASS", help=TRUST)
     parser.add_argument("--to", type=Path, required=True, help="folder to write into")
     options = parser.parse_args(args)
-    check_range("--batch-size", options.batch_size, 1)
+    if options.batch_size is not None:
+        check_range("--batch-size", options.batch_size, 1)
     folder, seeds = find_generation(options.run), parse_seeds(options.seeds)
 
     import torch
@@ -30,15 +34,21 @@ def main(args: list[str]) -> None:
     from bootlight.generators.load import load_generator
     from bootlight.images import encode_png, to_arrays
 
-    module = load_generator(folder, num_steps=options.steps)
+    module = load_generator(folder, num_steps=options.steps, trust=options.trust)
     try:
         module = module.to(options.device)
     except (RuntimeError, AssertionError) as error:  # torch has many ways to say so
         raise BootlightError(f"--device {options.device}: {str(error).splitlines()[0]}; try --device cpu") from error
-    for start in tqdm(range(0, len(seeds), options.batch_size), desc="sampling", unit="batch"):
-        chunk = seeds[start : start + options.batch_size]
+    batch_size = options.batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // module.image_size**2))
+    for start in tqdm(range(0, len(seeds), batch_size), desc="sampling", unit="batch"):
+        chunk = seeds[start : start + batch_size]
         labels = None if options.label is None else torch.full((len(chunk),), options.label)
-        for seed, image in zip(chunk, to_arrays(module.sample(chunk, labels=labels)), strict=True):
+        try:
+            images = to_arrays(module.sample(chunk, labels=labels))
+        except (RuntimeError, MemoryError) as error:
+            reason = (str(error).splitlines() or ["no memory is left"])[0]
+            raise BootlightError(f"{folder.path}: cannot draw images ({reason}); try a smaller --batch-size") from error
+        for seed, image in zip(chunk, images, strict=True):
             write_bytes(options.to / f"{seed:06d}.png", encode_png(image))
     print(f"{len(seeds)} images of {folder.path} in {options.to}")
 

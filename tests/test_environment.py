@@ -1,0 +1,102 @@
+"""The environment of a run: what is recorded, and how differences read."""
+
+import json
+import platform
+from importlib.metadata import version
+
+import pytest
+import torch
+
+from bootlight import environment
+from bootlight.environment import cpu_model, cpuinfo_field, describe, differences, note_environment
+from bootlight.errors import BootlightError
+
+CPUINFO = "processor\t: 0\nmodel name\t: Fast CPU @ 3: GHz\nflags\t\t: avx2 amx_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
+
+
+def test_the_description_says_what_is_installed_and_asks_torch_now():
+    torch.set_num_threads(2)
+    now = describe()
+    for name in ("bootlight", "torchvision", "lightning", "numpy", "pillow"):
+        assert now[name] == version(name)
+    assert now["torch"] == torch.__version__ and now["python"] == platform.python_version()
+    assert now["threads"] == 2
+    torch.set_num_threads(1)  # conftest's
+    assert describe()["threads"] == 1
+    assert now["cpu_instructions"] == torch.backends.cpu.get_cpu_capability()
+    assert json.loads(json.dumps(now)) == now  # plain values, else each continued run would seem to differ
+
+
+def test_the_gpu_counts_only_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [describe()[name] for name in ("gpu", "cuda", "cudnn")] == [None, None, None]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU number {index}")
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert [describe()[name] for name in ("gpu", "cuda", "cudnn")] == ["GPU number 0, GPU number 1", "13.2", 91002]
+
+
+def test_matmul_precision_is_part_of_it(monkeypatch):
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")  # TF32, as users set it
+    assert describe()["matmul_precision"] == "medium"
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="a switch of newer torch")
+def test_matmul_precision_by_the_newer_switch():
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32"  # torch.get_float32_matmul_precision now raises
+    try:
+        assert describe()["matmul_precision"] == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
+def test_a_package_that_is_gone_is_none(monkeypatch):
+    monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
+    assert describe()["no-such-package"] is None
+
+
+def test_differences_read_from_before_to_now():
+    before = {"torch": "2.15.0", "gpu": None, "cpu_instructions": "AVX2", "threads": 2, "only_before": 1}
+    now = {"threads": 4, "torch": "2.16.0", "cpu_instructions": "AVX2", "gpu": "H200", "only_now": 1}
+    assert differences(before, now) == ["threads 2 -> 4", "torch 2.15.0 -> 2.16.0", "gpu none -> H200"]
+    assert differences(now, before) == ["torch 2.16.0 -> 2.15.0", "gpu H200 -> none", "threads 4 -> 2"]
+    assert differences({"world_size": 1}, {"world_size": 2}) == ["world size 1 -> 2"]
+    assert differences(now, now) == differences({}, now) == differences(now, {}) == []
+
+
+def test_the_first_call_writes_and_later_ones_compare_and_leave_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "run" / "environment.json"
+    assert note_environment(path, 1, "32-true") == []
+    first = path.read_bytes()
+    assert json.loads(first) == {**describe(), "world_size": 1, "precision": "32-true"}
+    assert note_environment(path, 1, "32-true") == []
+    assert note_environment(path, 2, "bf16-mixed") == ["world size 1 -> 2", "precision 32-true -> bf16-mixed"]
+    monkeypatch.setattr(environment, "cpu_model", lambda: "Another CPU")
+    assert note_environment(path, 1, "32-true") == [f"cpu {json.loads(first)['cpu']} -> Another CPU"]
+    assert path.read_bytes() == first and [file.name for file in path.parent.iterdir()] == ["environment.json"]
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2]"])
+def test_a_damaged_record_is_named_with_its_cure(tmp_path, text):
+    path = tmp_path / "environment.json"
+    path.write_text(text)
+    with pytest.raises(BootlightError, match=r"environment\.json is not .*; delete it and run the same command again"):
+        note_environment(path, 1, "32-true")
+
+
+def test_the_name_of_the_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert cpu_model() == platform.machine() != ""  # no such file, as on macOS
+    assert cpuinfo_field("flags", "Features") == ""
+    (tmp_path / "cpuinfo").write_text(CPUINFO)
+    monkeypatch.setattr(platform, "processor", lambda: "x86_64")  # says less
+    assert cpu_model() == "Fast CPU @ 3: GHz"
+    assert cpuinfo_field("flags", "Features") == "avx2 amx_bf16"
+    (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd bf16\n")  # ARM
+    assert cpuinfo_field("flags", "Features") == "fp asimd bf16"
+    assert cpu_model() == "x86_64"
