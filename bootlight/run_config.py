@@ -7,12 +7,14 @@ from typing import Any
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
-from bootlight.atomic import write_bytes
+from bootlight.atomic import read_text, write_bytes
 from bootlight.errors import BootlightError
 from bootlight.processes import agree, gather
 from bootlight.run_folder import RunFolder
 from bootlight.run_links import check_links
 
+MAX_BYTES = 2**16  # of a configuration, which has some thousands
+MAX_VALUES = 20_000  # keys and values of it
 MAX_SHOWN = 60  # characters of a setting in a message
 # What may differ; everything else would make it another experiment. Images are known by their content, not by `root`.
 FREE = {
@@ -78,12 +80,27 @@ def read_config(path: Path) -> dict[str, Any]:
         BootlightError: it is damaged.
     """
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = yaml.safe_load(read_text(path, MAX_BYTES))
+    except Exception:  # numbers and dates that Python cannot hold fail in as many ways as wrong YAML
         config = None
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not _is_moderate(config):
         raise BootlightError(f"{path} is damaged; delete it and run the same command again, with the same settings as before")
     return config
+
+
+def _is_moderate(config: Any) -> bool:
+    """Whether nobody has to fear to print it: by aliases, a few lines of YAML can stand for terabytes."""
+    waiting, left = [config], MAX_VALUES
+    while waiting and left:
+        value = waiting.pop()
+        left -= 1
+        if isinstance(value, int) and abs(value) > 2**64:
+            return False
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            waiting += value
+    return not waiting
 
 
 def differing_keys(old: Any, new: Any, key: str = "") -> set[str]:
@@ -94,5 +111,5 @@ def differing_keys(old: Any, new: Any, key: str = "") -> set[str]:
         return set() if old == new else {f"{key}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}
     found: set[str] = set()
     for name in old.keys() | new.keys():
-        found |= differing_keys(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+        found |= differing_keys(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
     return found

@@ -1,6 +1,6 @@
-"""Several processes on this machine: members of one gloo group, ranks of one run, and whatever a launcher starts.
+"""Several processes on this machine: members of one gloo group, ranks of one run, and the runs that they do.
 
-Members and ranks are forked from a server that has imported everything once: a start costs a tenth of a second, not five.
+They are forked from a server that has imported everything once: a start costs a tenth of a second, not five.
 """
 
 import atexit
@@ -10,7 +10,6 @@ import os
 import pickle
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,14 +23,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback
-from tiny_runs import DCGAN, DDPM, draw_pictures, options
 
+from bootlight.images import encode_png
+
+DDPM = [
+    "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1]", "--model.num_res_blocks=1",
+    "--model.attention_resolutions=[]", "--model.num_heads=1", "--model.num_train_timesteps=25", "--model.learning_rate=1e-2",
+    "--model.ema_decay=0.9", "--model.sampler=bootlight.Ancestral", "--model.sampler.num_steps=2",
+]  # fmt: skip
+DCGAN = ["--model=bootlight.DCGAN", "--model.width=4", "--model.latent_dim=4", "--model.ema_decay=0.9"]
 MODELS = {"ddpm": DDPM, "dcgan": DCGAN}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["lightning.pytorch", "matplotlib.pyplot", "bootlight.verbs.fit"])
-BIN = Path(sys.executable).parent
-PATIENCE = 120  # seconds for what takes a few on a quiet machine
+PATIENCE = 300  # seconds for what takes a few on a quiet machine
+SLOWLY = "--trainer.callbacks=ranks.Slowly"
 
 
 def free_port() -> int:
@@ -52,7 +59,7 @@ def wait_until(what: Callable[[], Any], seconds: float = PATIENCE) -> bool:
 
 def in_group_of_two(function: Callable[..., Any], folder: Path, *args: Any) -> list[Any]:
     """What `function(rank, *args)` gives or raises on each of two connected processes."""
-    members = [SERVER.Process(target=_member, args=(rank, folder, function, args)) for rank in range(2)]
+    members = [SERVER.Process(target=_member, args=(rank, folder, function, args), daemon=True) for rank in range(2)]
     for member in members:
         member.start()
     for member in members:
@@ -110,7 +117,7 @@ class Ranks:
             arguments = [*args, f"--bootstrap.run_dir={runs[node]}", *(own[rank] if own else [])]
             variables = (environment or torchrun_environment(size, port))(rank, local, node)
             variables |= {"BOOTLIGHT_CACHE": str(runs[0].parent / "cache"), **also}
-            self.processes.append(SERVER.Process(target=_rank, args=(arguments, variables, self.logs[-1])))
+            self.processes.append(SERVER.Process(target=_rank, args=(arguments, variables, self.logs[-1]), daemon=True))
             self.processes[-1].start()
 
     def wait(self) -> list[int | None]:
@@ -161,56 +168,6 @@ def _rank(args: list[str], variables: dict[str, str], log: Path) -> None:
     main()
 
 
-class Program:
-    """A program of its own with everything that it starts.
-
-    Args:
-        command: the first word may be one of the programs of this Python environment.
-        log: file for what they print.
-        env: further environment, by which its processes are found.
-    """
-
-    def __init__(self, command: list[str], log: Path, **env: str) -> None:
-        self.mark, self.log = uuid.uuid4().hex, log
-        tests = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": tests, "BOOTLIGHT_TEST": self.mark, **env}
-        if (BIN / command[0]).exists():
-            command = [str(BIN / command[0]), *command[1:]]
-        with open(log, "wb") as file:
-            self.process = subprocess.Popen(command, env=variables, stdout=file, stderr=file, start_new_session=True)
-        atexit.register(self.kill)  # a test that fails leaves it behind
-
-    def processes(self) -> list[int]:
-        """Numbers of all that live."""
-        wanted, found = f"BOOTLIGHT_TEST={self.mark}".encode(), []
-        for folder in Path("/proc").iterdir():
-            with suppress(OSError):
-                alive = folder.name.isdigit() and b" Z " not in (folder / "stat").read_bytes()
-                if alive and wanted in (folder / "environ").read_bytes().split(b"\0"):
-                    found.append(int(folder.name))
-        return found
-
-    def kill(self) -> None:
-        """SIGKILL to all, whoever started them."""
-        while alive := self.processes():
-            for number in alive:
-                with suppress(ProcessLookupError):
-                    os.kill(number, 9)
-        self.process.wait()
-
-    def wait(self) -> int:
-        """The exit status, when nobody else is left either; those who stay are killed and are an error."""
-        try:
-            status = self.process.wait(PATIENCE)
-            assert wait_until(lambda: not self.processes(), 20), f"it left processes behind: {self.said()}"
-        finally:
-            self.kill()
-        return status
-
-    def said(self) -> str:
-        return self.log.read_text(errors="replace")
-
-
 class Slowly(Callback):
     """Takes its time for each step and each batch of images, so that the moment to kill a run can be chosen from outside."""
 
@@ -229,19 +186,26 @@ class Slowly(Callback):
 
 @cache
 def pictures() -> Path:
-    """A folder of pictures, for as long as the tests run."""
-    folder = Path(tempfile.mkdtemp(prefix="bootlight-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return draw_pictures(folder / "pictures")
+    """24 noise pictures of 8x8 in two classes, for as long as the tests run."""
+    top, rng = Path(tempfile.mkdtemp(prefix="bootlight-")), np.random.default_rng(1)
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    for i in range(24):
+        file = top / "pictures" / "ab"[i % 2] / f"{i:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encode_png(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)))
+    return top / "pictures"
 
 
 def settings(**changes: object) -> list[str]:
     """Two generations with a judge and distances; each run has a folder of its own."""
     values = {
-        "data.num_steps": 12, "bootstrap.num_generations": 2, "bootstrap.num_synthetic": 20, "bootstrap.checkpoint_every": 4,
-        "evaluation.features": "bootlight.PixelFeatures", "evaluation.judge_steps": 3,
+        "data": "bootlight.BootstrapData", "data.root": pictures(), "data.image_size": 8, "data.batch_size": 4,
+        "data.num_steps": 12, "data.holdout_fraction": 0.25, "data.flip": "true", "bootstrap.num_generations": 2,
+        "bootstrap.num_synthetic": 20, "bootstrap.checkpoint_every": 4, "synthesis.batch_size": 2, "synthesis.num_previews": 3,
+        "evaluation.features": "bootlight.PixelFeatures", "evaluation.judge_steps": 3, "trainer.accelerator": "cpu",
+        "trainer.enable_progress_bar": "false", "trainer.log_every_n_steps": 1,
     } | changes  # fmt: skip
-    return [arg for arg in options(pictures(), Path(), **values) if not arg.startswith("--bootstrap.run_dir")]
+    return [f"--{key}={value}" for key, value in values.items()]
 
 
 @cache

@@ -10,17 +10,13 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
-from ranks import MODELS, Ranks, calm, pictures, results, settings, wait_until
-from tiny_runs import DDPM
+from ranks import DDPM, MODELS, SLOWLY, Ranks, calm, pictures, results, settings, wait_until
 
 from bootlight.atomic import read_json
 from bootlight.generators.load import load_generator
 from bootlight.images import decode
 from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
 from bootlight.synthesis import draw_missing, image_seeds
-
-SLOWLY = "--trainer.callbacks=ranks.Slowly"
-
 
 # What one process draws from the same weights
 

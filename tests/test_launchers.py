@@ -1,19 +1,16 @@
 """Real launchers: their signals, their exit statuses, and that nothing outlives them."""
 
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from ranks import MODELS, Program, Ranks, calm, results, settings, wait_until
-from tiny_runs import DDPM
+from programs import BIN, Program
+from ranks import DDPM, MODELS, PATIENCE, SLOWLY, Ranks, calm, results, settings, wait_until
 from torch import nn
 
 from bootlight.run_folder import RunFolder
-
-SLOWLY = "--trainer.callbacks=ranks.Slowly"
 
 
 def lightning(args: list[str], run: Path) -> list[str]:
@@ -22,8 +19,7 @@ def lightning(args: list[str], run: Path) -> list[str]:
 
 
 def torchrun(args: list[str], run: Path) -> list[str]:
-    program = shutil.which("bootlight") or "bootlight"
-    return ["torchrun", "--standalone", "--nproc-per-node=2", program, *lightning(args, run)[1:]]
+    return ["torchrun", "--standalone", "--nproc-per-node=2", str(BIN / "bootlight"), *lightning(args, run)[1:]]
 
 
 def test_stopped_under_one_launcher_and_continued_under_another(tmp_path):
@@ -89,6 +85,20 @@ def test_the_first_process_is_killed_and_the_command_repeated_at_once(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_orphans_of_a_killed_torchrun_keep_the_run_locked(tmp_path):
+    run = tmp_path / "run"
+    command = torchrun([*DDPM, *settings(), SLOWLY], run)
+    first = Program(command, tmp_path / "first.log")
+    assert wait_until((RunFolder(run).generation(1).checkpoints / "last.ckpt").exists), first.said()
+    first.process.kill()
+    second = Program(command, tmp_path / "second.log")
+    assert second.process.wait(PATIENCE) == 1
+    assert f"bootlight: {run} is in use by process " in second.said()
+    assert wait_until(lambda: not first.processes())  # they come to their end, and it is the right one
+    assert results(run) == calm("ddpm")
+
+
+@pytest.mark.slow
 def test_control_c_ends_all(tmp_path):
     run = tmp_path / "run"
     command = lightning([*DDPM, *settings(), SLOWLY], run)
@@ -111,13 +121,10 @@ class SlowFeatures(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds, statuses", [(2, [1, 1]), (120, [0, 0])])
-def test_the_timeout_of_the_group_limits_how_long_rank_0_may_evaluate(tmp_path, seconds, statuses):
+@pytest.mark.parametrize("timeout, status", [("0:00:02", 1), ("0:02:00", 0)])
+def test_the_timeout_of_the_group_limits_how_long_rank_0_may_evaluate(tmp_path, timeout, status):
     args = [*DDPM, *settings(**{"bootstrap.num_generations": 1}), "--evaluation.features=test_launchers.SlowFeatures"]
-    own = ["--trainer.strategy=lightning.pytorch.strategies.DDPStrategy", f"--trainer.strategy.timeout=0:00:{seconds:02}"]
-    own = own if seconds < 60 else [own[0], f"--trainer.strategy.timeout=0:{seconds // 60:02}:00"]
-    ranks = Ranks([*args, "--trainer.accelerator=auto"], [tmp_path / "run"], per_node=2, own=(own, own))
-    found = ranks.wait()
-    assert found[1] == statuses[1], ranks.said()
-    if found[1]:
-        assert "bootlight: rank 1 has lost another process of the run (Timed out waiting 2000ms" in ranks.said()
+    own = ["--trainer.strategy=lightning.pytorch.strategies.DDPStrategy", f"--trainer.strategy.timeout={timeout}"]
+    ranks = Ranks(args, [tmp_path / "run"], per_node=2, own=(own, own))
+    assert ranks.wait()[1] == status, ranks.said()
+    assert ("bootlight: rank 1 has lost another process of the run (Timed out waiting 2000ms" in ranks.said()) == bool(status)

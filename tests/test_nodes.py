@@ -6,14 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ranks import BIN, Program, Ranks, calm, free_port, in_group_of_two, results, settings, wait_until
-from tiny_runs import DCGAN, DDPM
+from programs import BIN, Program
+from ranks import DCGAN, DDPM, SLOWLY, Ranks, calm, free_port, in_group_of_two, results, settings, wait_until
 
 from bootlight.bootstrap import checkpoint_for_all
 from bootlight.errors import BootlightError
 from bootlight.run_folder import GenerationContext, RunFolder
-
-SLOWLY = "--trainer.callbacks=ranks.Slowly"
 
 
 def without_scores(found: dict[str, str]) -> dict[str, str]:

@@ -9,13 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ranks import BIN, Ranks, calm, results, settings, wait_until
-from tiny_runs import DDPM
+from programs import BIN
+from ranks import DDPM, SLOWLY, Ranks, calm, results, settings, wait_until
 
 from bootlight.run_folder import RunFolder
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "slurm.sbatch"
-SLOWLY = "--trainer.callbacks=ranks.Slowly"
 
 
 def slurm(job: int):

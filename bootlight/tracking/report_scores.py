@@ -70,7 +70,8 @@ def score_curves(rows: list[GenerationScores]) -> str:
     groups: dict[str, list[str]] = {}
     for name in score_names(rows):
         groups.setdefault(name.split("/")[0], []).append(name)
-    charts = [figure(group, score_chart([_curve(rows, name) for name in names])) for group, names in list(groups.items())[:MAX_CHARTS]]
+    shown = list(groups.items())[:MAX_CHARTS]
+    charts = [figure(group, score_chart([_curve(rows, name) for name in names])) for group, names in shown]
     if any(row.loss for row in rows):
         charts.append(figure("loss", score_chart([_loss_curve(rows)])))
     if not charts:
