@@ -80,9 +80,9 @@ def main() -> None:
     print(f"{REDRAWS} redraws: a share of 0.95 is known to ± {2 * math.sqrt(0.05 * 0.95 / REDRAWS):.2f} (two standard errors)")
     print(f"{'':34}{'truth':>9} {'mean':>9} {'spread':>8} {'se':>6} {'holds':>6}  infinity  holds      line  holds")
     for size, multiples in ((16, (5, 50)), (64, (1, 2, 5, 10))):
-        for name, *case in cases(size):
+        for name, real, root, mean, tails in cases(size):
             for multiple in multiples:
-                print(f"{name:21}D={size:<3} n={multiple:2} D ", coverage(*case, count=multiple * size), flush=True)
+                print(f"{name:21}D={size:<3} n={multiple:2} D ", coverage(real, root, mean, tails, multiple * size), flush=True)
 
 
 if __name__ == "__main__":

@@ -208,8 +208,11 @@ def publish_scores(trainer: Trainer, context: GenerationContext, data: Bootstrap
 @rank_zero_only
 def finish(run: RunFolder, *, rebuild: bool) -> None:
     """Write what is missing (everything with `rebuild`) and say where it is."""
-    for file, write in ((run.table, write_table), (run.strip, write_strip), (run.report, write_report)):
-        if rebuild or not file.exists():
+    scored = max((folder.metrics.stat().st_mtime for folder in run.generations() if folder.is_evaluated), default=0.0)
+    pages = (((run.table, run.metrics), write_table), ((run.strip,), write_strip), ((run.report,), write_report))
+    for files, write in pages:
+        # Older than the last scores: killed between these and the pages.
+        if rebuild or not all(file.exists() and file.stat().st_mtime >= scored for file in files):
             write(run)
     announce(format_table(run))
     announce(f"images   {run.path}/gen_*/samples\nstrip    {run.strip}\nreport   {run.report}")

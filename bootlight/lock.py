@@ -5,7 +5,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -44,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise BootlightError(
                 f"{folder} is in use by {holder}; wait until that run has ended, or give this one its own --bootstrap.run_dir"
             ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+        os.ftruncate(file.fileno(), 0)
+        with suppress(OSError):  # a full disk: the lock holds all the same, and what comes next says so
+            os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield

@@ -120,7 +120,7 @@ ALLOWED: dict[str, set[str]] = {
     "tracking.table": {"atomic", "metrics.score", "run_folder", "tracking.scores"},
     "tracking.strip": {"atomic", "errors", "images", "run_folder", "tracking.scores"},
     "tracking.curves": set(),
-    "tracking.page": {"errors"},
+    "tracking.page": {"atomic", "errors"},
     "tracking.report": {
         "atomic", "run_folder", "tracking.page", "tracking.report_run", "tracking.report_scores", "tracking.scores",
     },

@@ -85,7 +85,6 @@ def test_a_disk_that_grows_with_every_failure(bootlight, tmp_path, monkeypatch, 
     assert len(failed) > 2 and "last.ckpt" in failed
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="the lock's file cannot take the name of its holder")
 def test_a_disk_that_is_full_from_the_start(bootlight, tmp_path, disk):
     folder, _ = disk
     command = ["fit", *DCGAN, *options(draw_pictures(tmp_path / "pictures"), folder / "run")]

@@ -42,7 +42,10 @@ def command(tmp_path_factory):
     """Makes the arguments of a run; they share a cache."""
     pictures = draw_pictures(tmp_path_factory.mktemp("pictures"))
     cache = {"data.cache": tmp_path_factory.mktemp("cache")}
-    return lambda run, model=DDPM, **changes: [*model, *options(pictures, run, **SETTINGS | cache | changes)]
+    return lambda run, model=(*DDPM, "--model.dropout=0.2"), **changes: [
+        *model,
+        *options(pictures, run, **SETTINGS | cache | changes),
+    ]
 
 
 def calm_run(arguments: list[str], run: Path) -> dict[str, str]:

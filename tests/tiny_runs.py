@@ -42,7 +42,7 @@ def options(pictures: Path, run: Path, **changes: object) -> list[str]:
     """Arguments of `bootlight fit`; no judge and no feature network unless asked for."""
     values = {
         "data": "bootlight.BootstrapData", "data.root": pictures, "data.image_size": 8, "data.batch_size": 4,
-        "data.num_steps": 4, "data.holdout_fraction": 0.25, "data.flip": "true", "bootstrap.run_dir": run,
+        "data.num_steps": 3, "data.holdout_fraction": 0.25, "data.flip": "true", "bootstrap.run_dir": run,
         "bootstrap.num_generations": 1, "bootstrap.num_synthetic": 5, "bootstrap.checkpoint_every": 1,
         "synthesis.batch_size": 2, "synthesis.num_previews": 3, "evaluation.judge_steps": 0, "trainer.accelerator": "cpu",
         "trainer.enable_progress_bar": "false", "trainer.log_every_n_steps": 1,

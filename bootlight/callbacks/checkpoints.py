@@ -54,7 +54,8 @@ def log_step(trainer: Trainer) -> None:
         return
     for logger in trainer.loggers:
         if isinstance(logger, HistoryLogger):
-            logger.log_metrics(connector.metrics["log"], step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            values = {name: float(value) for name, value in connector.metrics["log"].items()}
+            logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
             logger.sync()
 
 

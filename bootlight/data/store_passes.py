@@ -30,17 +30,17 @@ def over_images(images: ImageSet, work: Callable[[int], T], description: str | N
     Raises:
         BootlightError: after the last image, for all that failed together; once one has failed, nothing more is yielded.
     """
-    failures: list[tuple[int, BootlightError]] = []
+    failures: list[tuple[int, str]] = []  # not the errors themselves, which hold on to what could not be decoded
     held = Budget(BYTES)
 
-    def run(start: int) -> tuple[list[T], list[tuple[int, BootlightError]]]:
+    def run(start: int) -> tuple[list[T], list[tuple[int, str]]]:
         results, failed = [], []
         for i in range(start, min(start + CHUNK, len(images))):
             try:
                 with held.part(images.size(i)):
                     results.append(work(i))
             except BootlightError as error:
-                failed.append((i, error))
+                failed.append((i, str(error)))
         return results, failed
 
     with (
@@ -67,7 +67,7 @@ def _in_order(pool: ThreadPoolExecutor, run: Callable[[int], T], starts: range) 
         yield pending.popleft().result()
 
 
-def _summary(images: ImageSet, failures: list[tuple[int, BootlightError]]) -> str:
+def _summary(images: ImageSet, failures: list[tuple[int, str]]) -> str:
     others = [images.names[i] for i, _ in failures[1:MAX_NAMED]]
     left = len(failures) - 1 - len(others)
     also = f"; also {', '.join(others)}" if others else ""

@@ -40,7 +40,7 @@ PAIRED = ("kid", "mmd-rbf", "precision-recall", "density-coverage", "authpct", "
 MAX_PAIRED = 10_000  # of each side: a hundred million pairs take seconds, two billion half an hour
 REPEATED = 0.01  # share of the images that may have an equal one before it is remarked on
 DISTANCES = ("fd", "kid")  # comparable between reference sets of different sizes, at least roughly
-LEAST = {"precision-recall": 7, "density-coverage": 6}  # images of each side, where more than 2
+LEAST = {"precision-recall": 7, "density-coverage": 6, "fd-infinity": 3}  # images of each side, where more than 2
 USUAL = ("fd", "kid", "precision-recall", "density-coverage", "authpct")
 
 

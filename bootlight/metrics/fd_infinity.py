@@ -38,10 +38,11 @@ def frechet_infinity(*, real: Statistics, synthetic_features: Tensor, seed: int 
     r"""Intercept of the Fréchet distance over 1/n, where n counts the synthetic images and the reference is fixed.
 
     The expected distance is F + a/n + b/n² + .... Chong and Forsyth (2020, section 3) fit a straight line to distances of
-    random subsets; these lie far out on the curve, and for n = 5 D or 10 D their intercept was up to 18 standard errors too low
-    (`benchmarks/coverage.py`). Here the slope at n itself comes from leaving out single images: J(n) = distance - `bias`
-    has the expectation F - b/n² + .... The rest is a line over 1/n² through J of all images and the mean J of two random
-    halves. Its intercept is free of a and b, and where the spread is of second order its variance is a ninth above that of J.
+    random subsets; these lie far out on the curve, and for n = 5 D or 10 D their intercept was too low by up to 18 times the
+    spread of the distance (`benchmarks/coverage.py`). Here the slope at n itself comes from leaving out single images:
+    J(n) = distance - `bias` has the expectation F - b/n² + .... The rest is a line over 1/n² through J of all images and the
+    mean J of two random halves. Its intercept is free of a and b, and where the spread is of second order its variance is a
+    ninth above that of J.
 
     To first order every image counts alike in the whole and in the halves that share it, so that the standard error of the
     intercept is that of the distance itself; the jackknife's errs towards caution. The interval is wider by D / (n/2) times the
