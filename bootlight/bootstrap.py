@@ -87,6 +87,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         SystemExit: with 75 when training was stopped early (`max_time`, a signal); the same command continues.
     """
     run = RunFolder(Path(settings.run_dir))
+    barrier()  # nobody is writing
     remove_temporaries(run.path)
     barrier()
     first = GenerationContext(run, 0, seed, shared=sees_folder_of_rank_0(run.path))

@@ -22,6 +22,7 @@ def torchrun(args: list[str], run: Path) -> list[str]:
     return ["torchrun", "--standalone", "--nproc-per-node=2", str(BIN / "bootlight"), *lightning(args, run)[1:]]
 
 
+@pytest.mark.slow
 def test_stopped_under_one_launcher_and_continued_under_another(tmp_path):
     run = tmp_path / "run"
     folder = RunFolder(run).generation(1)

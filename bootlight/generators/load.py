@@ -39,6 +39,9 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None, tr
     check_links(folder.path.parent)
     config = _read(folder)
     state = read_weights(folder.weights, also=folder.model_config.name)
+    for name, tensor in state.items():
+        if tensor.is_complex():
+            raise BootlightError(f"{folder.weights}: {name} has complex numbers; delete it and run bootlight fit again")
     elements = sum(tensor.numel() for tensor in state.values())
     trusted = config["class_path"] in trust
     limit: AbstractContextManager[object] = nullcontext() if trusted else Allocations(COPIES * elements + SPARE_ELEMENTS)

@@ -38,8 +38,8 @@ DIALECTS = {
 class InceptionFeatures(FileNetwork):
     """The 2048 pooled features of the Inception network with which FID is defined (torch-fidelity's port).
 
-    Needs three channels. Batch norm is folded into the convolutions and the memory is laid out channels last, which halves the
-    time on a CPU and moves features by rounding error only.
+    Needs three channels. Batch norm is folded into the convolutions and the memory is laid out channels last, which makes it
+    one and a half times as fast on a CPU and moves features by rounding error only.
 
     FID has three dialects, which differ in the resize to 299 x 299 and in the range; numbers of two must not be compared.
     The one used stands in the protocol, and in the name of the score unless it is `tf`.
