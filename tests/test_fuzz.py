@@ -62,9 +62,9 @@ EDIT = st.tuples(
 )
 MUTATION = st.tuples(st.integers(0, 2**16), st.lists(EDIT, min_size=1, max_size=6))
 VALUES = [
-    None, True, -1, 0, 2, 2**31, 2**63, 2**64, 10**30, 10**400, -(10**400), 0.5, 1e308, -1e308, float("nan"), float("inf"), "", "x", "1",
-    "../../etc/passwd", "/etc/passwd", "a\nb\x1b[31m", "\ud800", "\0", "9" * 5000, "os.system", "evil.Thing", "{class_path: this.s}",
-    "bootlight.DDPM", "bootlight.Digits", "&a [*a]", [], [[]], [None] * 3, [1e308, "x"], {}, {"class_path": "os.system"},
+    None, True, -1, 0, 2, 2**31, 2**63, 2**64, 10**30, 10**400, -(10**400), 0.5, 1e308, -1e308, float("nan"), float("inf"), "", "x",
+    "1", "../../etc/passwd", "/etc/passwd", "a\nb\x1b[31m", "\ud800", "\0", "9" * 5000, "os.system", "evil.Thing",
+    "{class_path: this.s}", "bootlight.DDPM", "bootlight.Digits", "&a [*a]", [], [[]], [None] * 3, [1e308, "x"], {}, {"class_path": "os.system"},
     {"class_path": "bootlight.DDIM", "init_args": {"num_steps": 10**9}}, {"a": {"b": {"c": []}}}, "x" * 5000,
 ]  # fmt: skip
 CHANGE = st.tuples(
