@@ -212,6 +212,7 @@ OUTSIDE = {  # libraries that only these parts may import
     "matplotlib": ("tracking.",),
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),
+    "timm": ("metrics.dino",),
     "scipy": ("metrics.c2st", "evaluation.judges"),
     "lightning": (
         "processes",
