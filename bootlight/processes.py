@@ -31,7 +31,7 @@ def meet(trainer: Trainer) -> None:
 
     Raises:
         BootlightError: the strategy runs `fit` alone in new processes (`ddp_spawn`), which a loop over generations cannot use;
-            or more or fewer processes were started than the trainer has been told of.
+            more or fewer processes were started than the trainer has been told of; or the others cannot be reached.
     """
     launcher = trainer.strategy.launcher
     _started.clear()
@@ -44,6 +44,8 @@ def meet(trainer: Trainer) -> None:
         launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
     except ValueError as error:  # processes of a node, nodes
         raise BootlightError(f"trainer.devices, trainer.num_nodes: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:
+        raise BootlightError(f"cannot connect with the other processes of the run: {_reason(error)}") from error
     _started.extend(launcher.procs)
 
 
@@ -79,10 +81,15 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what gloo and NCCL raise
-        reason = str(error).splitlines()[0].split("] ", 1)[-1].split(". ")[0]  # without its place in their code
+        reason = _reason(error)
         raise BootlightError(
             f"rank {rank()} has lost another process of the run ({reason}); it says why, or was killed: run the same again"
         ) from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """What torch has to say, without its place in their code and advice."""
+    return str(error).splitlines()[0].split("] ", 1)[-1].split(". ")[0]
 
 
 def agree(value: T) -> T:

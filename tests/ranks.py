@@ -116,7 +116,7 @@ class Ranks:
             self.logs.append(runs[0].parent / f"{uuid.uuid4().hex}.log")
             arguments = [*args, f"--bootstrap.run_dir={runs[node]}", *(own[rank] if own else [])]
             variables = (environment or torchrun_environment(size, port))(rank, local, node)
-            variables |= {"BOOTLIGHT_CACHE": str(runs[0].parent / "cache"), **also}
+            variables |= {"BOOTLIGHT_CACHE": str(runs[0].parent / "cache"), "OMP_NUM_THREADS": "1", **also}
             self.processes.append(SERVER.Process(target=_rank, args=(arguments, variables, self.logs[-1]), daemon=True))
             self.processes[-1].start()
 

@@ -105,6 +105,8 @@ def _score(entry: dict[str, Any]) -> Score:
     error, interval, protocol = entry.get("standard_error"), entry.get("interval"), entry.get("protocol") or {}
     if not isinstance(protocol, dict):
         raise TypeError(f"{protocol!r} is no protocol")
+    if error is not None and float(error) < 0:
+        raise ValueError(f"{error!r} is no standard error")
     return Score(
         value=float(entry["value"]),
         standard_error=None if error is None else float(error),
