@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "diffusion.denoiser": {"diffusion.prediction", "diffusion.schedule"},
     "diffusion.objective": {"diffusion.schedule"},
     "diffusion.sampler": {"diffusion.denoiser", "diffusion.prediction", "diffusion.schedule", "rng"},
+    "diffusion.solvers": {"diffusion.prediction", "diffusion.sampler", "diffusion.schedule", "rng"},
     "networks": set(),
     "networks.unet": set(),
     "networks.dcgan": set(),

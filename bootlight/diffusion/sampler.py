@@ -6,6 +6,7 @@ fixed variance; the large one inflates it; the optimal (learned) one is exact. I
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -13,15 +14,17 @@ from torch import Tensor
 
 from bootlight.diffusion.denoiser import Denoiser, Guided
 from bootlight.diffusion.prediction import Estimate
-from bootlight.diffusion.schedule import Level, Schedule
+from bootlight.diffusion.schedule import Schedule
 from bootlight.rng import NoiseStreams
+
+Ask = Callable[[Tensor, int], Estimate]  # noisy images (B, C, H, W) at step i of the sampler's schedule to their estimate
 
 
 class Sampler(ABC):
     """How images are drawn.
 
     Args:
-        num_steps: network calls for each image; None = every timestep of the training schedule.
+        num_steps: steps from noise to image; None = every timestep of the training schedule.
         guidance: classifier-free guidance scale, used where labels are given; 1 = none (and one call a step, not two).
         clip: limit the estimate of the clean image to [-1, 1] at each step.
     """
@@ -32,6 +35,14 @@ class Sampler(ABC):
         self.num_steps = num_steps
         self.guidance = guidance
         self.clip = clip
+
+    def grid(self, schedule: Schedule) -> Schedule:
+        """The steps that are taken: evenly spaced timesteps of the training schedule."""
+        return schedule if self.num_steps is None else schedule.respaced(self.num_steps)
+
+    def calls(self, num_steps: int) -> int:
+        """Network calls for each image, guidance aside."""
+        return num_steps
 
     def protocol(self) -> dict[str, Any]:
         """What a reader must know to draw the same images: name and every setting."""
@@ -53,16 +64,28 @@ class Sampler(ABC):
         Returns:
             Images (B, C, H, W), clean, about [-1, 1].
         """
-        steps = schedule if self.num_steps is None else schedule.respaced(self.num_steps)
+        steps = self.grid(schedule)
         guided = Guided(denoiser, self.guidance)
-        x = x_T
-        for i in reversed(range(len(steps))):
+
+        def ask(x: Tensor, i: int) -> Estimate:
             t = torch.full((len(x),), int(steps.timesteps[i]), device=x.device)
             estimate = guided(x, t, labels)
-            if self.clip:
-                abar = float(steps.alphas_cumprod[i])
-                estimate = estimate.clipped(x, Level(math.sqrt(abar), math.sqrt(1 - abar)))
-            x = self.step(steps, i, x, estimate, noise if i > 0 else None)
+            return estimate.clipped(x, steps.step_level(i)) if self.clip else estimate
+
+        return self.walk(steps, ask, x_T, noise)
+
+    @abstractmethod
+    def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
+        """From `x` at the last of `steps` down to the image."""
+
+
+class MarkovSampler(Sampler):
+    """A sampler whose next image depends on the present one alone, at one network call a step."""
+
+    def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
+        """See `Sampler.walk`."""
+        for i in reversed(range(len(steps))):
+            x = self.step(steps, i, x, ask(x, i), noise if i > 0 else None)
         return x
 
     @abstractmethod
@@ -70,11 +93,11 @@ class Sampler(ABC):
         """From step `i` to `i - 1`; `noise` is None at the last step, which adds none."""
 
 
-class Ancestral(Sampler):
+class Ancestral(MarkovSampler):
     """The reverse Markov chain (Ho et al. 2020, algorithm 2), respaced to fewer steps (Nichol and Dhariwal 2021, section 4).
 
     Args:
-        num_steps: network calls for each image; None = every timestep of the training schedule.
+        num_steps: steps, each of one network call; None = every timestep of the training schedule.
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         fixed_variance: beta-tilde (small) or beta (large), where the network has not learned the variance.
@@ -103,11 +126,11 @@ class Ancestral(Sampler):
         return mean + deviation * noise.normal(*x.shape[1:])
 
 
-class DDIM(Sampler):
+class DDIM(MarkovSampler):
     """Song et al. 2021, equation 12, with its noise scaled by `eta` (equation 16).
 
     Args:
-        num_steps: network calls for each image; None = every timestep of the training schedule.
+        num_steps: steps, each of one network call; None = every timestep of the training schedule.
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         eta: 0 = deterministic, 1 = as much noise as ancestral sampling with the small variance.

@@ -72,6 +72,33 @@ class Schedule:
             kept = torch.linspace(0, len(self) - 1, num_steps, dtype=torch.float64).round().long()
         return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
 
+    def respaced_by_noise(self, num_steps: int, rho: float, *, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Schedule:
+        """Keep `num_steps` steps with noise levels sigma = sqrt(1 / abar - 1) spaced as in Karras et al. 2022, equation 5.
+
+        Each is the timestep whose level is nearest in log sigma; where two would be the same, its neighbour is taken.
+
+        Args:
+            num_steps: from 1 to the length of the schedule.
+            rho: 7 as published; larger ones take shorter steps near the data.
+            sigma_min: lowest level, or the schedule's own where that is higher.
+            sigma_max: highest level, or the schedule's own where that is lower.
+
+        Raises:
+            ValueError: more steps than the schedule has, or fewer than 1.
+        """
+        if not 1 <= num_steps <= len(self):
+            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
+        levels = (1 / self.alphas_cumprod - 1).sqrt().log()
+        low, high = (max(min(math.log(s), float(levels[-1])), float(levels[0])) for s in (sigma_min, sigma_max))
+        ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64) if num_steps > 1 else torch.ones(1, dtype=torch.float64)
+        ends = math.exp(low / rho), math.exp(high / rho)
+        wanted = rho * (ends[0] + ramp * (ends[1] - ends[0])).log()
+        kept = (levels[None] - wanted[:, None]).abs().argmin(1)
+        order = torch.arange(num_steps)
+        kept = (kept - order).cummax(0).values + order  # at least one apart, upwards
+        kept = torch.minimum(kept, torch.arange(len(self) - num_steps, len(self)))  # and not beyond the end
+        return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
+
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
 
@@ -115,6 +142,11 @@ class Schedule:
     def level(self, t: Tensor) -> Level:
         """Signal and noise at timesteps (B,), each (B, 1, 1, 1)."""
         return Level(pick(self.alphas_cumprod.sqrt(), t), pick((1 - self.alphas_cumprod).sqrt(), t))
+
+    def step_level(self, i: int) -> Level:
+        """Signal and noise of step `i`; of the clean image at -1."""
+        abar = 1.0 if i < 0 else float(self.alphas_cumprod[i])
+        return Level(math.sqrt(abar), math.sqrt(1 - abar))
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t for clean images and noise (B, C, H, W) at timesteps (B,)."""

@@ -133,7 +133,7 @@ class DDPM(GeneratorModule):
         short = copy(self)
         short.sampler = copy(self.sampler)
         short.sampler.num_steps = 2
-        return short, (self.sampler.num_steps or len(self.schedule)) / 2
+        return short, self.sampler.calls(self.sampler.num_steps or len(self.schedule)) / self.sampler.calls(2)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The hybrid objective, mean over the batch; the plain mean squared error where the variance is not learned."""

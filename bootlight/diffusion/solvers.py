@@ -1,0 +1,100 @@
+"""Second-order solvers of the probability-flow ODE: good images in 10 to 40 network calls, without noise on the way.
+
+With an exact denoiser both inflate the variance of Gaussian data, by an error of second order in the step: about 9 % with 20
+steps, 1 % with 50. In a loop these biases accumulate.
+"""
+
+import math
+from itertools import pairwise
+
+from torch import Tensor
+
+from bootlight.diffusion.prediction import Estimate
+from bootlight.diffusion.sampler import Ask, Sampler
+from bootlight.diffusion.schedule import Schedule
+from bootlight.rng import NoiseStreams
+
+
+class Solver(Sampler):
+    """A solver with the choice of where its steps lie.
+
+    Args:
+        num_steps: steps from noise to image; None = every timestep of the training schedule.
+        guidance: classifier-free guidance scale; 1 = none.
+        clip: limit the estimate of the clean image to [-1, 1] at each step.
+        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+    """
+
+    def __init__(self, num_steps: int | None = 20, guidance: float = 1.0, clip: bool = True, rho: float | None = 7.0) -> None:
+        super().__init__(num_steps, guidance, clip)
+        if rho is not None and not 0 < rho < math.inf:
+            raise ValueError(f"model.sampler.rho is {rho}; it must be above 0, or null for evenly spaced timesteps")
+        self.rho = rho
+
+    def grid(self, schedule: Schedule) -> Schedule:
+        """The steps that are taken."""
+        if self.rho is None or self.num_steps is None:
+            return super().grid(schedule)
+        return schedule.respaced_by_noise(self.num_steps, self.rho)
+
+
+class DPMSolver(Solver):
+    """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): each step extrapolates from the estimate of the step before.
+
+    One network call a step. The first step and the last one, which goes to the clean image, are of first order: DDIM's.
+
+    Args:
+        num_steps: steps, each of one network call; None = every timestep of the training schedule.
+        guidance: classifier-free guidance scale; 1 = none.
+        clip: limit the estimate of the clean image to [-1, 1] at each step.
+        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+    """
+
+    def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
+        """See `Sampler.walk`."""
+        # Half the log of the signal-to-noise ratio, the time in which the ODE is nearly linear.
+        half_log_snr = [math.log(level.signal / level.noise) for level in map(steps.step_level, range(len(steps)))]
+        earlier: Estimate | None = None
+        for i in reversed(range(1, len(steps))):
+            estimate = ask(x, i)
+            x0, h = estimate.x0, half_log_snr[i - 1] - half_log_snr[i]
+            if earlier is not None:
+                ratio = (half_log_snr[i] - half_log_snr[i + 1]) / h
+                x0 = x0 + (x0 - earlier.x0) / (2 * ratio)
+            now, then = steps.step_level(i), steps.step_level(i - 1)
+            x = (then.noise / now.noise) * x - then.signal * math.expm1(-h) * x0
+            earlier = estimate
+        return ask(x, 0).x0
+
+
+class Heun(Solver):
+    """Heun's method in x / signal over sigma, without noise (Karras et al. 2022, algorithm 1).
+
+    Two network calls a step, and one for the last step, which is Euler's: 2 `num_steps` - 1.
+
+    Args:
+        num_steps: steps; None = every timestep of the training schedule.
+        guidance: classifier-free guidance scale; 1 = none.
+        clip: limit the estimate of the clean image to [-1, 1] at each step.
+        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+    """
+
+    def __init__(self, num_steps: int | None = 18, guidance: float = 1.0, clip: bool = True, rho: float | None = 7.0) -> None:
+        super().__init__(num_steps, guidance, clip, rho)
+
+    def calls(self, num_steps: int) -> int:
+        """Network calls for each image, guidance aside."""
+        return 2 * num_steps - 1
+
+    def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
+        """See `Sampler.walk`."""
+        for i, before in pairwise(range(len(steps) - 1, -2, -1)):
+            now, then = steps.step_level(i), steps.step_level(before)
+            h = then.noise / then.signal - now.noise / now.signal  # of sigma, below 0
+            slope = ask(x, i).epsilon  # d(x / signal) / d(sigma)
+            following = then.signal * (x / now.signal + h * slope)
+            if before >= 0:
+                slope = (slope + ask(following, before).epsilon) / 2
+                following = then.signal * (x / now.signal + h * slope)
+            x = following
+        return x
