@@ -29,6 +29,17 @@ def timestep_embedding(t: Tensor, size: int) -> Tensor:
     return F.pad(torch.cat([angles.cos(), angles.sin()], 1), (0, size % 2))
 
 
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution done as one matrix product over channels-last pixels: on CPUs torch has a slow path for the former."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H, W)."""
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 class ResBlock(nn.Module):
     """Two convolutions around an injection of the embedding.
 
@@ -49,7 +60,7 @@ class ResBlock(nn.Module):
         self.norm2 = normalization(outputs)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zero_init(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.skip = nn.Identity() if inputs == outputs else Pointwise(inputs, outputs)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, inputs, H, W) and the activated embedding (B, E) to (B, outputs, H, W)."""
@@ -75,16 +86,16 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.norm = normalization(channels)
-        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.to_out = zero_init(nn.Conv2d(channels, channels, 1))
+        self.to_qkv = Pointwise(channels, 3 * channels)
+        self.to_out = zero_init(Pointwise(channels, channels))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape; the embedding is not used."""
         batch, channels, height, width = x.shape
-        qkv = self.to_qkv(self.norm(x)).view(batch, 3, self.num_heads, channels // self.num_heads, height * width)
-        query, key, value = qkv.transpose(-1, -2).unbind(1)
-        out = F.scaled_dot_product_attention(query, key, value)
-        return x + self.to_out(out.transpose(-1, -2).reshape(batch, channels, height, width))
+        qkv = self.to_qkv(self.norm(x)).permute(0, 2, 3, 1)
+        heads = qkv.reshape(batch, height * width, 3, self.num_heads, channels // self.num_heads).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(*heads.unbind())
+        return x + self.to_out(out.transpose(1, 2).reshape(batch, height, width, channels).permute(0, 3, 1, 2))
 
 
 class Downsample(nn.Module):
