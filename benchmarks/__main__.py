@@ -62,10 +62,10 @@ def write_page(results: Path, page: Path) -> None:
     """All results that lie there as one page of tables."""
     parts = [
         "# Benchmarks\n",
-        "Written by `make bench`; peers come with `pip install '.[bench]'`. A ratio above 1 means that bootlight is faster: the\n"
-        "median over turns taken one after the other, with the least and the largest. Only ratios travel to another machine.\n",
+        "Written by `make bench`; peers come with `pip install '.[bench]'`. A ratio above 1 means that bootlight is faster:\n"
+        "the median over turns taken one after the other, with the least and the largest. Only ratios travel to another machine.\n",
     ]
-    for file in sorted(results.glob("*.json"), key=lambda file: NAMES.index(file.stem) if file.stem in NAMES else len(NAMES)):
+    for file in sorted(results.glob("*.json"), key=lambda file: (*NAMES, file.stem).index(file.stem)):
         found = json.loads(file.read_text())
         about, rows = found["machine"], found["rows"]
         where = about["gpu"] or f"{about['processor']} ({about['instructions']}), {about['threads']} of {about['cores']} cores"

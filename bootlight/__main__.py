@@ -12,6 +12,7 @@ VERBS = {
     "evaluate": ("bootlight.verbs.evaluate", "measure images against real ones"),
     "compare": ("bootlight.verbs.compare", "tell whether sets of images, or generations, differ"),
     "data": ("bootlight.verbs.data", "check sets of images for duplicates and leaks"),
+    "study": ("bootlight.verbs.study", "run several bootstraps, arms times seeds, and compare them"),
     "report": ("bootlight.verbs.report", "rebuild table, strip and report of a run"),
     "weights": ("bootlight.verbs.weights", "fetch the Inception weights that FID needs"),
     "doctor": ("bootlight.verbs.doctor", "look at this machine, and say what to mend before a run"),

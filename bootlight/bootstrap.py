@@ -14,8 +14,9 @@ from torch import nn
 from bootlight.atomic import file_sha256, read_json, read_weights, remove_temporaries
 from bootlight.callbacks.checkpoints import newest_readable
 from bootlight.callbacks.evaluation import Evaluation
-from bootlight.callbacks.generation_end import GenerationEnd
+from bootlight.callbacks.generation_end import GenerationEnd, note_times
 from bootlight.callbacks.progress import GenerationProgressBar
+from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
@@ -25,6 +26,7 @@ from bootlight.rng import derive_seed
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
 from bootlight.stopping import RUN_AGAIN
 from bootlight.tracking.report import write_report
+from bootlight.tracking.seconds import format_seconds
 from bootlight.tracking.strip import write_strip
 from bootlight.tracking.table import format_table, write_table
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
@@ -97,7 +99,9 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         announce(f"{run.path} is finished: {settings.num_generations} generations")
     else:
         with stops_explained():
-            features, judge = prepare(*build(first), build.judge_trainer)
+            clock.take()  # what was before is not of this run
+            with clock.part("preparation"):
+                features, judge = prepare(*build(first), build.judge_trainer)
             for generation in todo:
                 trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
         for logger in wandb_loggers(trainer.loggers):
@@ -136,7 +140,10 @@ def run_generation(
     if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")
         raise SystemExit(RUN_AGAIN if rank() == 0 else 0)
-    publish_scores(trainer, context, data)
+    with clock.part("pages"):
+        publish_scores(trainer, context, data)
+    if trainer.is_global_zero:
+        note_times(context.folder)
     return trainer
 
 
@@ -215,7 +222,7 @@ def finish(run: RunFolder, *, rebuild: bool) -> None:
         # Older than the last scores: killed between these and the pages.
         if rebuild or not all(file.exists() and file.stat().st_mtime >= scored for file in files):
             write(run)
-    announce(format_table(run))
+    announce("\n".join(filter(None, [format_table(run), format_seconds(run)])))
     announce(f"images   {run.path}/gen_*/samples\nstrip    {run.strip}\nreport   {run.report}")
 
 

@@ -19,6 +19,7 @@ from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpo
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.publish import Publish
+from bootlight.callbacks.step_clock import StepClock
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.datamodule import BootstrapData
@@ -33,6 +34,7 @@ from bootlight.stopping import stop_request
 from bootlight.tracking.history import HistoryLogger
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
+PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
 # Trainer settings that would train fewer steps than the run records, and what of them is harmless, as text.
 WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
 
@@ -108,7 +110,9 @@ class BootlightCLI(LightningCLI):
             from bootlight.plan import print_plan
 
             make_trainer = partial(self.make_trainer, self._get(self.config_init, "trainer"))
-            print_plan(settings, model, self.datamodule, self.settings.synthesis.batch_size, make_trainer)
+            drawn_at_once = self.settings.synthesis.batch_size
+            batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
+            print_plan(settings, model, self.datamodule, batch_size, make_trainer)
             return
         text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
         check_writable(run)
@@ -130,7 +134,7 @@ class BootlightCLI(LightningCLI):
         context = self._context or GenerationContext(RunFolder(Path(self.settings.bootstrap.run_dir)), 0, 0)
         config = {**self._get(self.config_init, "trainer"), **kwargs}
         stages: list[Callback] = [Publish(), *(self._get(self.config_init, key) for key in ("synthesis", "evaluation"))]
-        callbacks = [*as_list(config["callbacks"]), *stages]
+        callbacks = [StepClock("training", context.folder), *as_list(config["callbacks"]), *stages]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(GenerationProgressBar())
         if config["enable_checkpointing"] is not False:
@@ -147,7 +151,11 @@ class BootlightCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         bar = GenerationProgressBar()
         bar.label = "judge · training"
-        callbacks = [StopBetweenSteps(None), *([] if config["enable_progress_bar"] is False else [bar])]
+        callbacks = [
+            StepClock("references"),
+            StopBetweenSteps(None),
+            *([] if config["enable_progress_bar"] is False else [bar]),
+        ]
         # What a manually optimized GAN cannot take, though the generator may; its two networks are stepped in turn.
         own: dict[str, Any] = {
             "max_time": None,

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000  # 8000 x 8000; a picture that claims more is refused before it is decoded
 MAX_SCANS = 200  # of a progressive JPEG, where ten are usual: each costs a pass over all pixels, and can be a few bytes
 MODES = {1: "L", 3: "RGB"}
+_PNG = b"\x89PNG\r\n\x1a\n"  # begins each file (PNG 3rd edition, section 5.2)
+_COLOUR_TYPES = {1: 0, 3: 2}  # of a PNG, by channels: grey, RGB (section 11.2.1)
+_FILTER_UP = 2  # section 9.2
 _START_OF_SCAN = b"\xff\xda"  # in a JPEG's pixels a byte FF is never followed by DA
 _pixels = Budget(MAX_PIXELS)  # decoded at a time by all threads: up to 25 bytes of memory for each
 _TURNS = {  # EXIF 2.32, tag 0x0112: how the stored rows and columns are turned to what was seen
@@ -140,11 +144,28 @@ def resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """PNG bytes of an array (H, W, 1) or (H, W, 3)."""
-    buffer = io.BytesIO()
-    picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    picture.save(buffer, format="PNG", compress_level=1)  # level 1: three times faster, a few per cent larger
-    return buffer.getvalue()
+    """PNG bytes of an array (H, W, 1) or (H, W, 3).
+
+    Every row is its difference from the row above, packed in runs and Huffman codes alone (PNG 3rd edition, sections 9.2 and
+    10): two to three times faster than a search for repetitions, which photographs have not, at a tenth more bytes. And
+    zlib, unlike Pillow's encoder, lets other threads run.
+    """
+    height, width, channels = image.shape
+    pixels = image.reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = _FILTER_UP
+    rows[:1, 1:] = pixels[:1]
+    np.subtract(pixels[1:], pixels[:-1], out=rows[1:, 1:])
+    packer = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS, strategy=zlib.Z_RLE)
+    packed = packer.compress(rows.data) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    return b"".join([_PNG, _chunk(b"IHDR", header), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """Length, type, content and checksum (PNG 3rd edition, section 5.3)."""
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)])
 
 
 def to_arrays(images: torch.Tensor) -> NDArray[np.uint8]:

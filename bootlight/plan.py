@@ -45,7 +45,7 @@ def print_plan(
     print(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):
-        size = data.mixing.size(generation, num_real=len(data.real), num_synthetic=settings.num_synthetic)
+        size = data.train_size(generation, settings.num_synthetic)
         steps = data.steps_for(size)
         seen = steps * data.batch_size
         seconds = seen * train + settings.num_synthetic * draw

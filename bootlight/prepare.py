@@ -13,7 +13,9 @@ from torch import nn
 from bootlight.atomic import read_json, write_bytes, write_json
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.synthesis import Synthesis
+from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
+from bootlight.data.mixing import Source
 from bootlight.errors import BootlightError
 from bootlight.evaluation.suite import check_metrics, least_images
 from bootlight.generators.base import GeneratorModule
@@ -57,7 +59,8 @@ def prepare(
     check_same_images(run, data)
     write_real_previews(run, data, NUM_PREVIEWS if synthesis is None else synthesis.num_previews)
     if isinstance(features, TrainedOnReal) and rank() == 0:  # it alone evaluates
-        features.fit_real(data, run.references, trainer.strategy.root_device)
+        with clock.part("references"):
+            features.fit_real(data, run.references, trainer.strategy.root_device)
     if evaluation is None or not has_judge:
         return features, None
     judge = train_judge(
@@ -79,6 +82,11 @@ def set_up(data: BootstrapData, trainer: Trainer) -> None:
         barrier()
 
 
+def joining(data: BootstrapData) -> list[Source]:
+    """Images that join every generation: drawn by a teacher, or copies of real ones."""
+    return [source for source in data.sources if source.role == "synthetic" and source.generation is None]
+
+
 def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """A class-conditional model needs labelled images of exactly its number of classes.
 
@@ -87,6 +95,12 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """
     if model.num_classes is None:
         return
+    for source in joining(data):
+        if (source.store.labels[source.indices] < 0).any() and len(data.real.store.class_names) > 0:
+            raise BootlightError(
+                f"model.num_classes is {model.num_classes}, but images of data.teacher have no label, or one that the real "
+                "images lack; leave model.num_classes out, or take a teacher with the same classes"
+            )
     found = len(data.real.store.class_names)
     labelled = bool((data.real.store.labels[data.real.indices] >= 0).all())
     if found != model.num_classes or not labelled:
@@ -155,8 +169,15 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     """
     file = run.references / "real_images.json"
     found = {"content": data.real.store.key, "count": len(data.real.store.images)}
+    teacher = next((source.store.key for source in joining(data) if source.store is not data.real.store), None)
+    found |= {} if teacher is None else {"teacher": teacher}
     if run.generations() and file.exists():
         before = read_json(file)
+        if before.get("teacher") != found.get("teacher"):
+            raise BootlightError(
+                f"data.teacher: {data.extra.teacher} does not hold the images that {run.path} was begun with; restore them, or "
+                "give this run its own --bootstrap.run_dir"
+            )
         if before != found:
             raise BootlightError(
                 f"data.root: {data.root} does not hold the {before['count']} images that {run.path} was begun with; restore "

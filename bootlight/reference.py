@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -21,7 +22,8 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.generators.dcgan import DCGAN
 from bootlight.images import to_float
 from bootlight.networks.classifier import Classifier
-from bootlight.processes import agree, rank
+from bootlight.processes import agree, in_group, rank
+from bootlight.reference_cache import shared
 from bootlight.rng import derive_seed, numpy_rng
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -100,7 +102,9 @@ class ClassifierFeatures(nn.Module):
             network = Classifier(data.channels, len(source.store.class_names), num_features=self.num_features)
         images = source.store.images[source.indices]
         if not file.exists():
-            save_network(self._train(network.to(device), images, labels, device), file)
+            with shared(file, data.cache / "classifiers", {"device": device.type}, wait=not in_group()) as found:
+                if not found:
+                    save_network(self._train(network.to(device), images, labels, device), file)
         self.network = load_network(network.cpu(), file)
         self.protocol = {"classifier": file.stem, "classifier_held_out_accuracy": self._accuracy(data)}
 
@@ -157,11 +161,31 @@ def train_judge(
     file = folder / f"judge-{reference_key(data, **settings)}.safetensors"
     judge = DCGAN(data.image_size, data.channels, width=width).net_d
     if not agree(file.exists()):
-        judge = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, trainer=trainer()).net_d
-        if rank() == 0:
-            write_json(file.with_suffix(".json"), settings)  # first: the weights declare the judge complete
-            save_network(judge, file)
+        own = trainer()
+        with shared_judge(file, data, own) as found:
+            if not found:
+                judge = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, trainer=own).net_d
+                if rank() == 0:
+                    write_json(file.with_suffix(".json"), settings)  # first: the weights declare the judge complete
+                    save_network(judge, file)
     return load_network(judge, file) if rank() == 0 else judge  # only rank 0 evaluates
+
+
+@contextmanager
+def shared_judge(file: Path, data: BootstrapData, trainer: Trainer) -> Iterator[bool]:
+    """Whether another run has trained this judge; see `shared`. Rank 0 looks and keeps."""
+    if rank() > 0:
+        yield agree(False)
+        return
+    setting = {
+        "precision": str(trainer.precision),
+        "world_size": trainer.world_size,
+        "device": trainer.strategy.root_device.type,
+        "strategy": type(trainer.strategy).__name__,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+    with shared(file, data.cache / "judges", setting, wait=trainer.world_size == 1) as found:
+        yield agree(found)
 
 
 def trained_gan(data: BootstrapData, *, num_steps: int, width: int, batch_size: int, trainer: Trainer, seed: int = 0) -> DCGAN:

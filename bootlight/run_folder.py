@@ -76,7 +76,7 @@ class GenerationFolder:
 
     @property
     def timing(self) -> Path:
-        """Wall-clock seconds of each stage, one JSON line for each time it was entered."""
+        """Wall-clock seconds under each name of `bootlight.clock`, one JSON line for each time they were noted."""
         return self.path / "timing.jsonl"
 
     @property

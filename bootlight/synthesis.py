@@ -1,7 +1,8 @@
 """Drawing a folder of synthetic images: resumable, shared between ranks, one seed = one image."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bootlight.atomic import write_bytes
+from bootlight.atomic import file_sha256, write_bytes
+from bootlight.clock import clock
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import encode_png, row_of_tiles, to_arrays
 from bootlight.rng import derive_seed, numpy_rng
 from bootlight.run_folder import GenerationContext, GenerationFolder, sample_name, write_metadata
+
+WRITERS = 4  # threads; mostly they wait for the disk, which can flush several files at a time
 
 
 def image_seeds(context: GenerationContext, count: int) -> list[int]:
@@ -44,8 +48,8 @@ def draw_missing(
     world_size: int = 1,
     description: str = "synthesis",
     check: Callable[[], None] = lambda: None,
-) -> None:
-    """Draw the images that are not yet in the folder.
+) -> dict[int, str]:
+    """Draw the images that are not yet in the folder; while one batch is drawn, the one before is encoded and written.
 
     Image i always belongs to batch i // batch_size, whichever images are missing: the network sees the same batch after an
     interruption, so that not even its rounding differs. Batches go round the ranks.
@@ -59,25 +63,76 @@ def draw_missing(
         rank: of this process.
         world_size: number of processes.
         description: of the progress bar.
-        check: called before each batch; raises to stop.
+        check: called before each batch; raises to stop. What was drawn until then is written.
+
+    Returns:
+        SHA-256 of each file that was written, by the number of its image.
+
+    Raises:
+        BootlightError: the network diverged, or an image cannot be written; of a batch, the rest may be there.
     """
     batches = [range(start, min(start + batch_size, len(seeds))) for start in range(0, len(seeds), batch_size)]
     mine = batches[rank::world_size]
-    with tqdm(total=sum(map(len, mine)), desc=description, unit="image", disable=rank > 0, leave=False) as bar:
+    digests: dict[int, str] = {}
+    waiting: dict[int, Future[str]] = {}  # of one batch: more would only be lost in a kill
+    with (
+        tqdm(total=sum(map(len, mine)), desc=description, unit="image", disable=rank > 0, leave=False) as bar,
+        ThreadPoolExecutor(WRITERS) as pool,  # when it ends, whatever is waiting has been written
+    ):
         for batch in mine:
             check()
-            if not all(folder.sample_file(i).exists() for i in batch):
+            if all(folder.sample_file(i).exists() for i in batch):
+                bar.update(len(batch))
+                continue
+            with clock.part("synthesis"):
                 chosen = None if labels is None else labels[batch.start : batch.stop]
                 images = to_arrays(module.sample(seeds[batch.start : batch.stop], labels=chosen))
-                for i, image in zip(batch, images, strict=True):
-                    write_bytes(folder.sample_file(i), encode_png(image))
-            bar.update(len(batch))
+            digests |= collect(waiting, bar)
+            waiting = {
+                i: pool.submit(write_image, folder.sample_file(i), image) for i, image in zip(batch, images, strict=True)
+            }
+        digests |= collect(waiting, bar)
+    return digests
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> str:
+    """Write a picture of an array (H, W, C); the SHA-256 of the file."""
+    data = encode_png(image)
+    write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def collect(waiting: Mapping[int, Future[str]], bar: tqdm) -> dict[int, str]:
+    """Wait until all are written; if one is not, what has not begun is left."""
+    try:
+        with clock.part("files"):
+            return {i: future.result() for i, future in waiting.items()}
+    finally:
+        for future in waiting.values():
+            future.cancel()
+        bar.update(len(waiting))
 
 
 def write_manifest(
-    folder: GenerationFolder, seeds: Sequence[int], labels: torch.Tensor | None, *, generation: int, protocol: dict[str, Any]
+    folder: GenerationFolder,
+    seeds: Sequence[int],
+    labels: torch.Tensor | None,
+    *,
+    generation: int,
+    protocol: dict[str, Any],
+    digests: Mapping[int, str] | None = None,
 ) -> None:
-    """Write `metadata.jsonl`, which declares the folder complete; the hashes are those of the files on the disk."""
+    """Write `metadata.jsonl`, which declares the folder complete.
+
+    Args:
+        folder: with all images.
+        seeds: of the images.
+        labels: int64 (n,), or None.
+        generation: that drew them.
+        protocol: how they were drawn.
+        digests: SHA-256 of files that were just written, by number; the others are read.
+    """
+    known = digests or {}
     rows = [
         {
             "file_name": sample_name(i),
@@ -86,7 +141,7 @@ def write_manifest(
             "parent": None,
             "generation": generation,
             **protocol,
-            "sha256": hashlib.sha256(folder.sample_file(i).read_bytes()).hexdigest(),
+            "sha256": known.get(i) or file_sha256(folder.sample_file(i)),
         }
         for i, seed in enumerate(seeds)
     ]

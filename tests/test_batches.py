@@ -1,10 +1,12 @@
 """Batches as a function of the step: order, shares of ranks, flips, workers, and continuing in the middle."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from bootlight.data.batches import StepDataset, StepLoader, gather, positions
+from bootlight.data.batches import StepDataset, StepLoader, gather, mirror, positions
 from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays
 from bootlight.rng import derive_seed
@@ -219,3 +221,28 @@ def test_workers_change_nothing(data, batches):
     fresh = StepLoader(data, num_workers=2)
     fresh.load_state_dict(state)
     assert equal_lists(list(fresh), batches[4:])
+
+
+def test_gathered_as_from_one_long_array(tmp_path):
+    """Sources in memory and mapped, of which only some images take part, some twice; positions in any order, some twice."""
+    stores = [store_from_arrays(RNG.integers(0, 256, (n, 3, 3, 3), dtype=np.uint8), np.arange(n), "abcdefg") for n in (5, 7, 4)]
+    np.save(tmp_path / "a.npy", stores[1].images)
+    stores[1] = replace(stores[1], images=np.load(tmp_path / "a.npy", mmap_mode="r"))
+    parts = [np.array(part) for part in ([4, 0, 2], [6, 6, 1, 3], [])]
+    sources = [Source("real", store, part.astype(np.int64)) for store, part in zip(stores, parts, strict=True)]
+    images = np.concatenate([store.images[part.astype(int)] for store, part in zip(stores, parts, strict=True)])
+    labels = np.concatenate(parts).astype(int)
+    for chosen in (np.array([6, 0, 3, 3, 2, 5]), np.array([1, 0, 1]), np.array([4, 6]), np.arange(7)):
+        found, their_labels = gather(sources, chosen)
+        assert np.array_equal(found, images[chosen]) and np.array_equal(their_labels, labels[chosen])
+    with pytest.raises(IndexError):
+        gather([Source("real", stores[0], np.array([5]))], np.array([0]))
+
+
+@pytest.mark.parametrize("shape", [(9, 4, 5, 3), (9, 64, 64, 3), (9, 8, 8, 1), (9, 3, 1, 3)])
+def test_mirrored_as_by_numpy(shape):
+    images = RNG.integers(0, 256, shape, dtype=np.uint8)
+    for chosen in (np.arange(9) % 3 == 0, np.zeros(9, bool), np.ones(9, bool)):
+        found = images.copy()
+        mirror(found, chosen)
+        assert np.array_equal(found, np.where(chosen[:, None, None, None], images[:, :, ::-1], images))

@@ -48,6 +48,7 @@ class Moments:
         assert len(chosen) > 3
         for number, name in chosen:
             self.restore(number)
+            shutil.rmtree(Path(os.environ["BOOTLIGHT_CACHE"]) / "judges", ignore_errors=True)  # not to be found there
             fit()
             found = fingerprint(fit.run)
             wrong += [

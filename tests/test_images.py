@@ -315,6 +315,38 @@ def test_png_is_lossless(channels):
     assert np.array_equal(decode(encode_png(image), "a", image_size=5, channels=channels), image)
 
 
+def unpacked(data):
+    """An independent reader of what `encode_png` writes: the parts of the header, and the pixels."""
+    assert data[:8] == bytes([137, 80, 78, 71, 13, 10, 26, 10])
+    chunks, place = {}, 8
+    while place < len(data):
+        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
+        content = data[place + 8 : place + 8 + length]
+        assert int.from_bytes(data[place + 8 + length : place + 12 + length], "big") == zlib.crc32(kind + content)
+        chunks[kind], place = content, place + 12 + length
+    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"] and chunks[b"IEND"] == b""
+    header = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+    width, height, channels = header[0], header[1], {0: 1, 2: 3}[header[3]]
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, 1 + width * channels)
+    assert (rows[:, 0] == 2).all()  # the filter "up": each byte is the difference from the one above
+    return header, np.cumsum(rows[:, 1:], axis=0, dtype=np.uint8).reshape(height, width, channels)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 3), (1, 7, 3), (6, 1, 1), (5, 9, 3), (64, 32, 3), (8, 300, 1)])
+@pytest.mark.parametrize("kind", ["noise", "flat", "ramp"])
+def test_png_as_the_standard_has_it(shape, kind):
+    flat = np.full(shape, 255, np.uint8)
+    ramp = (np.arange(flat.size) % 256).astype(np.uint8).reshape(shape)
+    image = {"noise": np.random.default_rng(4).integers(0, 256, shape, dtype=np.uint8), "flat": flat, "ramp": ramp}[kind]
+    data = encode_png(image)
+    header, pixels = unpacked(data)
+    assert header == (shape[1], shape[0], 8, {1: 0, 3: 2}[shape[2]], 0, 0, 0)  # 8 bits, grey or RGB, not interlaced
+    assert np.array_equal(pixels, image)
+    picture = Image.open(io.BytesIO(data))
+    assert picture.mode == {1: "L", 3: "RGB"}[shape[2]] and np.array_equal(np.asarray(picture).reshape(shape), image)
+    assert encode_png(np.asfortranarray(image)) == data  # however it lies in memory
+
+
 def test_arrays_have_channels_last():
     images = torch.tensor([-1.0, 0.2, 1.0]).view(1, 3, 1, 1).expand(2, 3, 4, 5)
     arrays = to_arrays(images)

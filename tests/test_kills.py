@@ -39,12 +39,11 @@ def launcher(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory):
-    """Makes the arguments of a run; they share a cache."""
+    """Makes the arguments of a run, each with a cache beside it: or one would find the judge of another."""
     pictures = draw_pictures(tmp_path_factory.mktemp("pictures"))
-    cache = {"data.cache": tmp_path_factory.mktemp("cache")}
     return lambda run, model=(*DDPM, "--model.dropout=0.2"), **changes: [
         *model,
-        *options(pictures, run, **SETTINGS | cache | changes),
+        *options(pictures, run, **SETTINGS | {"data.cache": run.parent / "cache"} | changes),
     ]
 
 

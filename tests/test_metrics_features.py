@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.features import PixelFeatures, feature_name, score_name
+from bootlight.metrics.features import PixelFeatures, feature_name, score_name, weights_remark
+from bootlight.metrics.frechet import FrechetDistance
 
 
 def test_pixels_are_means_of_cells_between_0_and_1() -> None:
@@ -32,3 +33,19 @@ def test_names_of_networks_and_scores() -> None:
     imposter.name = "fid"
     assert score_name(imposter) == "fd-fid"  # only the original weights earn the bare name
     assert score_name(PixelFeatures()) == "fd-pixels"
+
+
+def test_other_weights_than_the_published_ones_are_remarked_on() -> None:
+    class Other(PixelFeatures):
+        def __init__(self, original: bool) -> None:
+            super().__init__()
+            self.protocol = {"original_weights": original}
+
+    assert weights_remark(PixelFeatures()) == weights_remark(Other(True)) == ()
+    (remark,) = weights_remark(Other(False))
+    assert remark.startswith("pixels has other weights than the published ones")
+    metric = FrechetDistance(features=Other(False))
+    for real in (True, False):
+        metric.update(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), real=real)
+    (score,) = metric.compute().values()
+    assert score.remarks[0] == remark

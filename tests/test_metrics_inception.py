@@ -12,7 +12,7 @@ from random_inception import pictures, random_state
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics import inception_weights
+from bootlight.metrics import inception_network, inception_weights
 from bootlight.metrics.feature_metric import common_protocol
 from bootlight.metrics.features import feature_name, score_name
 from bootlight.metrics.inception import InceptionFeatures
@@ -57,6 +57,19 @@ def test_outputs_are_those_of_torch_fidelity(network: InceptionFeatures, weights
     assert far(ours["spatial"][:, (3 * 17 + 5) * 7 + 2], seen[0][:, 2, 3, 5]) < 1e-5
     assert far(ours["spatial"].unflatten(1, (17, 17, 7)).permute(0, 3, 1, 2), seen[0][:, :7]) < 1e-5
     assert torch.equal(network(images), ours["features"])
+
+
+def test_few_images_at_a_time_are_all_images(network: InceptionFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = pictures(3, 3)
+    whole = network.outputs(images)
+    monkeypatch.setattr(inception_network, "IMAGES", 2)
+    monkeypatch.setattr(inception_network, "WIDE_IMAGES", 1)
+    parts = network.outputs(images)  # 1 + 1, then 1
+    for name, values in whole.items():
+        # The same layers; convolutions may choose another way for another number of images: 1e-7 in each of 50 layers.
+        assert (parts[name] - values).abs().max() < 5e-6 * values.abs().max(), name
+        # And an order would be told from another: images differ by more than that.
+        assert (values[0] - values[1]).abs().max() > 1e-3 * values.abs().max(), name
 
 
 def test_the_loaded_network_is_no_part_of_the_module(network: InceptionFeatures) -> None:

@@ -102,8 +102,9 @@ def test_second_fit_trains_nothing_and_gives_equal_features(trained, monkeypatch
 
 def test_every_setting_has_a_file_of_its_own(tmp_path):
     options = [{}, {"epochs": 1}, {"num_features": 9}, {"learning_rate": 1e-3}, {"seed": 1}]
-    stems = {classifier(FewDigits(), tmp_path, **option).protocol["classifier"] for option in options}
-    assert len(stems) == 5 == len(list(tmp_path.iterdir()))
+    folder = tmp_path / "references"
+    stems = {classifier(FewDigits(), folder, **option).protocol["classifier"] for option in options}
+    assert len(stems) == 5 == len(list(folder.iterdir()))
 
 
 def test_training_is_a_function_of_the_seed_and_the_images_in_use(tmp_path):

@@ -1,6 +1,7 @@
 """Interrupted at any step, in any stage, with any setting: a run ends as if it never had been."""
 
 import logging
+import os
 import pkgutil
 import shutil
 from pathlib import Path
@@ -127,7 +128,7 @@ MOMENTS = {
         "bootlight.synthesis.write_bytes",
         lambda path, _: path.name == "000001.png",
         "gen_000/samples/00000/000001.png",
-        "gen_000/samples/00000/000002.png",
+        "gen_000/samples/00000/000004.png",  # the second batch was drawn meanwhile: it is kept
     ),
     "evaluation": (
         "bootlight.PixelFeatures.forward",
@@ -173,6 +174,7 @@ def test_asked_to_stop_in_every_stage(program, monkeypatch, capsys):
     calm = fingerprint(fit.run)
     for moment, (target, when, there, missing) in MOMENTS.items():
         shutil.rmtree(fit.run)
+        shutil.rmtree(Path(os.environ["BOOTLIGHT_CACHE"]) / "judges")  # the judge is to be trained again
         capsys.readouterr()
         with monkeypatch.context() as patch:
             ask_after(patch, target, when)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from gaussian import Gaussian
 from PIL import Image
 
+from bootlight import synthesis
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
 from bootlight.images import to_uint8
@@ -157,20 +159,21 @@ def test_stops_between_batches(folder):
 
     with pytest.raises(Stopped):
         draw_missing(Counting(), folder, SEEDS, None, batch_size=3, check=check)
-    assert calls == [0, 3, 6]
+    # While a batch is drawn, the one before is written; the one before that has been.
+    assert calls[0] == 0 <= calls[1] <= 3 <= calls[2] <= 6 and len(calls) == 3
+    assert sorted(files(folder)) == [f"samples/{sample_name(i)}" for i in range(6)]  # nothing that was drawn is lost
     assert not folder.is_synthesized
 
 
 def test_a_failed_write_leaves_no_picture(folder, monkeypatch):
-    real_fsync, count = os.fsync, [0]
+    real_replace = os.replace
 
-    def full_disk(descriptor):
-        count[0] += 1
-        if count[0] == 5:  # each picture and then its folder are flushed
+    def full_disk(source, target):
+        if target.name == "000002.png":
             raise OSError(28, "No space left on device")
-        real_fsync(descriptor)
+        real_replace(source, target)
 
-    monkeypatch.setattr("os.fsync", full_disk)
+    monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(BootlightError, match=r"000002\.png: No space left on device"):
         draw_missing(Counting(), folder, SEEDS, None, batch_size=3)
     assert sorted(files(folder)) == [f"samples/{sample_name(i)}" for i in range(2)]
@@ -182,6 +185,37 @@ def test_nan_is_refused_before_anything_is_written(folder):
     with pytest.raises(BootlightError, match="NaN"):
         draw_missing(module, folder, SEEDS, None, batch_size=3)
     assert files(folder) == {}
+
+
+def test_a_batch_is_drawn_while_the_one_before_is_written(folder, monkeypatch):
+    """Each picture of the first batch waits, in its thread, until the second batch is being drawn."""
+    drawing = threading.Event()
+    write = synthesis.write_bytes
+
+    def wait_and_write(path, data):
+        assert drawing.wait(30), "nothing is drawn meanwhile"
+        write(path, data)
+
+    class Telling(Counting):
+        def sample(self, seeds, *, labels=None):
+            if len(self.asked) == 1:
+                assert files(folder) == {}
+                drawing.set()
+            return super().sample(seeds, labels=labels)
+
+    monkeypatch.setattr(synthesis, "write_bytes", wait_and_write)
+    draw_missing(Telling(), folder, SEEDS, None, batch_size=3)
+    assert len(files(folder)) == 7
+
+
+def test_an_error_in_the_last_batch_is_told(folder, monkeypatch):
+    def refuse(path, data):
+        raise BootlightError(f"cannot write {path.name}")
+
+    monkeypatch.setattr(synthesis, "write_bytes", refuse)
+    for seeds in (SEEDS[:3], SEEDS):  # in the only batch; in the first of several
+        with pytest.raises(BootlightError, match=r"cannot write 000000\.png"):
+            draw_missing(Counting(), folder, seeds, None, batch_size=3)
 
 
 # Manifest and previews
@@ -207,6 +241,18 @@ def test_manifest(folder, labels, tmp_path):
         }
     store = build_store(folder.samples, image_size=4, channels=3, cache=tmp_path / "cache")
     assert np.array_equal(store.images, np.stack([pixels(folder.sample_file(i).read_bytes()) for i in range(7)]))
+
+
+def test_hashes_are_of_what_was_written_and_read_where_it_was_there(folder):
+    draw_missing(Counting(), folder, SEEDS[:4], None, batch_size=3)
+    folder.sample_file(3).unlink()
+    digests = draw_missing(Counting(), folder, SEEDS, None, batch_size=3)
+    assert digests == {i: hashlib.sha256(folder.sample_file(i).read_bytes()).hexdigest() for i in (3, 4, 5, 6)}
+    for i in (0, 6):  # of these two, the first is read
+        folder.sample_file(i).write_bytes(b"other")
+    write_manifest(folder, SEEDS, None, generation=0, protocol={}, digests=digests)
+    rows = read_metadata(folder)
+    assert rows[0]["sha256"] == hashlib.sha256(b"other").hexdigest() and rows[6]["sha256"] == digests[6]
 
 
 def test_manifest_needs_every_file(folder):

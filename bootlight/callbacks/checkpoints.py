@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bootlight.atomic import atomic_write
+from bootlight.clock import clock
 from bootlight.run_folder import GenerationFolder
 from bootlight.tracking.history import HistoryLogger
 
@@ -27,7 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             BootlightError: the disk is full or the folder cannot be written.
         """
-        with atomic_write(Path(path)) as file:
+        with clock.part("checkpoints"), atomic_write(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:  # torch's zip writer hides why the file could not be written

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bootlight.atomic import write_json
 from bootlight.callbacks.generation_end import GenerationEnd
+from bootlight.clock import clock
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.features import extract
@@ -42,8 +43,6 @@ class Evaluation(GenerationEnd):
         max_real: use at most so many real images as reference.
         batch_size: images of one network call.
     """
-
-    stage = "evaluation"
 
     def __init__(
         self,
@@ -82,12 +81,16 @@ class Evaluation(GenerationEnd):
         if folder.is_evaluated or not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        sets = {"synthetic": sample_source(folder, module.image_size, module.channels)}
+        with clock.part("files"):
+            sets = {"synthetic": sample_source(folder, module.image_size, module.channels)}
         sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, trainer, data.cache)
         judge = None if self.judge is None else JudgeLogits(self.judge, module.channels)
-        distances = self._distances({name: ask(self.feature_network, source) for name, source in sets.items()})
-        opinions = self._opinions({name: ask(judge, source) for name, source in sets.items()})
+        features, opinions_of = (
+            {name: ask(net, source) for name, source in sets.items()} for net in (self.feature_network, judge)
+        )
+        with clock.part("metrics"):
+            distances, opinions = self._distances(features, data.cache), self._opinions(opinions_of)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
         write_json(
             folder.metrics,
@@ -112,12 +115,13 @@ class Evaluation(GenerationEnd):
             return {}
         keep = None if source.where == SYNTHETIC else cache
         device = trainer.strategy.root_device
-        return extract(source, network, cache=keep, batch_size=self.batch_size, device=device, check=check_stop)
+        with clock.part("evaluation"):
+            return extract(source, network, cache=keep, batch_size=self.batch_size, device=device, check=check_stop)
 
     def _is_main(self, name: str) -> bool:
         return self.feature_network is not None and name.split("/")[0] == score_name(self.feature_network)
 
-    def _distances(self, answers: dict[str, dict[str, Tensor]]) -> dict[str, Score]:
+    def _distances(self, answers: dict[str, dict[str, Tensor]], cache: Path) -> dict[str, Score]:
         """All metrics against the training images, distances against held-out ones."""
         network = self.feature_network
         if network is None:
@@ -125,7 +129,9 @@ class Evaluation(GenerationEnd):
         scores: dict[str, Score] = {}
         for which in answers.keys() - {"synthetic"}:
             names = [name for name in self.metrics if which == "train" or name in DISTANCES]
-            found = measure_all(names, network, real=answers[which], synthetic=answers["synthetic"], check=check_stop)
+            found = measure_all(
+                names, network, real=answers[which], synthetic=answers["synthetic"], cache=cache, check=check_stop
+            )
             scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
         return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
 

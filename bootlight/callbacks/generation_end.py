@@ -1,6 +1,5 @@
 """When a generation's training has ended: now, or in an earlier run that was stopped afterwards."""
 
-import time
 from abc import abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from bootlight.clock import clock
 from bootlight.generators.base import GeneratorModule
-from bootlight.run_folder import GenerationContext, RunFolder, append_timing
+from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, append_timing
 from bootlight.stopping import Stopped, leave_if_asked
 
 
@@ -21,7 +21,6 @@ class GenerationEnd(Callback):
     """
 
     context: GenerationContext | None = None
-    stage = "stage"
 
     def attach(self, context: GenerationContext) -> None:
         """Say which generation of which run this object serves; without it, generation 0 in the trainer's root folder."""
@@ -58,11 +57,16 @@ class GenerationEnd(Callback):
 
     def _timed_run(self, trainer: Trainer, module: GeneratorModule) -> None:
         assert self.context is not None
-        start = time.perf_counter()
         for logger in trainer.loggers:
             logger.save()
         with suppress(Stopped):
             self.run(trainer, module)
         leave_if_asked()  # here all ranks wait for each other
         if trainer.is_global_zero:
-            append_timing(self.context.folder, self.stage, time.perf_counter() - start)
+            note_times(self.context.folder)
+
+
+def note_times(folder: GenerationFolder) -> None:
+    """Write down where the time went since this was last done; one process of a run does."""
+    for part, seconds in clock.take().items():
+        append_timing(folder, part, seconds)

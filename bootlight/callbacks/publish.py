@@ -1,7 +1,6 @@
 """Publishing a trained generator: the state to resume from, and the weights to use."""
 
 import hashlib
-import time
 from typing import Any
 
 import safetensors.torch
@@ -9,30 +8,20 @@ from lightning.pytorch import Trainer
 
 from bootlight.atomic import write_bytes, write_json
 from bootlight.callbacks.generation_end import GenerationEnd
+from bootlight.clock import clock
 from bootlight.generators.base import GeneratorModule
 from bootlight.processes import gather, take_from_rank_0
-from bootlight.run_folder import append_timing
 
 
 class Publish(GenerationEnd):
     """Writes `trained.ckpt`, `model.safetensors` (EMA weights) and `model.json`, in this order; then earlier checkpoints go."""
 
-    stage = "publishing"
-    start = 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Note the time."""
-        self.start = time.perf_counter()
-
-    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Training took so long, finished or stopped early; the time before a kill is not counted."""
-        assert self.context is not None
-        if trainer.is_global_zero:
-            append_timing(self.context.folder, "training", time.perf_counter() - self.start)
-        super().on_train_end(trainer, pl_module)
-
     def run(self, trainer: Trainer, module: GeneratorModule) -> None:
         """Save what is missing."""
+        with clock.part("publishing"):
+            self._publish(trainer, module)
+
+    def _publish(self, trainer: Trainer, module: GeneratorModule) -> None:
         assert self.context is not None
         folder = self.context.folder
         published = all(gather(folder.is_trained))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bootlight.batch import Batch
+from bootlight.clock import clock
 from bootlight.data.mixing import Source
 from bootlight.rng import derive_seed, numpy_rng
 
@@ -66,8 +67,7 @@ class StepDataset(Dataset[Batch]):
         chosen = positions(self.seed, start=step * self.batch_size + start, count=share, size=size)
         images, labels = gather(self.sources, chosen)
         if self.flip:
-            mirrored = numpy_rng(self.seed, "flip", step).random(self.batch_size)[start : start + share] < 0.5
-            images[mirrored] = images[mirrored, :, ::-1]
+            mirror(images, numpy_rng(self.seed, "flip", step).random(self.batch_size)[start : start + share] < 0.5)
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=None if labels is None else torch.from_numpy(labels),
@@ -83,11 +83,29 @@ def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[np
     images = np.empty((len(chosen), *sources[0].store.images.shape[1:]), np.uint8)
     labels = np.full(len(chosen), -1)
     for source, low, high in zip(sources, bounds[:-1], bounds[1:], strict=True):
-        here = (chosen >= low) & (chosen < high)
+        here = np.flatnonzero((chosen >= low) & (chosen < high))
         items = source.indices[chosen[here] - low]
-        images[here] = source.store.images[items]
         labels[here] = source.store.labels[items]
+        _copy(source.store.images, items, images, here)
     return images, labels if len(labels) and (labels >= 0).all() else None
+
+
+def _copy(stored: NDArray[np.uint8], items: NDArray[np.int64], images: NDArray[np.uint8], here: NDArray[np.int64]) -> None:
+    """`images[here] = stored[items]`, each image once: numpy would gather them before it puts them in their places."""
+    stored = np.asarray(stored)  # indexing a memory map costs microseconds each time
+    if len(here) == len(images):
+        np.take(stored, items, axis=0, out=images, mode="wrap")  # the usual mode fills a buffer first
+        return
+    for place, item in zip(here.tolist(), items.tolist(), strict=True):
+        images[place] = stored[item]
+
+
+def mirror(images: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> None:
+    """Turn left to right, in place, those of the images (n, H, W, C) that are chosen (n,)."""
+    which = np.flatnonzero(chosen)
+    # Five times faster than numpy: torch has vector instructions for channels that lie last.
+    flipped = torch.from_numpy(images[which]).permute(0, 3, 1, 2).flip(3)
+    images[which] = flipped.permute(0, 2, 3, 1).numpy()
 
 
 class StepSampler(Sampler[int]):
@@ -120,7 +138,12 @@ class StepLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self.handed_out = self.steps.start
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            with clock.part("data"):
+                batch = next(batches, None)
+            if batch is None:
+                break
             self.handed_out += 1
             yield batch
         self.steps.start = 0

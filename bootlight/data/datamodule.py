@@ -2,7 +2,7 @@
 
 import os
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.data.batches import StepDataset, StepLoader, gather
+from bootlight.data.extra import Build, Extra, open_drawn
 from bootlight.data.mixing import Accumulate, MixingPolicy, Source
 from bootlight.data.reader import open_images
 from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import to_float
 from bootlight.rng import derive_seed, numpy_rng
-from bootlight.run_folder import GenerationContext, RunFolder, how_to_redraw, read_metadata
+from bootlight.run_folder import GenerationContext, RunFolder
 
 HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
 
@@ -40,7 +41,13 @@ class BootstrapData(LightningDataModule):
         num_epochs: passes over the training set of each generation, rounded up to whole steps.
         num_images: use only so many of the real images, a fixed random subset; None = all.
         real_fraction: share of the real training images in use, in (0, 1]; a smaller share is a subset of a larger one.
+        num_real: use so many of the real training images, instead of a share; all of them remain the reference.
         holdout_fraction: share of the real images kept for evaluation, where there is no split of their own.
+        teacher: images that join the training set of every generation: a run and generation (`runs/x@0`), a folder or a zip.
+        num_teacher: take so many of them; None = all, or what `teacher_fraction` says.
+        teacher_fraction: take so many of them, as a share of all real training images, in use or not.
+        duplicate_fraction: let real images in use join a second time, so many as a share of all real training images: what
+            the images of a teacher add beyond this, they add by being new.
         mixing: what later generations train on; Accumulate if left out.
         flip: mirror each training image with probability 1/2.
         num_workers: processes that read ahead.
@@ -64,12 +71,17 @@ class BootstrapData(LightningDataModule):
         num_workers: int = 0,
         subset_seed: int = 0,
         cache: str | None = None,
+        num_real: int | None = None,
+        teacher: str | None = None,
+        num_teacher: int | None = None,
+        teacher_fraction: float | None = None,
+        duplicate_fraction: float = 0.0,
     ) -> None:
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
             raise BootlightError("set either data.num_steps or data.num_epochs")
         positive = {"image_size": image_size, "batch_size": batch_size, "num_steps": num_steps, "num_epochs": num_epochs}
-        for key, value in (positive | {"num_images": num_images}).items():
+        for key, value in (positive | {"num_images": num_images, "num_real": num_real}).items():
             if value is not None or key in ("image_size", "batch_size"):
                 check_range(f"data.{key}", value, 1)
         check_range("data.num_workers", num_workers, 0)
@@ -85,6 +97,8 @@ class BootstrapData(LightningDataModule):
         self.num_epochs = num_epochs
         self.num_images = num_images
         self.real_fraction = real_fraction
+        self.limit_real = num_real
+        self.extra = Extra(teacher, num_teacher, teacher_fraction, duplicate_fraction)
         self.holdout_fraction = holdout_fraction
         self.mixing = mixing or Accumulate()
         self.flip = flip
@@ -127,7 +141,7 @@ class BootstrapData(LightningDataModule):
         )
         available = order[num_held_out:]
         self.available = Source("real", store, np.sort(available))
-        self.real = Source("real", store, np.sort(available[: round(self.real_fraction * len(available))]))
+        self.real = Source("real", store, np.sort(available[: self._num_in_use(len(available))]))
         if len(self.real) == 0:
             raise BootlightError(
                 f"{self.root}: no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
@@ -135,26 +149,34 @@ class BootstrapData(LightningDataModule):
         self.sources = self.mixing.sources(
             self.context.generation, real=self.real, synthetic=self.synthetic, seed=self.context.seed
         )
+        self.sources += self.extra_sources()
+
+    def _num_in_use(self, num_available: int) -> int:
+        if self.limit_real is None:
+            return round(self.real_fraction * num_available)
+        if self.limit_real > num_available:
+            raise BootlightError(f"data.num_real is {self.limit_real}, but {self.root} has {num_available} to train on")
+        return self.limit_real
+
+    def extra_sources(self) -> list[Source]:
+        """What joins every generation."""
+        real, count, seed = self.real, len(self.available), self.subset_seed
+        return [*self.extra.copies(real, count, seed), *self.extra.taught(real, count, seed, self._build)]
+
+    def train_size(self, generation: int, num_synthetic: int) -> int:
+        """Images of the training set of a generation, where each one draws `num_synthetic`."""
+        mixed = self.mixing.size(generation, num_real=len(self.real), num_synthetic=num_synthetic)
+        return mixed + sum(map(len, self.extra_sources()))
 
     def synthetic(self, generation: int) -> Source:
         """The images that an earlier generation of this run has drawn."""
         folder = self.context.run.generation(generation)
-        rows = read_metadata(folder)
-        try:
-            store = build_store(folder.samples, image_size=self.image_size, channels=self.channels, cache=self.cache)
-        except BootlightError as error:
-            raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-        classes = self.real.store.class_names
-        labels: dict[str, int] = {row["file_name"]: -1 if row.get("label") is None else row["label"] for row in rows}
-        numbers = [labels[name] for name in store.names]
-        if not all(-1 <= number < len(classes) for number in numbers):
-            raise BootlightError(f"{folder.metadata} has labels beyond the {len(classes)} classes; {how_to_redraw(folder)}")
-        return Source(
-            "synthetic",
-            Store(store.images, np.array(numbers, np.int64), classes, store.names, store.key),
-            np.arange(len(rows)),
-            generation,
-        )
+        store = open_drawn(folder, self.real.store.class_names, self._build)
+        return Source("synthetic", store, np.arange(len(store.images)), generation)
+
+    @property
+    def _build(self) -> Build:
+        return partial(build_store, image_size=self.image_size, channels=self.channels, cache=self.cache)
 
     @property
     def num_real(self) -> int:
@@ -203,7 +225,7 @@ class BootstrapData(LightningDataModule):
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""
         data = copy(self)
         data.real_fraction, data._num_steps, data.num_epochs, data.batch_size = 1.0, num_steps, None, batch_size
-        data.mixing = Accumulate()
+        data.mixing, data.extra, data.limit_real = Accumulate(), Extra(), None
         data.context = GenerationContext(self.context.run, 0, derive_seed("judge data", *([seed] if seed else [])))
         return data
 

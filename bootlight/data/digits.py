@@ -24,6 +24,11 @@ class Digits(BootstrapData):
         mixing: what later generations train on; Accumulate if left out.
         num_workers: processes that read ahead.
         subset_seed: of the subsets.
+        num_real: use so many of the real training images, instead of a share.
+        teacher: images that join the training set of every generation.
+        num_teacher: take so many of them.
+        teacher_fraction: take so many of them, as a share of all real training images.
+        duplicate_fraction: real images that join a second time, as a share of all real training images.
     """
 
     def __init__(
@@ -38,6 +43,11 @@ class Digits(BootstrapData):
         mixing: MixingPolicy | None = None,
         num_workers: int = 0,
         subset_seed: int = 0,
+        num_real: int | None = None,
+        teacher: str | None = None,
+        num_teacher: int | None = None,
+        teacher_fraction: float | None = None,
+        duplicate_fraction: float = 0.0,
     ) -> None:
         super().__init__(
             "scikit-learn's digits",
@@ -51,6 +61,11 @@ class Digits(BootstrapData):
             mixing=mixing,
             num_workers=num_workers,
             subset_seed=subset_seed,
+            num_real=num_real,
+            teacher=teacher,
+            num_teacher=num_teacher,
+            teacher_fraction=teacher_fraction,
+            duplicate_fraction=duplicate_fraction,
         )
 
     def load_real(self) -> tuple[Store, Store | None]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootlight.data.store import Store
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_range
 from bootlight.rng import numpy_rng
 
 
@@ -38,10 +38,15 @@ class MixingPolicy(ABC):
 
     Args:
         keep_real: train on the real images too; without them the loop is fully synthetic from generation 1 on.
+        synthetic_ratio: images taken of each earlier generation, as a multiple of the real images in use, a random subset;
+            None = all that it has drawn.
     """
 
-    def __init__(self, keep_real: bool = True) -> None:
+    def __init__(self, keep_real: bool = True, synthetic_ratio: float | None = None) -> None:
+        if synthetic_ratio is not None:
+            check_range("data.mixing.synthetic_ratio", synthetic_ratio, 0)
         self.keep_real = keep_real
+        self.synthetic_ratio = synthetic_ratio
 
     @abstractmethod
     def synthetic_generations(self, generation: int) -> range:
@@ -58,14 +63,28 @@ class MixingPolicy(ABC):
         """
         if generation == 0:
             return [real]
-        drawn = [synthetic(earlier) for earlier in self.synthetic_generations(generation)]
+        drawn = [self._taken(synthetic(earlier), len(real), seed) for earlier in self.synthetic_generations(generation)]
         return [real, *drawn] if self.keep_real else drawn
+
+    def _taken(self, source: Source, num_real: int, seed: int) -> Source:
+        """As many images of an earlier generation as `synthetic_ratio` says, the same ones in every later generation."""
+        if self.synthetic_ratio is None:
+            return source
+        wanted = round(self.synthetic_ratio * num_real)
+        if wanted > len(source):
+            raise BootlightError(
+                f"data.mixing.synthetic_ratio is {self.synthetic_ratio:g}: {wanted} images of each generation, but generation "
+                f"{source.generation} has drawn {len(source)}; raise bootstrap.num_synthetic"
+            )
+        chosen = numpy_rng(seed, source.generation or 0, "synthetic ratio").permutation(len(source))[:wanted]
+        return replace(source, indices=source.indices[np.sort(chosen)])
 
     def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
         """Images of the training set that `sources` will give, where each generation draws `num_synthetic`."""
         if generation == 0:
             return num_real
-        return self.keep_real * num_real + len(self.synthetic_generations(generation)) * num_synthetic
+        taken = num_synthetic if self.synthetic_ratio is None else round(self.synthetic_ratio * num_real)
+        return self.keep_real * num_real + len(self.synthetic_generations(generation)) * taken
 
 
 class Replace(MixingPolicy):
@@ -90,10 +109,12 @@ class AccumulateSubsample(Accumulate):
     Args:
         size: number of training images; None = as many as generation 0 has.
         keep_real: let the real images take part in the draw.
+        synthetic_ratio: images of each earlier generation that take part in it, as a multiple of the real images in use;
+            None = all.
     """
 
-    def __init__(self, size: int | None = None, keep_real: bool = True) -> None:
-        super().__init__(keep_real)
+    def __init__(self, size: int | None = None, keep_real: bool = True, synthetic_ratio: float | None = None) -> None:
+        super().__init__(keep_real, synthetic_ratio)
         if size is not None and size < 1:
             raise BootlightError(f"data.mixing.size is {size}; it must be at least 1")
         self.size_limit = size
@@ -116,3 +137,38 @@ class AccumulateSubsample(Accumulate):
     def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
         """The fixed size."""
         return self.size_limit or num_real
+
+
+class FreshReal(Replace):
+    """Other real images in every generation, and the images of the one before ("fresh data loop" of Alemohammad et al. 2024).
+
+    Args:
+        num_parts: the real images in use are divided at random into so many parts of equal size, one for each generation; so
+            the first generation does not train on all of them. At least the number of generations.
+        synthetic_ratio: images taken of the generation before, as a multiple of the size of a part; None = all.
+    """
+
+    def __init__(self, num_parts: int, synthetic_ratio: float | None = None) -> None:
+        super().__init__(True, synthetic_ratio)
+        check_range("data.mixing.num_parts", num_parts, 1)
+        self.num_parts = num_parts
+
+    def sources(self, generation: int, *, real: Source, synthetic: Callable[[int], Source], seed: int) -> list[Source]:
+        """The part of this generation, and what the one before has drawn."""
+        size = self._part_size(generation, len(real))
+        order = numpy_rng(seed, "fresh real").permutation(len(real))
+        part = replace(real, indices=real.indices[np.sort(order[generation * size : (generation + 1) * size])])
+        return super().sources(generation, real=part, synthetic=synthetic, seed=seed)
+
+    def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
+        """See `MixingPolicy`."""
+        return super().size(generation, num_real=self._part_size(generation, num_real), num_synthetic=num_synthetic)
+
+    def _part_size(self, generation: int, num_real: int) -> int:
+        if generation >= self.num_parts or num_real < self.num_parts:
+            raise BootlightError(
+                f"data.mixing.num_parts is {self.num_parts}, which is too "
+                + (f"many for {num_real} real images" if num_real < self.num_parts else f"few for generation {generation}")
+                + "; set it to bootstrap.num_generations"
+            )
+        return num_real // self.num_parts

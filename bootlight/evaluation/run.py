@@ -72,6 +72,7 @@ def evaluate(
         real=answers["real"],
         synthetic=answers["synthetic"],
         held_out=answers.get("held-out"),
+        cache=setting.cache,
     )
     if pixels:
         statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]

@@ -12,12 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bootlight.data.reader import SPLITS, open_images
+from bootlight.data.reader import open_images
+from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
-from bootlight.errors import BootlightError
 from bootlight.images import decode_whole
-from bootlight.run_folder import RunFolder
 
 
 class ImageSource(Protocol):
@@ -144,7 +143,7 @@ def open_source(text: str, *, image_size: int | None, cache: Path, channels: int
     """
     if image_size is not None:
         return open_store(text, image_size=image_size, cache=cache, channels=channels)
-    root, split = _resolve(text)
+    root, split = resolve(text)
     with open_images(root, split) as images:
         content = hashlib.sha256()
         for part in over_images(images, lambda i: hashlib.sha256(images.read(i)).hexdigest(), f"checksums of {text}"):
@@ -155,26 +154,8 @@ def open_source(text: str, *, image_size: int | None, cache: Path, channels: int
 
 def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3) -> StoreSource:
     """`open_source` at a given size, decoded once and kept in the cache."""
-    root, split = _resolve(text)
+    root, split = resolve(text)
     description = f"reading {text}"
     return StoreSource(
         text, build_store(root, image_size=image_size, channels=channels, cache=cache, split=split, description=description)
     )
-
-
-def _resolve(text: str) -> tuple[Path, str | None]:
-    """Folder or zip, and split."""
-    path, at, suffix = text.rpartition("@")
-    if not at or Path(text).exists():
-        path, suffix = text, ""
-    root = Path(path).expanduser()
-    drawn = [folder for folder in RunFolder(root).generations() if folder.is_synthesized]
-    if suffix.lower() in SPLITS:
-        return root, suffix.lower()
-    if not drawn and not suffix:
-        return root, None
-    wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(int(folder.path.name[4:]))]
-    if not wanted:
-        known = ", ".join(str(int(folder.path.name[4:])) for folder in drawn)
-        raise BootlightError(f"{text}: no generation {suffix} with images; {path} has {known or 'none'}")
-    return wanted[0].samples, None

@@ -1,6 +1,7 @@
 """Which metrics are measured, on features that are there already."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,12 @@ from bootlight.metrics.copying import DataCopying
 from bootlight.metrics.density_coverage import DensityCoverage
 from bootlight.metrics.fd_infinity import FrechetInfinity
 from bootlight.metrics.feature_metric import FeatureMetric
+from bootlight.metrics.features import weights_remark
 from bootlight.metrics.frechet import FrechetDistance
 from bootlight.metrics.inception_score import InceptionScore
 from bootlight.metrics.kid import KernelDistance
 from bootlight.metrics.mifid import MemorizationInformedFrechetDistance
+from bootlight.metrics.once import once
 from bootlight.metrics.precision_recall import PrecisionRecall
 from bootlight.metrics.score import Score
 from bootlight.metrics.sfid import SpatialFrechetDistance
@@ -78,6 +81,7 @@ def measure_all(
     synthetic: Features,
     held_out: Features | None = None,
     max_real: int = MAX_PAIRED,
+    cache: Path | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Score]:
     """Every metric of `names`; with held-out real images the data-copying test as well.
@@ -89,19 +93,22 @@ def measure_all(
         synthetic: of what is judged.
         held_out: of real images that the generator has not seen.
         max_real: real images where every pair of images is looked at.
+        cache: folder in which statistics of the reference are kept for the next time; None = nowhere.
         check: called before each metric; raises to stop.
     """
     scores: dict[str, Score] = {}
-    for name in tqdm(names, desc="metrics", leave=False, delay=2):
-        check()
-        metric = METRICS[name](network)
-        limits = (max_real, MAX_PAIRED) if name in PAIRED else (None, None)
-        scores |= metric.measure(*(subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True)))
+    with once(cache):
+        for name in tqdm(names, desc="metrics", leave=False, delay=2):
+            check()
+            metric = METRICS[name](network)
+            limits = (max_real, MAX_PAIRED) if name in PAIRED else (None, None)
+            sets = (subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True))
+            scores |= metric.measure(*sets)
     if held_out is not None:
         copying = DataCopying(features=network, sync_on_compute=False)
-        sets = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
-        scores |= copying.measure(**sets)
-    doubt = repeated_remark(synthetic["features"])
+        roles = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
+        scores |= copying.measure(**roles)
+    doubt = weights_remark(network) + repeated_remark(synthetic["features"])
     return {name: score._replace(remarks=(*doubt, *score.remarks)) for name, score in scores.items()}
 
 

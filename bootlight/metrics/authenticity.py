@@ -4,7 +4,7 @@ from torch import Tensor
 
 from bootlight.metrics.exact import checked
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
-from bootlight.metrics.neighbours import nearest
+from bootlight.metrics.neighbours import nearest, own_nearest
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import binomial_standard_error, wilson_interval
 
@@ -20,7 +20,7 @@ def authentic(*, real: Tensor, synthetic: Tensor) -> Tensor:
         synthetic: features (M, D).
     """
     to_real, indices = nearest(synthetic, real, 1)
-    among_real, _ = nearest(real, real, 1, same=True)
+    among_real, _ = own_nearest(real, 1)
     return to_real[:, 0] > among_real[indices[:, 0], 0]
 
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
-from bootlight.metrics.neighbours import ball_counts, nearest, rounding
+from bootlight.metrics.neighbours import ball_counts, nearest, own_nearest, rounding
+from bootlight.metrics.once import once
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import NO_ERROR, jackknife_standard_error, share_interval
 
@@ -43,7 +44,7 @@ def densities(*, real: Tensor, synthetic: Tensor, k: int) -> Tensor:
     Returns:
         (M,) float64, >= 0.
     """
-    radii, _ = nearest(real, real, k, same=True)
+    radii, _ = own_nearest(real, k)
     return ball_counts(synthetic, real, radii[None, :, -1])[0].double() / k
 
 
@@ -55,7 +56,7 @@ def coverage(*, real: Tensor, synthetic: Tensor, k: int) -> Coverage:
         synthetic: features (M, D), M > 1.
         k: number of neighbours.
     """
-    radii, _ = nearest(real, real, k, same=True)
+    radii, _ = own_nearest(real, k)
     distances, indices = nearest(real, synthetic, 2)
     nearest_in, second_in = (distances <= radii[:, -1:] * (1 + rounding(real))).T
     needed = torch.bincount(indices[nearest_in & ~second_in, 0], minlength=len(synthetic))
@@ -112,8 +113,9 @@ class DensityCoverage(FeatureMetric):
         synthetic = checked(synthetic, least=2, metric="density", side="synthetic")
         n = len(synthetic)
         protocol = {**common_protocol(self._features.network, real, synthetic), "k": self.k}
-        each = densities(real=real, synthetic=synthetic, k=self.k)
-        found = coverage(real=real, synthetic=synthetic, k=self.k)
+        with once():
+            each = densities(real=real, synthetic=synthetic, k=self.k)
+            found = coverage(real=real, synthetic=synthetic, k=self.k)
         error = jackknife_standard_error(found.without)
         remarks = []
         ceiling = expected_coverage(len(real), n, self.k)

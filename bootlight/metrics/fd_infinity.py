@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bootlight.errors import BootlightError
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.features import score_name
-from bootlight.metrics.frechet import Jackknife, Statistics, feature_statistics, frechet_jackknife, reference_remarks
+from bootlight.metrics.frechet import Jackknife, Statistics, both_sides, frechet_jackknife, reference_remarks
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import Z95
 from bootlight.rng import torch_rng
@@ -34,7 +34,9 @@ class Extrapolation(NamedTuple):
     curved: bool
 
 
-def frechet_infinity(*, real: Statistics, synthetic_features: Tensor, seed: int = 0) -> Extrapolation:
+def frechet_infinity(
+    *, real: Statistics, synthetic_features: Tensor, seed: int = 0, full: Jackknife | None = None
+) -> Extrapolation:
     r"""Intercept of the Fréchet distance over 1/n, where n counts the synthetic images and the reference is fixed.
 
     The expected distance is F + a/n + b/n² + .... Chong and Forsyth (2020, section 3) fit a straight line to distances of
@@ -56,11 +58,12 @@ def frechet_infinity(*, real: Statistics, synthetic_features: Tensor, seed: int 
         real: statistics of the reference, taken as exact: what its own draw adds to the distance remains.
         synthetic_features: (N, D), N >= 3.
         seed: of the halves.
+        full: `frechet_jackknife` of the same, where it is known.
 
     Raises:
         BootlightError: fewer than 3 images, or features that are not finite.
     """
-    full = frechet_jackknife(real=real, synthetic_features=synthetic_features)
+    full = full or frechet_jackknife(real=real, synthetic_features=synthetic_features)
     if full.standard_error is None or full.bias is None:
         raise BootlightError("a distance at infinitely many images needs at least 3 synthetic images, got 2; draw more")
     n, size = synthetic_features.shape
@@ -118,8 +121,8 @@ class FrechetInfinity(FeatureMetric):
         Raises:
             BootlightError: fewer than 2 real or 3 synthetic images, or features that are not finite.
         """
-        reference = feature_statistics(real)
-        found = frechet_infinity(real=reference, synthetic_features=synthetic, seed=self.seed)
+        reference, full = both_sides(real, synthetic)
+        found = frechet_infinity(real=reference, synthetic_features=synthetic, seed=self.seed, full=full)
         few = (
             f"{len(synthetic)} synthetic images are fewer than {LEAST_PER_FEATURE} for each of {real.shape[1]} features: the "
             "interval reaches from 0 to the distance itself; draw more, or compare by kid.",
@@ -134,6 +137,6 @@ class FrechetInfinity(FeatureMetric):
                 "seed": self.seed,
             },
             interval=found.interval,
-            remarks=(() if found.curved else few) + reference_remarks(reference, found.full),
+            remarks=(() if found.curved else few) + reference_remarks(reference, found.full, synthetic),
         )
         return {self.name: score}

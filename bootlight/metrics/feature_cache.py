@@ -23,7 +23,7 @@ from bootlight.atomic import write_bytes
 from bootlight.errors import BootlightError
 from bootlight.metrics.features import feature_name
 
-FORMAT = 1  # to be raised when bootlight's own networks answer otherwise than before, or the files change
+FORMAT = 2  # to be raised when bootlight's own networks answer otherwise than before, or the files change
 
 
 def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: Path) -> dict[str, Tensor]:

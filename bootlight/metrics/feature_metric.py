@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.features import feature_name
+from bootlight.metrics.features import feature_name, weights_remark
 from bootlight.metrics.frozen import Frozen
 from bootlight.metrics.score import Score
 
@@ -60,8 +60,10 @@ class FeatureMetric(Metric):
         (self.real_features if real else self.synthetic_features).append(features)
 
     def compute(self) -> dict[str, Score]:
-        """What `measure` says of all images so far."""
-        return self.measure(_joined(self.real_features), _joined(self.synthetic_features))
+        """What `measure` says of all images so far, and a remark if the network has other weights than the published ones."""
+        scores = self.measure(_joined(self.real_features), _joined(self.synthetic_features))
+        doubt = weights_remark(self._features.network)
+        return {name: score._replace(remarks=(*doubt, *score.remarks)) for name, score in scores.items()}
 
     def reset(self) -> None:
         """Forget the synthetic images; the reference stays unless `reset_real_features`."""

@@ -63,3 +63,10 @@ def feature_name(network: nn.Module) -> str:
 def score_name(network: nn.Module) -> str:
     """What a Fréchet distance in this feature space is called: of Inception what it says itself, else `fd-<name>`."""
     return network.score_name if isinstance(network, InceptionFeatures) else f"fd-{feature_name(network)}"
+
+
+def weights_remark(network: nn.Module) -> tuple[str, ...]:
+    """What a reader must know of scores in this feature space: that the weights are not those which others measure with."""
+    if getattr(network, "protocol", {}).get("original_weights", True):
+        return ()
+    return (f"{feature_name(network)} has other weights than the published ones: compare with no score measured elsewhere",)

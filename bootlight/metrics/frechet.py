@@ -1,70 +1,26 @@
 """Fréchet distance between two sets of features, with its standard error (FID: Heusel et al. 2017, eq. 6)."""
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from bootlight.errors import BootlightError
+from bootlight.metrics.congruence import congruence
 from bootlight.metrics.exact import blocks
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.features import score_name
 from bootlight.metrics.frechet_remarks import collapse_remarks, count_remark, real_bias
+from bootlight.metrics.once import shared
 from bootlight.metrics.score import Score
+from bootlight.metrics.statistics import Statistics as Statistics
+from bootlight.metrics.statistics import above_rounding, above_zero, reference_statistics
+from bootlight.metrics.statistics import feature_statistics as feature_statistics
 from bootlight.metrics.uncertainty import jackknife_standard_error
 
 STEP = 0.4  # of the logarithm of u in the integral over roots; its error is exp(-π² / STEP) = 2e-11, relatively
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and covariance of a set of features, float64 on the CPU.
-
-    Attributes:
-        mean: (D,).
-        cov: (D, D), divided by n - 1 as in pytorch-fid and torch-fidelity.
-        n: number of images; at most n - 1 eigenvalues of `cov` differ from zero.
-    """
-
-    mean: Tensor
-    cov: Tensor
-    n: int
-
-    @cached_property
-    def factor(self) -> Tensor:
-        """A with A Aᵀ = `cov`, (D, rank): eigenvectors times roots of the eigenvalues above rounding error."""
-        values, vectors = torch.linalg.eigh(self.cov)
-        keep = _above_rounding(values)
-        return vectors[:, keep] * values[keep].sqrt()
-
-
-def _above_rounding(values: Tensor) -> Tensor:
-    """Which ascending eigenvalues of a positive semi-definite matrix are more than the rounding error of a zero."""
-    return values > len(values) * torch.finfo(values.dtype).eps * values[-1:].clamp(min=0)
-
-
-def feature_statistics(features: Tensor) -> Statistics:
-    """Mean and unbiased covariance of features (N, D) of any float type, computed in float64.
-
-    Raises:
-        BootlightError: fewer than 2 images, or a feature that is not finite.
-    """
-    n = len(features)
-    if n < 2:
-        raise BootlightError(f"a Fréchet distance needs at least 2 images on each side, got {n}; draw more")
-    features = features.detach().cpu()
-    sums = torch.stack([block.sum(0) for _, block in blocks(features)])
-    if not sums.isfinite().all():  # float64 sums of finite float32 numbers are finite
-        raise BootlightError("the feature network answered with NaN or infinity; check its weights")
-    mean = sums.sum(0) / n
-    cov = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for _, block in blocks(features):
-        centred = block - mean
-        cov += centred.T @ centred
-    return Statistics(mean, cov / (n - 1), n)
 
 
 def frechet_distance(*, real: Statistics, synthetic: Statistics) -> float:
@@ -77,13 +33,7 @@ def frechet_distance(*, real: Statistics, synthetic: Statistics) -> float:
         The distance, >= 0. Rounding of eigenvalues near zero adds at most about D * 1.5e-8 * the largest eigenvalue; against
         50 digits, with condition numbers up to 1e24, it was at most 0.4 of that.
     """
-    return _distance(real, synthetic, torch.linalg.eigvalsh(_overlap(real, synthetic)))
-
-
-def _overlap(real: Statistics, synthetic: Statistics) -> Tensor:
-    """Aᵀ C_s A, exactly symmetric, (rank of C_r, rank of C_r)."""
-    product = real.factor.T @ synthetic.cov @ real.factor
-    return (product + product.T) / 2
+    return _distance(real, synthetic, torch.linalg.eigvalsh(congruence(synthetic.cov, real.factor)))
 
 
 def _distance(real: Statistics, synthetic: Statistics, values: Tensor) -> float:
@@ -138,20 +88,39 @@ def frechet_jackknife(*, real: Statistics, synthetic_features: Tensor) -> Jackkn
     """
     synthetic = feature_statistics(synthetic_features)
     n = synthetic.n
-    values, vectors = torch.linalg.eigh(_overlap(real, synthetic))
+    spectrum = _wide_spectrum if n < real.factor.shape[1] else _tall_spectrum
+    values, project = spectrum(real, synthetic, synthetic_features.detach().cpu())
     value = _distance(real, synthetic, values)
     if n == 2:
         return Jackknife(value, None, None, synthetic)
-    rank = min(real.n, n) - 1
-    values, vectors = values[-rank:], vectors[:, -rank:]
-    keep = _above_rounding(values)
-    changes = _changes(synthetic, synthetic_features, real, values[keep], real.factor @ vectors[:, keep])
+    keep = torch.zeros(len(values), dtype=torch.bool)
+    keep[-(min(real.n, n) - 1) :] = True
+    keep &= above_rounding(values)
+    changes = _changes(synthetic, synthetic_features, real, values[keep], lambda rows, block: project(rows, block)[:, keep])
     error = jackknife_standard_error(changes) or 0.0  # 0 where all images are the same
     return Jackknife(value, error, (n - 1) * changes.mean().item(), synthetic)
 
 
-def _changes(synthetic: Statistics, features: Tensor, real: Statistics, values: Tensor, directions: Tensor) -> Tensor:
-    """By how much the distance changes without each image, (n,), from the eigenvalues (r,) of K and A times its vectors."""
+Projection = Callable[[slice, Tensor], Tensor]  # rows of images and what they deviate (B, D) -> squares of Aᵀ d along vectors
+
+
+def _tall_spectrum(real: Statistics, synthetic: Statistics, features: Tensor) -> tuple[Tensor, Projection]:
+    """Ascending eigenvalues (r,) of K, and how images lie along its vectors, (B, r), by the vectors."""
+    values, vectors = torch.linalg.eigh(congruence(synthetic.cov, real.factor))
+    directions = real.factor @ vectors
+    return values, lambda rows, deviations: (deviations @ directions).square()
+
+
+def _wide_spectrum(real: Statistics, synthetic: Statistics, features: Tensor) -> tuple[Tensor, Projection]:
+    """The same where images are fewer than features: of all products (N, N) of v, whose other eigenvalues are those of K."""
+    rows = (features.double() - synthetic.mean) @ real.factor
+    values, vectors = torch.linalg.eigh(rows @ rows.T)
+    squares = vectors.square() * values.clamp(min=0)
+    return values / (synthetic.n - 1), lambda rows, deviations: squares[rows]
+
+
+def _changes(synthetic: Statistics, features: Tensor, real: Statistics, values: Tensor, project: Projection) -> Tensor:
+    """By how much the distance changes without each image, (n,), from the eigenvalues (r,) of K and the images along them."""
     n = synthetic.n
     weight, scale = n / (n - 1) ** 2, (n - 1) / (n - 2)
     shift = synthetic.mean - real.mean
@@ -162,13 +131,20 @@ def _changes(synthetic: Statistics, features: Tensor, real: Statistics, values: 
     for rows, block in blocks(features.detach().cpu()):
         deviations = block - synthetic.mean
         squares = deviations.square().sum(1)
-        q = (deviations @ directions).square() @ resolvents
+        q = project(rows, deviations) @ resolvents
         # An image that alone spans a direction has w q(0) = 1; rounding must not carry it beyond.
         logarithms = (-weight * q).clamp(min=-1 + torch.finfo(q.dtype).eps).log1p()
         roots = logarithms @ nodes * (STEP / math.pi)
         means = squares / (n - 1) ** 2 - 2 * deviations @ shift / (n - 1)
         changes[rows] = means - scale * weight * squares - 2 * math.sqrt(scale) * roots
     return changes + (scale - 1) * synthetic.cov.trace() - 2 * (math.sqrt(scale) - 1) * values.sqrt().sum()
+
+
+def both_sides(real: Tensor, synthetic: Tensor) -> tuple[Statistics, Jackknife]:
+    """Statistics of the reference and `frechet_jackknife`, from features (N, D) and (M, D); computed once inside `once`."""
+    reference = reference_statistics(real)
+    compute = partial(frechet_jackknife, real=reference, synthetic_features=synthetic)
+    return reference, shared("jackknife", (real, synthetic), compute)
 
 
 class FrechetDistance(FeatureMetric):
@@ -203,24 +179,26 @@ class FrechetDistance(FeatureMetric):
         Raises:
             BootlightError: fewer than 2 images on a side, or features that are not finite.
         """
-        reference = feature_statistics(real)
-        found = frechet_jackknife(real=reference, synthetic_features=synthetic)
+        reference, found = both_sides(real, synthetic)
         score = Score(
             value=found.value,
             standard_error=found.standard_error,
             n=len(synthetic),
             protocol=common_protocol(self._features.network, real, synthetic),
-            remarks=count_remark("synthetic", found.synthetic, found.bias) + reference_remarks(reference, found),
+            remarks=count_remark("synthetic", found.synthetic, found.bias) + reference_remarks(reference, found, synthetic),
         )
         return {self.name: score}
 
 
-def reference_remarks(real: Statistics, found: Jackknife) -> tuple[str, ...]:
+def reference_remarks(real: Statistics, found: Jackknife, synthetic_features: Tensor) -> tuple[str, ...]:
     """Whether the reference is large enough, and whether either side collapsed; see `frechet_remarks` for the rules."""
     synthetic = found.synthetic
+    if synthetic.n < len(synthetic.mean):  # of so few images the products have the same eigenvalues but for zeros
+        rows = synthetic_features.detach().cpu().double() - synthetic.mean
+        synthetic.known.setdefault("variances", above_zero(torch.linalg.eigvalsh(rows @ rows.T / (synthetic.n - 1))))
     return count_remark("real", real, real_bias(real, synthetic, found.bias)) + collapse_remarks(
-        real_variances=real.factor.square().sum(0),
-        synthetic_variances=torch.linalg.eigvalsh(synthetic.cov).clamp(min=0),
+        real_variances=real.variances,
+        synthetic_variances=synthetic.variances,
         num_real=real.n,
         num_synthetic=synthetic.n,
     )

@@ -1,6 +1,7 @@
 """A network that a metric looks through and never changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,5 +38,28 @@ class Frozen:
     def _ask(self, what: Callable[[Tensor], Any], images: Tensor) -> Any:
         # Autocast is off: bfloat16 moves Inception features by a tenth, and the trainer's precision is in no protocol.
         self.network.eval().to(images.device)
-        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False), full_precision():
             return what(images)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 numbers are float32 inside, whatever the program has allowed, and as before outside.
+
+    By themselves convolutions on a GPU round their factors to TensorFloat-32, 10 bits; `torch.set_float32_matmul_precision`,
+    which trainers recommend, does the same to matrix products, and to bfloat16 on some CPUs.
+    """
+    matmul: Any = torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    switches: list[tuple[Any, str, Any]] = [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+    if hasattr(matmul, "fp32_precision"):  # torch 2.9; after a program has used these, reading the older switches is an error
+        mkldnn: Any = torch.backends.mkldnn
+        switches = [(place, "fp32_precision", "ieee") for place in (matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv)]
+    before = [getattr(place, name) for place, name, _ in switches]
+    for place, name, value in switches:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for (place, name, _), value in zip(switches, before, strict=True):
+            setattr(place, name, value)

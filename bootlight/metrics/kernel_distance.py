@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bootlight.metrics.exact import blocks, checked
+from bootlight.metrics.uncertainty import Z95
 
 Kernel = Callable[[Tensor, Tensor], Tensor]  # (B, D), (C, D) -> (B, C)
-Z95 = 1.959964  # 97.5 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from bootlight.metrics.exact import blocks, checked, unit
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.frechet import feature_statistics, frechet_distance
 from bootlight.metrics.score import Score
+from bootlight.metrics.statistics import reference_statistics
 
 EPSILON = 1e-14  # added to the distance so that exact copies have a finite score; the competition's value
 GROUPS = 10
@@ -66,7 +67,7 @@ def mifid(*, real: Tensor, synthetic: Tensor, threshold: float = 0.1) -> MifidEs
     Raises:
         BootlightError: fewer than 2 images on a side, or features that are not finite.
     """
-    reference = feature_statistics(real)
+    reference = reference_statistics(real)
     value = frechet_distance(real=reference, synthetic=feature_statistics(synthetic))
     memorization = nearest_cosine_distances(real=real, synthetic=synthetic)
     error = None

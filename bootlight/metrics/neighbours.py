@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bootlight.metrics.once import kept
+
 BLOCK_BYTES = 32 * 2**20  # of one block of distances; three or four of its size exist at a time
+USUAL = 5  # neighbours that metrics ask for; who wants fewer is given the first of these
 SPARE = 4  # candidates beyond k whose distance is computed directly: rounding may shift images by a few places
 
 
@@ -89,6 +92,18 @@ def nearest(queries: Tensor, among: Tensor, k: int, *, same: bool = False) -> tu
                 exact[row], found[row] = squared[0, :few], nearby[0, :few]
         distances[rows], indices[rows] = exact[:, :k].sqrt(), found[:, :k]
     return distances, indices
+
+
+def own_nearest(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest others of each of (N, D), as `nearest` with `same`; for references, computed once inside `once`."""
+    count = min(max(k, USUAL), len(features) - 1)
+
+    def compute() -> dict[str, Tensor]:
+        distances, indices = nearest(features, features, count, same=True)
+        return {"distances": distances, "indices": indices}
+
+    found = kept(f"neighbours {count}", features, compute)
+    return found["distances"][:, :k].to(features.device), found["indices"][:, :k].to(features.device)
 
 
 def _in_order(queries: Tensor, among: Tensor, rows: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:

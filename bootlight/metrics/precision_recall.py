@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
-from bootlight.metrics.neighbours import ball_counts, blocks, in_balls, nearest
+from bootlight.metrics.neighbours import ball_counts, blocks, in_balls, nearest, own_nearest
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import (
     NO_ERROR,
@@ -44,7 +44,7 @@ def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[flo
         synthetic: features (M, D).
         ks: numbers of neighbours.
     """
-    radii, _ = nearest(real, real, max(ks), same=True)
+    radii, _ = own_nearest(real, max(ks))
     counts = ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks]))
     return [(row > 0).double().mean().item() for row in counts]
 

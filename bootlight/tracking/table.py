@@ -70,7 +70,7 @@ def format_table(run: RunFolder) -> str:
             columns.append(column)
         else:
             left_out.append(name)
-    lines = _align(columns)
+    lines = align(columns)
     lines.append(LEGEND)
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
@@ -99,7 +99,7 @@ def _width(columns: list[list[str]]) -> int:
     return sum(map(_cell_width, columns)) + len(GAP) * (len(columns) - 1)
 
 
-def _align(columns: list[list[str]]) -> list[str]:
+def align(columns: list[list[str]]) -> list[str]:
     """Right-aligned lines: the header, whose cells may have several lines, a rule, the rows."""
     widths = [_cell_width(column) for column in columns]
     headers = [column[0].split("\n") for column in columns]

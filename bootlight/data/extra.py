@@ -1,0 +1,131 @@
+"""Images that join the training set of every generation: drawn by a teacher, or copies of real ones as a null control."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bootlight.data.mixing import Source
+from bootlight.data.resolve import resolve
+from bootlight.data.store import Store
+from bootlight.errors import BootlightError, check_range
+from bootlight.rng import numpy_rng
+from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
+
+Build = Callable[..., Store]  # `build_store` with image size, channels and cache already given
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Which images, and how many; see `BootstrapData` for the settings.
+
+    Raises:
+        BootlightError: settings that contradict each other.
+    """
+
+    teacher: str | None = None
+    num_teacher: int | None = None
+    teacher_fraction: float | None = None
+    duplicate_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        check_range("data.duplicate_fraction", self.duplicate_fraction, 0)
+        if self.num_teacher is not None:
+            check_range("data.num_teacher", self.num_teacher, 1)
+        if self.teacher_fraction is not None:
+            check_range("data.teacher_fraction", self.teacher_fraction, 0)
+        if self.num_teacher is not None and self.teacher_fraction is not None:
+            raise BootlightError("set either data.num_teacher or data.teacher_fraction")
+        if self.teacher is None and (self.num_teacher, self.teacher_fraction) != (None, None):
+            raise BootlightError("data.teacher is missing: a run such as runs/x@0, a folder or a zip of images")
+
+    def wanted(self, num_available: int) -> int | None:
+        """Images of the teacher, where `num_available` real ones are there to train on; None = all that it has."""
+        return self.num_teacher if self.teacher_fraction is None else round(self.teacher_fraction * num_available)
+
+    def size(self, num_available: int, num_drawn: int | None = None) -> int:
+        """Images that will join.
+
+        Args:
+            num_available: real images that are there to train on.
+            num_drawn: images that the teacher has or will have, where all of them are used.
+        """
+        taught = 0 if self.teacher is None else self.wanted(num_available)
+        return round(self.duplicate_fraction * num_available) + (num_drawn or 0 if taught is None else taught)
+
+    def copies(self, real: Source, num_available: int, seed: int) -> list[Source]:
+        """Real images in use for a second time, in the place of synthetic ones.
+
+        Raises:
+            BootlightError: not so many are in use.
+        """
+        count = round(self.duplicate_fraction * num_available)
+        if count > len(real):
+            raise BootlightError(
+                f"data.duplicate_fraction is {self.duplicate_fraction:g}: {count} copies, but only {len(real)} real images are "
+                "in use; lower it"
+            )
+        chosen = np.sort(numpy_rng(seed, "duplicates").permutation(len(real))[:count])
+        return [replace(real, role="synthetic", indices=real.indices[chosen])] * (count > 0)
+
+    def taught(self, real: Source, num_available: int, seed: int, build: Build) -> list[Source]:
+        """Images of the teacher, a random subset where not all are wanted; a smaller one is a subset of a larger one.
+
+        Args:
+            real: the real images in use.
+            num_available: real images that are there to train on.
+            seed: of the subset.
+            build: decodes, see `Build`.
+
+        Raises:
+            BootlightError: there are none, or not so many.
+        """
+        if self.teacher is None:
+            return []
+        store = open_teacher(self.teacher, real.store.class_names, build)
+        count = self.wanted(num_available)
+        found = len(store.images)
+        if count is not None and count > found:
+            key = "num_teacher" if self.teacher_fraction is None else f"teacher_fraction is {self.teacher_fraction:g}: it"
+            raise BootlightError(f"data.{key} asks for {count} images, but {self.teacher} has {found}; draw more there")
+        chosen = np.sort(numpy_rng(seed, "teacher").permutation(found)[:count])
+        return [Source("synthetic", store, chosen)] * (len(chosen) > 0)
+
+
+def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> Store:
+    """All images of a teacher, with labels as positions in `class_names`.
+
+    Labels of a generation's images are such positions already; those of other images are known by the names of their classes.
+
+    Raises:
+        BootlightError: no such images.
+    """
+    try:
+        root, split = resolve(text)
+        if class_names and split is None and root.name == "samples" and (root / "metadata.jsonl").exists():
+            return open_drawn(GenerationFolder(root.parent), class_names, build)
+        store = build(root, split=split)
+    except BootlightError as error:
+        raise BootlightError(f"data.teacher: {error}") from error
+    known = {name: position for position, name in enumerate(class_names)}
+    positions = np.array([known.get(name, -1) for name in store.class_names] + [-1], np.int64)  # the last: no label
+    return replace(store, labels=positions[store.labels], class_names=class_names)
+
+
+def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Store:
+    """The images that a generation has drawn.
+
+    Raises:
+        BootlightError: the folder is incomplete or damaged, or has labels beyond the classes.
+    """
+    rows = read_metadata(folder)
+    try:
+        store = build(folder.samples)
+    except BootlightError as error:
+        raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
+    labels: dict[str, int] = {row["file_name"]: -1 if row.get("label") is None else row["label"] for row in rows}
+    numbers = [labels[name] for name in store.names]
+    if not all(-1 <= number < len(class_names) for number in numbers):
+        raise BootlightError(f"{folder.metadata} has labels beyond the {len(class_names)} classes; {how_to_redraw(folder)}")
+    return Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key)

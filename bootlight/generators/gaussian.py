@@ -1,0 +1,62 @@
+"""The simplest generator there is: a mean and a variance for each pixel. What it does in a loop is known in closed form."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bootlight.batch import Batch
+from bootlight.errors import check_range
+from bootlight.generators.base import GeneratorModule
+from bootlight.rng import NoiseStreams
+
+
+class PixelGaussian(GeneratorModule):
+    """Independent normal pixels by maximum likelihood: sums over the training images, no gradient.
+
+    A null model for bootstraps: it fits its own family, so that its own images can add nothing but noise. One pass
+    (`data.num_epochs: 1`, a training set that is a multiple of the batch) is all that it takes.
+
+    Args:
+        image_size: edge of the images in pixels; taken from the data section of a config.
+        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
+        sampling_bias: the drawn pixels have so many times the fitted variance; below 1 it stands for samplers that trade
+            diversity for quality (Alemohammad et al. 2024), and for DDIM at few steps.
+    """
+
+    count: Tensor
+    sums: Tensor
+
+    def __init__(self, image_size: int, channels: int = 3, sampling_bias: float = 1.0) -> None:
+        super().__init__(image_size, channels)
+        check_range("model.sampling_bias", sampling_bias, 0)
+        self.automatic_optimization = False
+        self.sampling_bias = sampling_bias
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(2, *self.image_shape, dtype=torch.float64))
+
+    def fitted(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each pixel, (C, H, W) float64."""
+        mean, square = self.sums / self.count
+        return mean, (square - mean.square()).clamp(min=0)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the sums of a batch; the loss is the mean square, the curve of the variance is that of the fit so far."""
+        images = batch.images.double()
+        self.count += len(images)
+        self.sums += torch.stack([images.sum(0), images.square().sum(0)])
+        self.log("train/loss", images.square().mean())
+        self.log("train/variance", self.fitted()[1].mean())
+
+    def configure_optimizers(self) -> Any:
+        """None is needed."""
+        return None
+
+    def protocol(self) -> dict[str, Any]:
+        """See `GeneratorModule`."""
+        return {**super().protocol(), "sampling_bias": self.sampling_bias}
+
+    def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
+        """Images from the fit."""
+        mean, variance = self.fitted()
+        return (mean + (self.sampling_bias * variance).sqrt() * noise.normal(*self.image_shape)).float()

@@ -1,0 +1,27 @@
+"""Record locks of the operating system: they end with the process that holds them, however it ends; NFS 4 has them too."""
+
+import errno
+import fcntl
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this process, unless another process has locked it.
+
+    Closing any descriptor of the file in this process gives the lock back.
+
+    Args:
+        descriptor: of a file that is open for writing.
+
+    Returns:
+        Whether this process holds the lock now.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True

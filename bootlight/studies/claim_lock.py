@@ -1,0 +1,55 @@
+"""Who runs an arm: a record lock of the operating system, free again however its holder ends."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bootlight.errors import BootlightError
+from bootlight.record_lock import try_lock
+
+
+@contextmanager
+def claimed(lock: Path, run: Path) -> Iterator[bool]:
+    """Try to become the one that runs an arm.
+
+    Args:
+        lock: file for it; its folder is created.
+        run: folder of the run; its own lock says that a `bootlight fit` is at work there, perhaps of a worker that was killed.
+
+    Yields:
+        Whether this process is the one.
+
+    Raises:
+        BootlightError: the folder cannot be written, or its file system has no locks.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BootlightError(f"cannot write {lock.parent}: {error.strerror or error}; choose another folder") from error
+    try:
+        yield _taken(descriptor, lock) and not is_held(run / ".lock")
+    finally:
+        os.close(descriptor)
+
+
+def is_held(lock: Path) -> bool:
+    """Whether another process holds a lock; a file that is missing is held by nobody."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _taken(descriptor, lock)
+    finally:
+        os.close(descriptor)  # the lock that was taken goes with it
+
+
+def _taken(descriptor: int, lock: Path) -> bool:
+    try:
+        return try_lock(descriptor)
+    except OSError as error:
+        raise BootlightError(
+            f"{lock}: this file system has no locks ({error.strerror}); put the study's folder on one that has"
+        ) from error

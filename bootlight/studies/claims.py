@@ -1,0 +1,138 @@
+"""What a study says to each claim: supported, contradicted, or not distinguishable at this size."""
+
+import math
+from typing import NamedTuple
+
+from bootlight.metrics.score import format_value
+from bootlight.studies.plateau import num_stayed
+from bootlight.studies.record import Claim, StudyRecord
+from bootlight.studies.results import StudyResults, compare_arms
+from bootlight.studies.statistics import (
+    LEVEL,
+    PairedDifference,
+    holm,
+    images_for_sampling,
+    images_needed,
+    seeds_needed,
+)
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+UNDECIDED, UNTESTED = "not distinguishable at this size", "not tested"
+
+
+class Verdict(NamedTuple):
+    """What became of a claim.
+
+    Attributes:
+        claim: the claim.
+        status: `supported`, `contradicted`, `not distinguishable at this size` or `not tested`.
+        difference: of the arm said to be higher from the one said to be lower; None where they have no seed in common.
+        p_value: corrected for the number of claims (Holm); None where there is no test.
+        seeds_needed: seeds with which a difference of this size would be found, in four of five studies; None where it is
+            found already or nothing can be said.
+        images_needed: images of each run that would do instead of more seeds; None likewise, or where none would do.
+        sentence: all of it in words.
+    """
+
+    claim: Claim
+    status: str
+    difference: PairedDifference | None
+    p_value: float | None
+    seeds_needed: int | None
+    images_needed: int | None
+    sentence: str
+
+
+def judge_claims(results: StudyResults) -> list[Verdict]:
+    """Test every claim of a study by a paired t-test over seeds, corrected together by Holm's method.
+
+    A claim that cannot be tested yet counts as one of the family, so that its test later changes no other verdict for worse.
+    """
+    claims = results.record.claims
+    differences = [compare_arms(results, claim.score, claim.lower, claim.higher) for claim in claims]
+    adjusted = holm([1.0 if found is None or found.p_value is None else found.p_value for found in differences])
+    return [_judge(results, claim, found, p) for claim, found, p in zip(claims, differences, adjusted, strict=True)]
+
+
+def _judge(results: StudyResults, claim: Claim, found: PairedDifference | None, p_value: float) -> Verdict:
+    record = results.record
+    if found is None:
+        return Verdict(claim, UNTESTED, None, None, None, None, _without_pairs(results, claim))
+    names = f"{record.label(claim.higher)} and {record.label(claim.lower)}"
+    if found.p_value is None or found.standard_error is None or found.interval is None:
+        sentence = _without_test(claim, found, names) + _stayed(results, claim)
+        return Verdict(claim, UNTESTED, found, None, None, images_for_sampling(found), sentence)
+    low, high = found.interval
+    facts = f"{format_value(found.value, found.standard_error)} (95 % interval {low:.4g} to {high:.4g}, {_seeds(found)}"
+    if len(record.claims) > 1:
+        facts += f"; p = {p_value:.2g} after Holm's correction for {len(record.claims)} claims)"
+    else:
+        facts += f"; p = {p_value:.2g})"
+    facts += _stayed(results, claim)
+    if p_value < LEVEL:
+        status = SUPPORTED if found.value > 0 else CONTRADICTED
+        sentence = f"{_capital(status)}: {_direction(record, claim, found)} {facts}."
+        return Verdict(claim, status, found, p_value, None, None, sentence)
+    level = LEVEL / len(record.claims)  # the strictest of Holm's levels: enough whatever the other claims do
+    seeds = seeds_needed(found.value / found.deviation, level) if found.deviation and found.value else None
+    images = images_needed(found, level)
+    sentence = f"{_capital(UNDECIDED)}: in {claim.score}, {names} differ by {facts}.{_advice(found, seeds, images)}"
+    return Verdict(claim, UNDECIDED, found, p_value, seeds, images, sentence)
+
+
+def _direction(record: StudyRecord, claim: Claim, found: PairedDifference) -> str:
+    word = "higher" if found.value > 0 else "lower"
+    return f"{record.label(claim.higher)} scores {word} in {claim.score} than {record.label(claim.lower)}, by"
+
+
+def _seeds(found: PairedDifference) -> str:
+    return f"{len(found.seeds)} seed{'s' * (len(found.seeds) > 1)}"
+
+
+def _advice(found: PairedDifference, seeds: int | None, images: int | None) -> str:
+    if seeds is None:
+        return ""
+    text = f" To find a difference of this size in four of five studies takes about {seeds:,} seeds at {found.n:,} images each"
+    if found.sampling_error is None:
+        return f"{text}."
+    if images is not None and images > found.n:
+        return f"{text}, or about {images:,} images each at {_seeds(found)}."
+    return f"{text}; more images alone would not do at {_seeds(found)}."
+
+
+def _stayed(results: StudyResults, claim: Claim) -> str:
+    """A remark where times are censored."""
+    scores = [score for arm in (claim.higher, claim.lower) for score in results.scores(arm, claim.score).values()]
+    stayed = num_stayed(scores)
+    return f" ({stayed} of {len(scores)} trainings never left it, and count as far as both arms trained)" if stayed else ""
+
+
+def _without_test(claim: Claim, found: PairedDifference, names: str) -> str:
+    if math.isnan(found.value):
+        return f"{_capital(UNTESTED)}: {claim.score} is no number in some runs of {names}; look at their losses."
+    if len(found.seeds) > 1:
+        return (
+            f"{_capital(UNTESTED)}: {len(found.seeds)} seeds all give the difference {found.value:.4g} in {claim.score} "
+            f"between {names}, so nothing is known of its error."
+        )
+    text = (
+        f"{_capital(UNTESTED)}: one seed only. In {claim.score}, {names} differ by {found.value:.4g}, but no claim can be "
+        "made: a difference between two trainings says nothing of other trainings."
+    )
+    if found.sampling_error is None:
+        return text
+    error = f" The drawing of {found.n:,} images alone has a standard error of {found.sampling_error:.2g}"
+    images = images_for_sampling(found)
+    return text + error + (f"; it would take about {images:,} images to see past it." if images and images > found.n else ".")
+
+
+def _without_pairs(results: StudyResults, claim: Claim) -> str:
+    arms = [name for name in (claim.higher, claim.lower) if not results.scores(name, claim.score)]
+    if not arms:
+        return f"{_capital(UNTESTED)}: no seed is finished in both arms yet."
+    missing = " and ".join(results.record.label(name) for name in arms)
+    return f"{_capital(UNTESTED)}: {missing} {'have' if len(arms) > 1 else 'has'} no finished run with {claim.score} yet."
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,169 @@
+"""What a study would do and cost, and whether the settings of every arm are right; nothing is trained."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
+from typing import Any, NamedTuple
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from tqdm import tqdm
+
+from bootlight.cli import PLANNED_BATCH, BootlightCLI
+from bootlight.data.datamodule import BootstrapData
+from bootlight.data.extra import Extra
+from bootlight.errors import BootlightError
+from bootlight.generators.base import GeneratorModule
+from bootlight.plan import PROBE, drawing_seconds, training_seconds
+from bootlight.quiet import quiet
+from bootlight.studies.job import Job, jobs_of
+from bootlight.studies.record import Arm
+from bootlight.studies.spec import Study
+from bootlight.verbs.fit import root_cause
+
+HEADER = ("arm", "waits for", "runs", "done", "training sets", "steps", "images seen", "drawn", "min a run", "min in all")
+
+
+class PlanCLI(BootlightCLI):
+    """Parses the arguments of a run and makes its objects, and stops there."""
+
+    def fit(self, model: GeneratorModule, **_: Any) -> None:
+        """Nothing is trained."""
+
+
+class Cost(NamedTuple):
+    """What one run of an arm does.
+
+    Attributes:
+        sizes: images of the training set of each generation.
+        steps: of all generations.
+        seen: images in all training steps.
+        drawn: images of all generations.
+        seconds: training and drawing, on this machine.
+    """
+
+    sizes: list[int]
+    steps: int
+    seen: int
+    drawn: int
+    seconds: float
+
+
+def check_arms(study: Study, names: list[str] | None = None) -> None:
+    """Parse the settings of every arm, and make its objects.
+
+    Raises:
+        BootlightError: names the arm and its first mistake.
+    """
+    for job in _first_jobs(study, names):
+        if not job.is_begun:
+            parsed(job)
+
+
+def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | None = None) -> None:
+    """Print a row for each arm.
+
+    Raises:
+        BootlightError: what is wrong with an arm, or with its images.
+    """
+    measured: dict[str, tuple[float, float]] = {}
+    drawn: dict[str, int] = {}
+    rows, total = [], 0.0
+    for job in tqdm(_first_jobs(study), desc="measuring", leave=False):  # all: arms need to know of their teachers
+        cost = _cost(job.arm, parsed(job), drawn, measured)
+        drawn[job.arm.name] = cost.drawn // len(cost.sizes)
+        if names is not None and job.arm.name not in names:
+            continue
+        runs = jobs_of(study, [job.arm.name], seeds)
+        left = sum(not other.is_finished for other in runs)
+        minutes = cost.seconds / 60
+        total += left * minutes
+        what = (len(runs), len(runs) - left, " ".join(map(str, cost.sizes)), cost.steps, cost.seen, cost.drawn)
+        rows.append((job.arm.name, job.arm.teacher or "", *map(str, what), f"{minutes:.1f}", f"{left * minutes:.1f}"))
+    print(f"{study.name}: seeds {', '.join(map(str, seeds or study.seeds))}; folder {study.folder}")
+    print(aligned([HEADER, *rows]))
+    print(
+        f"about {total:.0f} min in all for one worker on this machine, for what is not finished; judges, of which equal ones "
+        "are trained once, and evaluation come on top"
+    )
+
+
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """A table whose first two columns are words, the others numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[:2] = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:
+    return jobs_of(study, names, [study.seeds[0]])
+
+
+def _cost(arm: Arm, cli: PlanCLI, drawn: dict[str, int], measured: dict[str, tuple[float, float]]) -> Cost:
+    """What a run of an arm does; times are measured once for equal models and batches."""
+    data: BootstrapData = cli.datamodule
+    extra, data.extra = data.extra, Extra()  # the teacher may not have drawn anything yet
+    data.setup()
+    settings = cli.config_init[cli.subcommand].bootstrap
+    if extra.teacher is not None and arm.teacher is None:
+        data.extra = extra
+        joining = sum(map(len, data.extra_sources()))
+    else:
+        joining = extra.size(len(data.available), drawn.get(arm.teacher or ""))
+    data.extra = Extra()
+    sizes = [data.train_size(g, settings.num_synthetic) + joining for g in range(settings.num_generations)]
+    steps = [data.steps_for(size) for size in sizes]
+    train, draw = _seconds(cli, data, measured)
+    seen, count = sum(steps) * data.batch_size, len(sizes) * settings.num_synthetic
+    return Cost(sizes, sum(steps), seen, count, seen * train + count * draw)
+
+
+def _seconds(cli: PlanCLI, data: BootstrapData, measured: dict[str, tuple[float, float]]) -> tuple[float, float]:
+    """Of a training image and of a drawn one."""
+    at_once = cli.settings.synthesis.batch_size
+    size = PLANNED_BATCH if at_once == "auto" else at_once
+    parts = [cli.settings.model.as_dict(), data.batch_size, size, cli.settings.trainer.as_dict()]
+    key = json.dumps(parts, default=str, sort_keys=True)
+    if key not in measured:
+        make_trainer = partial(cli.make_trainer, cli._get(cli.config_init, "trainer"))
+        device = make_trainer(**PROBE).strategy.root_device
+        with quietly():
+            measured[key] = training_seconds(cli.model, data, make_trainer), drawing_seconds(cli.model, size, device)
+    return measured[key]
+
+
+def parsed(job: Job) -> PlanCLI:
+    """The objects of a run.
+
+    Raises:
+        BootlightError: names the arm and what is wrong with its settings.
+    """
+    said = io.StringIO()
+
+    def wrong(text: str) -> BootlightError:
+        return BootlightError(f"arm {job.arm.name}: {text}")
+
+    quiet()
+    try:
+        with redirect_stderr(said):
+            return PlanCLI(["fit", *job.arguments()])
+    except BootlightError as error:
+        raise wrong(str(error)) from error
+    except MisconfigurationException as error:
+        raise wrong(" ".join(str(error).split())) from error
+    except ValueError as error:
+        raise wrong(str(root_cause(error))) from error
+    except SystemExit as error:  # the parser has said why
+        raise wrong(" ".join(said.getvalue().rpartition("error:")[2].split())) from error
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without what a short training prints."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

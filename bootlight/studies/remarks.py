@@ -1,0 +1,79 @@
+"""What a reader must know before believing the numbers of a study."""
+
+import re
+
+from bootlight.studies.results import StudyResults
+from bootlight.studies.table import REAL, real_answers
+
+FEW_SEEDS = 3
+
+
+def study_remarks(results: StudyResults) -> list[str]:
+    """One sentence or two for each doubt; none where there is none."""
+    return [*_runs(results), *_seeds(results), *_judges(results), *_counts(results), *_scores(results)]
+
+
+def _runs(results: StudyResults) -> list[str]:
+    """Runs that take no part."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for arm, seed, cell in results.unfinished():
+        found.setdefault((cell.state, arm), []).append(seed)
+    remarks = []
+    for state, verb in (("missing", "not begun"), ("unfinished", "not finished")):
+        arms = [f"{arm} (seed {', '.join(map(str, seeds))})" for (kind, arm), seeds in found.items() if kind == state]
+        if arms:
+            remarks.append(f"{verb.capitalize()} yet: {', '.join(arms)}. Tables, intervals and verdicts are without.")
+    for arm, seed, cell in results.unfinished():
+        verb = "has failed" if cell.state == "failed" else f"is {cell.state}"
+        remarks += [f"{arm} (seed {seed}) {verb} and takes no part: {cell.note.rstrip('.')}."] * bool(cell.note)
+    return remarks
+
+
+def _seeds(results: StudyResults) -> list[str]:
+    fewest = min(len(results.finished(arm.name)) for arm in results.record.arms)
+    if fewest == 0 or fewest >= FEW_SEEDS:
+        return []
+    if fewest == 1:
+        return ["Some arm has a single finished seed: there is no spread between trainings, and no claim can be made about it."]
+    return [f"Some arm has {fewest} finished seeds only: intervals over seeds are very wide with so few."]
+
+
+def _judges(results: StudyResults) -> list[str]:
+    """The judge is known by what it says of the real training images."""
+    name = next(iter(REAL))
+    by_seed: dict[int, set[float]] = {}
+    for arm in results.record.arms:
+        for seed, score in results.scores(arm.name, name, 0).items():
+            by_seed.setdefault(seed, set()).add(score.value)
+    if any(len(values) > 1 for values in by_seed.values()):
+        seeds = ", ".join(str(seed) for seed, values in by_seed.items() if len(values) > 1)
+        return [f"The arms of seed {seeds} were not scored by the same judge: their discriminator scores cannot be compared."]
+    answers = {score.value for score in real_answers(results, name).values()}
+    if len(by_seed) > 1 and len(answers) == 1:
+        return ["One judge scored all runs: intervals over seeds do not cover the training of another judge."]
+    return []
+
+
+def _counts(results: StudyResults) -> list[str]:
+    """Scores whose value depends on the number of images, measured with different numbers."""
+    found: dict[str, set[int]] = {}
+    for cell in results.cells.values():
+        for name, score in cell.generations[-1].scores.items() if cell.finished else ():
+            found.setdefault(name, set()).add(score.n)
+    unequal = [name for name, counts in found.items() if len(counts) > 1 and "/" in name and name not in REAL]
+    if not unequal:
+        return []
+    return [f"{', '.join(unequal)}: not all runs were measured on the same number of images, on which these scores depend."]
+
+
+def _scores(results: StudyResults) -> list[str]:
+    """What the metrics themselves remarked, once each: remarks that differ in their numbers alone are one."""
+    first: dict[str, str] = {}
+    where: dict[str, dict[str, None]] = {}
+    for cell in results.cells.values():
+        for name, score in cell.generations[-1].scores.items() if cell.finished else ():
+            for remark in score.remarks:
+                pattern = re.sub(r"\d[\d,.e+-]*", "#", remark)
+                first.setdefault(pattern, remark)
+                where.setdefault(pattern, {})[name] = None
+    return [f"{', '.join(where[pattern])}: {remark.rstrip('.')}." for pattern, remark in first.items()]

@@ -1,0 +1,153 @@
+"""What a study has left on the disk: which runs are finished, and the scores of arm x seed x generation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from bootlight.atomic import read_json, read_text
+from bootlight.errors import BootlightError
+from bootlight.metrics.score import Score
+from bootlight.run_folder import RunFolder
+from bootlight.studies.derived import with_derived
+from bootlight.studies.plateau import restricted
+from bootlight.studies.record import StudyRecord, read_record
+from bootlight.studies.settings import number
+from bootlight.studies.statistics import PairedDifference, paired_difference
+from bootlight.tracking.scores import GenerationScores, read_generation
+
+MAX_CONFIG_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: an arm with a seed.
+
+    Args:
+        run: its folder.
+        state: `finished`, `failed` (when it was last tried), `unfinished`, `missing` or `unreadable`.
+        generations: scores of the generations that are evaluated, in order.
+        expected: number of generations that the run is to have; None where its configuration is not there yet.
+        note: why it is unreadable or has failed.
+        config: the resolved configuration, empty where there is none.
+    """
+
+    run: RunFolder
+    state: str
+    generations: tuple[GenerationScores, ...] = ()
+    expected: int | None = None
+    note: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every generation is evaluated; only such runs are compared."""
+        return self.state == "finished"
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study and its runs.
+
+    Args:
+        record: what it consists of.
+        cells: runs by (arm, seed), one for each, whether it is there or not.
+    """
+
+    record: StudyRecord
+    cells: dict[tuple[str, int], Cell]
+
+    def finished(self, arm: str) -> dict[int, Cell]:
+        """The finished runs of an arm by seed."""
+        return {seed: cell for seed in self.record.seeds if (cell := self.cells[arm, seed]).finished}
+
+    def unfinished(self) -> list[tuple[str, int, Cell]]:
+        """Arm, seed and run of everything that is not finished."""
+        return [(arm, seed, cell) for (arm, seed), cell in self.cells.items() if not cell.finished]
+
+    def num_generations(self) -> int:
+        """Generations of the longest finished run; 0 where there is none."""
+        return max((len(cell.generations) for cell in self.cells.values() if cell.finished), default=0)
+
+    def scores(self, arm: str, name: str, generation: int | None = None) -> dict[int, Score]:
+        """A score of an arm by seed, in its finished runs.
+
+        Args:
+            arm: its name.
+            name: of the score.
+            generation: from 0; None takes the last one of each run.
+        """
+        found: dict[int, Score] = {}
+        for seed, cell in self.finished(arm).items():
+            index = len(cell.generations) - 1 if generation is None else generation
+            if 0 <= index < len(cell.generations) and name in cell.generations[index].scores:
+                found[seed] = cell.generations[index].scores[name]
+        return found
+
+    def score_names(self) -> list[str]:
+        """Every score that occurs in a finished run, in order of first appearance."""
+        rows = (row for cell in self.cells.values() if cell.finished for row in cell.generations)
+        return list(dict.fromkeys(name for row in rows for name in row.scores))
+
+
+def main_scores(names: Iterable[str]) -> list[str]:
+    """The scores that speak of synthetic images; ``discriminator_score/train``, beside a plain one, is of real images."""
+    names = list(names)
+    return [name for name in names if "/" not in name or name.split("/")[0] not in names]
+
+
+def compare_arms(results: StudyResults, score: str, first: str, second: str) -> PairedDifference | None:
+    """Second - first in the last generation, over common seeds; times on a plateau as far as both arms trained."""
+    return paired_difference(*restricted(results.scores(first, score), results.scores(second, score)))
+
+
+def read_study(folder: Path) -> StudyResults:
+    """Read a study and all of its runs; runs that are missing or torn are named, not dropped.
+
+    Raises:
+        BootlightError: `study.json` is missing, or not as the study writes it.
+    """
+    record = read_record(folder)
+    cells = {(arm.name, seed): _read_cell(record, arm.name, seed) for arm in record.arms for seed in record.seeds}
+    return StudyResults(record, cells)
+
+
+def _read_cell(record: StudyRecord, arm: str, seed: int) -> Cell:
+    run = RunFolder(record.folder / arm / f"seed_{seed}")
+    failure = _failure(run)
+    if not run.path.is_dir():
+        return Cell(run, "failed" if failure else "missing", note=failure)
+    try:
+        config = _read_config(run)
+        rows = [read_generation(folder) for folder in run.generations() if folder.is_evaluated]
+        expected = number(config, "bootstrap", "num_generations")
+        if expected is None or len(rows) < max(expected, 1):
+            return Cell(run, "failed" if failure else "unfinished", tuple(rows), expected, failure, config)
+        return Cell(run, "finished", with_derived(run, rows, config, record.layout), expected, config=config)
+    except BootlightError as error:
+        return Cell(run, "unreadable", note=str(error))
+
+
+def _failure(run: RunFolder) -> str:
+    """What the runner of the study noted when the run last failed; empty where it did not."""
+    path = run.path.with_name(f"{run.path.name}.failed.json")
+    try:
+        note = read_json(path) if path.exists() else {}
+    except BootlightError as error:
+        return str(error)
+    return str(note.get("last_line") or "no reason was noted") if isinstance(note, dict) and note else ""
+
+
+def _read_config(run: RunFolder) -> dict[str, Any]:
+    """The resolved configuration of a run; empty where it has not begun."""
+    if not run.config.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(read_text(run.config, MAX_CONFIG_BYTES))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise BootlightError(f"{run.config} is no configuration ({type(error).__name__}); delete the run's folder") from error
+    if not isinstance(config, dict):
+        raise BootlightError(f"{run.config} is no configuration; delete the run's folder and run bootlight study again")
+    return config

@@ -1,0 +1,58 @@
+"""The table of a study as files, and every score of every run as one, for analyses of one's own."""
+
+import csv
+from collections.abc import Sequence
+from typing import Any
+
+from bootlight.atomic import atomic_write, write_json
+from bootlight.studies.claims import Verdict
+from bootlight.studies.results import StudyResults
+from bootlight.studies.statistics import Summary
+from bootlight.studies.table import JUDGE, Line, format_markdown
+
+
+def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> None:
+    """Write `table.csv`, `table.json` and `table.md`, and `scores.csv` with every score of every run, into the study folder.
+
+    Raises:
+        BootlightError: the folder cannot be written.
+    """
+    folder = results.record.folder
+    summaries = [({JUDGE: line.judge} if line.judge else {}) | line.scores for line in lines]
+    with atomic_write(folder / "table.csv", "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["label", "arm", "score", *Summary._fields[:3], "low", "high", *Summary._fields[4:]])
+        for line, found in zip(lines, summaries, strict=True):
+            for name, summary in found.items():
+                interval = summary.interval or (None, None)
+                writer.writerow([line.label, line.arm, name, *summary[:3], *interval, *summary[4:]])
+    with atomic_write(folder / "scores.csv", "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["arm", "seed", "state", "generation", "score", "value", "standard_error", "n"])
+        writer.writerows(_score_rows(results))
+    entries = [
+        {"label": line.label, "arm": line.arm, "seeds": line.seeds, "planned": line.planned, "spread": line.spread}
+        | {"scores": {name: summary._asdict() for name, summary in found.items()}}
+        for line, found in zip(lines, summaries, strict=True)
+    ]
+    claims: list[dict[str, Any]] = [
+        {**verdict.claim._asdict(), "status": verdict.status, "p_value": verdict.p_value, "sentence": verdict.sentence}
+        | {"seeds_needed": verdict.seeds_needed, "images_needed": verdict.images_needed}
+        | {"difference": None if verdict.difference is None else verdict.difference._asdict()}
+        for verdict in verdicts
+    ]
+    write_json(folder / "table.json", {"name": results.record.name, "lines": entries, "claims": claims})
+    with atomic_write(folder / "table.md", "w") as file:
+        file.write(format_markdown(lines))
+        file.writelines(f"\n- **{verdict.claim.text.rstrip('.')}.** {verdict.sentence}\n" for verdict in verdicts)
+
+
+def _score_rows(results: StudyResults) -> list[list[Any]]:
+    """Every score of every run; a run without any has a line of its own."""
+    rows: list[list[Any]] = []
+    for (arm, seed), cell in results.cells.items():
+        rows += [] if cell.generations else [[arm, seed, cell.state, None, None, None, None, None]]
+        for generation in cell.generations:
+            for name, score in generation.scores.items():
+                rows.append([arm, seed, cell.state, generation.generation, name, score.value, score.standard_error, score.n])
+    return rows

@@ -1,0 +1,138 @@
+"""`bootlight study FILE`: every arm of a study with every seed, and the tables that compare them."""
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from bootlight.errors import BootlightError
+from bootlight.studies.spec import Study
+
+USAGE = "bootlight study FILE [--section.key VALUE ...] [--arms NAME ...] [--seeds N ...] [--dry-run]"
+
+
+def main(args: list[str]) -> None:
+    """Run, plan or report.
+
+    Raises:
+        SystemExit: 1 when a run has failed, 75 or 130 when it was stopped: the same command continues.
+    """
+    parser = argparse.ArgumentParser(prog="bootlight study", description=__doc__, usage=USAGE, allow_abbrev=False)
+    parser.add_argument("file", type=Path, help="of the study, YAML; see docs/studies.md")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same as --section.key VALUE")
+    parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these and their teachers (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="only these, or others (default: those of the file)")
+    parser.add_argument("--folder", type=Path, help="where its runs are kept (default: runs/studies/NAME)")
+    parser.add_argument("--dry-run", action="store_true", help="print runs, steps, images and time, and stop")
+    parser.add_argument("--report", action="store_true", help="write tables and report of what is finished, and stop")
+    parser.add_argument("--check", action="store_true", help="look for wrong settings in every arm, and stop")
+    overrides, others = take_overrides(args)
+    options = parser.parse_args(others)
+    for text in options.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise BootlightError(f"--set {text} has no value; write --set data.num_steps=100")
+        overrides[key] = as_value(value)
+    study = load(options.file, overrides, options.folder)
+    if options.report:
+        report(study)
+    elif options.dry_run or options.check:
+        from bootlight.studies.plan import check_arms, print_plan
+
+        if options.check:
+            check_arms(study, options.arms)
+        else:
+            print_plan(study, options.arms, options.seeds)
+    else:
+        run(study, options.arms, options.seeds, args)
+
+
+def load(file: Path, overrides: dict[str, Any], folder: Path | None) -> Study:
+    """The study with what the command line changes."""
+    from dataclasses import replace
+
+    from bootlight.studies.spec import read_spec
+
+    study = read_spec(file).overridden(overrides)
+    for key in overrides:
+        if arms := study.keeping_their_own(key):
+            print(f"{key}: not for {', '.join(arms)}, which {'have' if len(arms) > 1 else 'has'} another in {file}", flush=True)
+    return study if folder is None else replace(study, folder=folder.expanduser())
+
+
+def run(study: Study, arms: list[str] | None, seeds: list[int] | None, args: list[str]) -> None:
+    """Work on the study, then report."""
+    from bootlight.studies.begin import write_record
+    from bootlight.studies.child import bootlight_command
+    from bootlight.studies.job import jobs_of, with_teachers
+    from bootlight.studies.worker import Worker
+    from bootlight.studies.yaml_file import is_seed
+
+    for seed in seeds or []:
+        if not is_seed(seed):
+            raise BootlightError(f"--seeds: {seed} is no seed; give numbers from 0 to 4294967295")
+    jobs = jobs_of(study, with_teachers(study, arms), seeds)
+    if not all(job.is_begun for job in jobs):  # one mistake in a file should not cost one training each
+        check(bootlight_command("study", [*args, "--check"]))
+    write_record(study, seeds or [], shlex.join(["bootlight", "study", *args]))
+    worker = Worker(study, jobs)
+    status = worker.work()
+    print(worker.summary(), flush=True)
+    if any(job.is_finished for job in [*jobs, *jobs_of(study)]):
+        report(study)
+    if status:
+        raise SystemExit(status)
+
+
+def check(command: list[str]) -> None:
+    """Parse the settings of every arm in another process, which may then forget all that it had to import.
+
+    Raises:
+        BootlightError: what it has found.
+    """
+    import subprocess
+
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if ended.returncode:
+        lines = ended.stderr.strip().splitlines() or [f"the settings could not be checked (status {ended.returncode})"]
+        raise BootlightError(lines[-1].removeprefix("bootlight: "))
+
+
+def report(study: Study) -> None:
+    """Tables and report."""
+    from bootlight.tracking.study_report import format_study_table, write_study_report
+
+    path = write_study_report(study.folder)
+    print(format_study_table(study.folder))
+    print(f"report   {path}", flush=True)
+
+
+def take_overrides(args: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Split the arguments into settings of `fit`, which have a dot in their names, and others.
+
+    Raises:
+        BootlightError: a setting without a value.
+    """
+    settings: dict[str, Any] = {}
+    others: list[str] = []
+    waiting = iter(args)
+    for arg in waiting:
+        name, equals, value = arg.partition("=")
+        if not name.startswith("--") or "." not in name:
+            others.append(arg)
+            continue
+        if not equals:
+            value = next(waiting, "--")
+            if value.startswith("--"):
+                raise BootlightError(f"{name} has no value; write {name} VALUE")
+        settings[name[2:]] = as_value(value)
+    return settings, others
+
+
+def as_value(text: str) -> Any:
+    """Numbers, true, false and null as such, so that the command line and a file mean the same; other text as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

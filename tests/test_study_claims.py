@@ -1,0 +1,124 @@
+"""Verdicts on claims: direction, correction, what it would take, and when nothing can be said."""
+
+import pytest
+from scipy import stats
+from study_folder import write_record, write_run
+from tracking_run import score
+
+from bootlight.studies.claims import judge_claims
+from bootlight.studies.results import read_study
+from bootlight.studies.statistics import images_needed, seeds_needed
+
+A = [0.30, 0.33, 0.36, 0.31]
+BETTER = [0.41, 0.43, 0.47, 0.42]  # + 0.11, 0.10, 0.11, 0.11
+SIMILAR = [0.33, 0.31, 0.40, 0.30]  # + 0.03, - 0.02, 0.04, - 0.01
+
+
+def claim(higher, lower, name="discriminator_score", text="It is so."):
+    return {"text": text, "score": name, "higher": higher, "lower": lower}
+
+
+def judged(tmp_path, claims, name="discriminator_score", error=0.01, **arms):
+    write_record(tmp_path, {arm: f"arm {arm}" for arm in arms}, range(4), claims=claims)
+    for arm, values in arms.items():
+        for seed, value in enumerate(values):
+            write_run(tmp_path, arm, seed, [{name: score(value, error, 1000)}])
+    return judge_claims(read_study(tmp_path))
+
+
+def test_supported_and_contradicted_are_the_two_directions(tmp_path):
+    up, down = judged(tmp_path, [claim("b", "a"), claim("a", "b")], a=A, b=BETTER)
+    p_value = stats.ttest_rel(BETTER, A).pvalue
+    assert (up.status, down.status) == ("supported", "contradicted")
+    assert up.p_value == pytest.approx(2 * p_value) and down.p_value == pytest.approx(2 * p_value)
+    assert up.difference.value == pytest.approx(0.1075) and down.difference.value == pytest.approx(-0.1075)
+    # The standard error of 0.11, 0.10, 0.11, 0.11 is 0.005 / √4; t with 3 degrees of freedom 3.182.
+    assert up.sentence == (
+        "Supported: arm b scores higher in discriminator_score than arm a, by 0.1075 ± 0.0025 (95 % interval 0.09954 to "
+        f"0.1155, 4 seeds; p = {2 * p_value:.2g} after Holm's correction for 2 claims)."
+    )
+    assert down.sentence.startswith("Contradicted: arm a scores lower in discriminator_score than arm b, by -0.1075")
+
+
+def test_what_cannot_be_told_says_what_it_would_take(tmp_path):
+    (verdict,) = judged(tmp_path, [claim("b", "a")], a=A, b=SIMILAR, error=0.02)
+    found = verdict.difference
+    assert verdict.status == "not distinguishable at this size"
+    assert verdict.p_value == pytest.approx(stats.ttest_rel(SIMILAR, A).pvalue)  # one claim needs no correction
+    assert verdict.seeds_needed == seeds_needed(found.value / found.deviation)
+    assert verdict.images_needed == images_needed(found)
+    assert f"about {verdict.seeds_needed} seeds at 1,000 images each" in verdict.sentence
+    assert "Holm" not in verdict.sentence
+
+
+@pytest.mark.parametrize(("error", "end"), [(None, "images each."), (0.001, "more images alone would not do at 4 seeds.")])
+def test_images_are_no_advice_where_they_would_not_help_or_nobody_knows(tmp_path, error, end):
+    (verdict,) = judged(tmp_path, [claim("b", "a")], a=A, b=SIMILAR, error=error)
+    assert verdict.images_needed is None and verdict.sentence.endswith(end)
+
+
+def test_seeds_are_counted_at_the_strictest_level_of_the_family(tmp_path):
+    verdicts = judged(tmp_path, [claim("b", "a")] * 3, a=A, b=SIMILAR)
+    effect = verdicts[0].difference.value / verdicts[0].difference.deviation
+    assert verdicts[0].seeds_needed == seeds_needed(effect, 0.05 / 3) > seeds_needed(effect)
+
+
+def test_correction_can_take_a_finding_back(tmp_path):
+    # t = 0.021 / (0.0116 / 2): p = 0.036 alone, 0.072 among two claims of which the other has p > 0.036.
+    third = [value + change for value, change in zip(A, (0.03, 0.025, 0.005, 0.024), strict=True)]
+    p_value = stats.ttest_rel(third, A).pvalue
+    assert 0.025 < p_value < 0.05
+    (alone,) = judged(tmp_path / "1", [claim("c", "a")], a=A, c=third)
+    two = judged(tmp_path / "2", [claim("c", "a"), claim("b", "a")], a=A, b=SIMILAR, c=third)
+    assert alone.status == "supported"
+    assert two[0].status == "not distinguishable at this size" and two[0].p_value == pytest.approx(2 * p_value)
+
+
+def test_an_untested_claim_counts_as_one_of_the_family(tmp_path):
+    verdicts = judged(tmp_path, [claim("b", "a"), claim("c", "a")], a=A, b=BETTER, c=[])
+    assert verdicts[0].p_value == pytest.approx(2 * stats.ttest_rel(BETTER, A).pvalue)
+    assert verdicts[1].status == "not tested" and verdicts[1].difference is None
+    assert verdicts[1].sentence == "Not tested: arm c has no finished run with discriminator_score yet."
+
+
+def test_one_seed_allows_no_claim(tmp_path):
+    # Errors 0.03 and 0.04 add to 0.05; a difference of 0.1 is two of them, of which (1.95996 + 0.84162) are wanted:
+    # 1,000 (2.80158 x 0.05 / 0.1)^2 = 1,962.2 images.
+    write_record(tmp_path, {"a": "A", "b": "B"}, [0], claims=[claim("b", "a")])
+    write_run(tmp_path, "a", 0, [{"discriminator_score": score(0.5, 0.03, 1000)}])
+    write_run(tmp_path, "b", 0, [{"discriminator_score": score(0.6, 0.04, 1000)}])
+    (verdict,) = judge_claims(read_study(tmp_path))
+    assert (verdict.status, verdict.p_value, verdict.seeds_needed, verdict.images_needed) == ("not tested", None, None, 1963)
+    assert verdict.sentence == (
+        "Not tested: one seed only. In discriminator_score, B and A differ by 0.1, but no claim can be made: a difference "
+        "between two trainings says nothing of other trainings. The drawing of 1,000 images alone has a standard error of "
+        "0.05; it would take about 1,963 images to see past it."
+    )
+
+
+def test_equal_differences_tell_nothing(tmp_path):
+    (verdict,) = judged(tmp_path, [claim("b", "a")], a=[1.0, 2.0, 3.0, 4.0], b=[2.0, 3.0, 4.0, 5.0])
+    assert verdict.status == "not tested" and "4 seeds all give the difference 1 " in verdict.sentence
+
+
+def test_no_common_seed(tmp_path):
+    write_record(tmp_path, {"a": "A", "b": "B"}, [0, 1], claims=[claim("b", "a")])
+    write_run(tmp_path, "a", 0, [{"discriminator_score": score(0.5, 0.03, 1000)}])
+    write_run(tmp_path, "b", 1, [{"discriminator_score": score(0.6, 0.04, 1000)}])
+    assert judge_claims(read_study(tmp_path))[0].sentence == "Not tested: no seed is finished in both arms yet."
+
+
+def test_times_on_the_plateau_are_compared_as_far_as_both_trained(tmp_path):
+    def history(leaves, trained):
+        return lambda _: [{"step": t, "train/loss_d": 0.2 if t < leaves else 1.2} for t in range(trained)]
+
+    claims = [claim("slow", "quick", "plateau_steps", "The quick one is quicker.")]
+    write_record(tmp_path, {"slow": "slow", "quick": "quick"}, [0, 1, 2], layout="gan", claims=claims)
+    # The slow arm trains for 1,000 steps, the quick one for 400: steps beyond 399 do not count.
+    for seed, (slow, quick) in enumerate([(300, 100), (2000, 130), (390, 110)]):
+        write_run(tmp_path, "slow", seed, [{}], history=history(slow, 1000))
+        write_run(tmp_path, "quick", seed, [{}], history=history(quick, 400))
+    (verdict,) = judge_claims(read_study(tmp_path))
+    assert verdict.difference.value == pytest.approx(((300 - 100) + (399 - 130) + (390 - 110)) / 3)
+    assert "(1 of 6 trainings never left it, and count as far as both arms trained)" in verdict.sentence
+    assert verdict.status == "supported"

@@ -1,0 +1,142 @@
+"""A study through the command line, its runs in this process: teachers, the shared judge, reports, dry run."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from tiny_runs import write_plain_pages
+
+import bootlight.reference as reference
+from bootlight.atomic import read_json
+from bootlight.data.gaussian import GaussianImages
+from bootlight.data.reader import open_images
+from bootlight.errors import BootlightError
+from bootlight.evaluation.judge_file import find_judge, load_judge
+from bootlight.images import decode_whole
+from bootlight.rng import numpy_rng
+from bootlight.run_folder import RunFolder
+
+STUDY = """
+base: base.yaml
+seeds: [0, 1]
+arms:
+  student: {teacher: master, settings: {data.num_real: 20, data.num_teacher: 40}}
+  master: {settings: {data.num_real: 100}}
+baseline: master
+"""
+BASE = """
+bootstrap: {num_generations: 1, num_synthetic: 60}
+model: {class_path: bootlight.PixelGaussian}
+data:
+  class_path: bootlight.GaussianImages
+  init_args: {image_size: 8, count: 200, holdout_fraction: 0, batch_size: 20, num_epochs: 1}
+evaluation: {judge_steps: 3, judge_width: 4, metrics: [fd], features: {class_path: bootlight.PixelFeatures}}
+trainer: {accelerator: cpu, devices: 1, log_every_n_steps: 1}
+"""
+
+
+@pytest.fixture
+def study(bootlight, tmp_path, monkeypatch):
+    """`bootlight study` whose runs are made in this process; gives its exit status."""
+    write_plain_pages(monkeypatch)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    (tmp_path / "base.yaml").write_text(BASE)
+
+    def fit(self, command, log, variables, tick):
+        try:
+            bootlight("fit", *command[4:])
+        except BootlightError as error:
+            log.write_text(f"bootlight: {error}\n")
+            return 1
+        return 0
+
+    def run(*args: str) -> int:
+        try:
+            bootlight("study", "study.yaml", "--folder=out", *args)
+        except SystemExit as leaving:
+            return int(leaving.code or 0)
+        return 0
+
+    monkeypatch.setattr("bootlight.studies.child.Children.run", fit)
+    monkeypatch.setattr("bootlight.verbs.study.check", lambda command: None)
+    return run
+
+
+def drawn(run: RunFolder) -> np.ndarray:
+    with open_images(run.generation(0).samples) as images:
+        return np.stack([decode_whole(images.read(i), name)[..., 0] for i, name in enumerate(images.names)])
+
+
+def moments(run: RunFolder) -> tuple[np.ndarray, np.ndarray, int]:
+    state = load_file(run.generation(0).weights)
+    mean, square = state["sums"][:, 0] / state["count"]
+    return mean, square - mean**2, int(state["count"])
+
+
+def test_a_student_trains_on_its_images_and_the_teachers_and_the_judge_is_trained_once(study, tmp_path, monkeypatch):
+    trained, real_gan = [], reference.trained_gan
+    monkeypatch.setattr(reference, "trained_gan", lambda *args, **options: trained.append(1) or real_gan(*args, **options))
+    assert study("--seeds", "1", "--arms", "student") == 0
+    student, master = (RunFolder(tmp_path / "out" / arm / "seed_1") for arm in ("student", "master"))
+    row = read_json(student.generation(0).metrics)
+    assert (row["num_real"], row["num_synthetic"]) == (20, 40)
+    real = GaussianImages(count=200, holdout_fraction=0, num_steps=1, num_real=20)
+    real.setup()
+    taught = drawn(master)[numpy_rng(0, "teacher").permutation(60)[:40]]
+    pixels = np.concatenate([real.real_images(real.real)[..., 0], taught]) / 127.5 - 1
+    mean, variance, count = moments(student)
+    assert count == 60
+    np.testing.assert_allclose(mean, pixels.mean(0), atol=1e-6)  # images are float32
+    np.testing.assert_allclose(variance, pixels.var(0), atol=1e-6)
+    # The judge depends on the real images and its settings, not on the arm; and either folder has it.
+    assert len(trained) == 1
+    judges = [find_judge(run.path) for run in (student, master)]
+    assert judges[0].name == judges[1].name and judges[0].read_bytes() == judges[1].read_bytes()
+    assert [load_judge(file).image_size for file in judges] == [8, 8]
+
+
+def test_a_judge_that_was_found_is_the_one_that_would_have_been_trained(study, tmp_path, monkeypatch):
+    for cache in ("one", "two"):
+        monkeypatch.setenv("BOOTLIGHT_CACHE", str(tmp_path / cache))
+        assert study("--arms", "master", "--seeds", "0" if cache == "one" else "1") == 0
+    found = [file.read_bytes() for file in sorted(tmp_path.glob("out/master/seed_?/references/judge-*.safetensors"))]
+    assert len(found) == 2 and found[0] == found[1]
+    kept = list(tmp_path.glob("*/judges/*/judge-*.safetensors"))
+    assert len(kept) == 2 and all(file.read_bytes() == found[0] for file in kept)
+    assert kept[0].parent.name == kept[1].parent.name
+
+
+def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, capsys):
+    assert study("--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = {line.split()[0]: line.split() for line in lines if line.startswith(("student", "master"))}
+    assert table["student"][1:8] == ["master", "2", "0", "60", "3", "60", "60"]  # 20 + 40 images, in batches of 20
+    assert table["master"][1:7] == ["2", "0", "100", "5", "100", "60"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_overrides_arms_and_seeds_of_the_command_line(study, tmp_path):
+    assert study("--arms", "master", "--seeds", "5", "--bootstrap.num_synthetic", "70", "--set", "data.batch_size=50") == 0
+    assert [path.parent.name for path in (tmp_path / "out").glob("*/seed_?")] == ["master"]
+    run = RunFolder(tmp_path / "out" / "master" / "seed_5")
+    assert len(drawn(run)) == 70 and read_json(run.generation(0).metrics)["steps"] == 2
+    assert (tmp_path / "out" / "report.html").exists()
+    with pytest.raises(BootlightError, match=r"out has runs of master with another bootstrap\.num_synthetic \(70 -> 80\)"):
+        study("--arms", "master", "--seeds", "5", "--bootstrap.num_synthetic", "80")
+    with pytest.raises(BootlightError, match=r"--arms: study\.yaml has no arm 'z'; there are student, master"):
+        study("--arms", "z")
+    with pytest.raises(BootlightError, match=r"--seeds: -1 is no seed"):
+        study("--seeds", "-1")
+    with pytest.raises(BootlightError, match=r"--set data\.x has no value"):
+        study("--set", "data.x")
+
+
+def test_other_images_of_the_teacher_are_refused(study, tmp_path):
+    assert study("--seeds", "0") == 0
+    student = RunFolder(tmp_path / "out" / "student" / "seed_0")
+    known = read_json(student.references / "real_images.json")
+    assert len(known["teacher"]) == 64
+    student.generation(0).metrics.unlink()
+    samples = RunFolder(tmp_path / "out" / "master" / "seed_0").generation(0).samples / "00000"
+    (samples / "000003.png").write_bytes((samples / "000004.png").read_bytes())
+    assert study("--seeds", "0") == 1
+    assert "data.teacher: out/master/seed_0@0 does not hold the images that" in student.path.with_name("seed_0.log").read_text()
