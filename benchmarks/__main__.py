@@ -63,7 +63,7 @@ def write_page(results: Path, page: Path) -> None:
     parts = [
         "# Benchmarks\n",
         "Written by `make bench`; peers come with `pip install '.[bench]'`. A ratio above 1 means that bootlight is faster:\n"
-        "the median over turns taken one after the other, with the least and the largest. Only ratios travel to another machine.\n",
+        "the median over turns taken one after the other, with the least and the largest. Only ratios travel.\n",
     ]
     for file in sorted(results.glob("*.json"), key=lambda file: (*NAMES, file.stem).index(file.stem)):
         found = json.loads(file.read_text())

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,18 +20,20 @@ class Moments:
     def __init__(self, run: Path, folder: Path, monkeypatch) -> None:
         self.run, self.folder, self.names = run, folder, []
         self.recording = True
+        self.lock = threading.RLock()  # images are written by several threads; while one is copied, none may vanish
         for function, what in (("replace", RENAME), ("unlink", DELETE), ("remove", DELETE)):
             monkeypatch.setattr(os, function, self._recorded(getattr(os, function), what))
 
     def _recorded(self, change, what: str):
         def changed(path, *others, **options):
             target = Path(others[0] if what == RENAME else path)
-            if self.recording and self.run in target.parents and os.path.exists(path):
-                self.names.append(f"{what} {target.relative_to(self.run)}")
-                self.recording = False
-                shutil.copytree(self.run, self.folder / str(len(self.names)))
-                self.recording = True
-            return change(path, *others, **options)
+            with self.lock:
+                if self.recording and self.run in target.parents and os.path.exists(path):
+                    self.names.append(f"{what} {target.relative_to(self.run)}")
+                    self.recording = False
+                    shutil.copytree(self.run, self.folder / str(len(self.names)))
+                    self.recording = True
+                return change(path, *others, **options)
 
         return changed
 

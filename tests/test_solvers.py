@@ -155,6 +155,16 @@ def test_all_steps_can_be_kept():
         SCHEDULE.respaced_by_noise(1001, 7.0)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_last_step_starts_from_the_least_level_that_was_asked_for(solver):
+    denoiser = GaussianDenoiser(SCHEDULE)
+    solver(8, sigma_min=0.2)(denoiser, SCHEDULE, torch.zeros(1, 1, 1, 1, dtype=torch.float64), NoiseStreams([0]), None)
+    own = np.sqrt(1 / SCHEDULE.alphas_cumprod.numpy() - 1)
+    asked = [own[t[0]] for t, _ in denoiser.calls]
+    # Levels of neighbouring timesteps differ by 1 % there, by more at the noisy end of the schedule.
+    assert asked[-1] == pytest.approx(0.2, rel=0.01) and asked[0] == pytest.approx(80, rel=0.1)
+
+
 def test_protocol_and_bad_spacing():
     assert DPMSolver(12, rho=5.0).protocol() == {
         "sampler": "DPMSolver",
@@ -162,7 +172,11 @@ def test_protocol_and_bad_spacing():
         "guidance": 1.0,
         "clip": True,
         "rho": 5.0,
+        "sigma_min": 0.002,
     }
     for rho in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match=r"model\.sampler\.rho is .*; it must be above 0, or null"):
             Heun(rho=rho)
+    for sigma_min in (0.0, -1.0, 80.0, math.nan):
+        with pytest.raises(ValueError, match=r"model\.sampler\.sigma_min is .*; it must be above 0 and below 80"):
+            DPMSolver(sigma_min=sigma_min)

@@ -1,5 +1,7 @@
 """Teachers, copies, fresh real images and ratios: which images a generation trains on, by their pixels."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from few_digits import FewDigits
@@ -165,6 +167,17 @@ def test_the_pixel_gaussian_draws_what_it_has_fitted_times_its_bias():
     assert model.protocol() == {"sampler": "PixelGaussian", "num_steps": 1, "sampling_bias": 0.25}
     with pytest.raises(BootlightError, match=r"model\.sampling_bias is -1"):
         PixelGaussian(2, 1, sampling_bias=-1)
+
+
+def test_the_pixel_gaussian_refuses_several_processes(monkeypatch):
+    for world_size in (1, 2):
+        monkeypatch.setattr(PixelGaussian, "trainer", SimpleNamespace(world_size=world_size))
+        model = PixelGaussian(2, 1)
+        if world_size == 1:
+            model.setup("fit")
+        else:
+            with pytest.raises(BootlightError, match="PixelGaussian trains in one process; set trainer"):
+                model.setup("fit")
 
 
 def test_the_folder_of_a_generation_is_told_from_one_that_is_called_samples(tmp_path):

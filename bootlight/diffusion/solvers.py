@@ -14,6 +14,8 @@ from bootlight.diffusion.sampler import Ask, Sampler
 from bootlight.diffusion.schedule import Schedule
 from bootlight.rng import NoiseStreams
 
+SIGMA_MAX = 80.0  # where the steps begin, as published; beyond, nothing of an image can be seen
+
 
 class Solver(Sampler):
     """A solver with the choice of where its steps lie.
@@ -23,19 +25,31 @@ class Solver(Sampler):
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+        sigma_min: noise level, over signal, of the last step, which goes to the clean image; only with `rho`. After a short
+            training 0.1 to 0.3 leaves out levels at which the network adds more noise than it removes.
     """
 
-    def __init__(self, num_steps: int | None = 20, guidance: float = 1.0, clip: bool = True, rho: float | None = 7.0) -> None:
+    def __init__(
+        self,
+        num_steps: int | None = 20,
+        guidance: float = 1.0,
+        clip: bool = True,
+        rho: float | None = 7.0,
+        sigma_min: float = 0.002,
+    ) -> None:
         super().__init__(num_steps, guidance, clip)
         if rho is not None and not 0 < rho < math.inf:
             raise ValueError(f"model.sampler.rho is {rho}; it must be above 0, or null for evenly spaced timesteps")
+        if not 0 < sigma_min < SIGMA_MAX:
+            raise ValueError(f"model.sampler.sigma_min is {sigma_min}; it must be above 0 and below {SIGMA_MAX:g}")
         self.rho = rho
+        self.sigma_min = sigma_min
 
     def grid(self, schedule: Schedule) -> Schedule:
         """The steps that are taken."""
         if self.rho is None or self.num_steps is None:
             return super().grid(schedule)
-        return schedule.respaced_by_noise(self.num_steps, self.rho)
+        return schedule.respaced_by_noise(self.num_steps, self.rho, sigma_min=self.sigma_min, sigma_max=SIGMA_MAX)
 
 
 class DPMSolver(Solver):
@@ -48,6 +62,8 @@ class DPMSolver(Solver):
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+        sigma_min: noise level, over signal, of the last step, which goes to the clean image; only with `rho`. After a short
+            training 0.1 to 0.3 leaves out levels at which the network adds more noise than it removes.
     """
 
     def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
@@ -77,10 +93,19 @@ class Heun(Solver):
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+        sigma_min: noise level, over signal, of the last step, which goes to the clean image; only with `rho`. After a short
+            training 0.1 to 0.3 leaves out levels at which the network adds more noise than it removes.
     """
 
-    def __init__(self, num_steps: int | None = 18, guidance: float = 1.0, clip: bool = True, rho: float | None = 7.0) -> None:
-        super().__init__(num_steps, guidance, clip, rho)
+    def __init__(
+        self,
+        num_steps: int | None = 18,
+        guidance: float = 1.0,
+        clip: bool = True,
+        rho: float | None = 7.0,
+        sigma_min: float = 0.002,
+    ) -> None:
+        super().__init__(num_steps, guidance, clip, rho, sigma_min)
 
     def calls(self, num_steps: int) -> int:
         """Network calls for each image, guidance aside."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bootlight.batch import Batch
-from bootlight.errors import check_range
+from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.rng import NoiseStreams
 
@@ -34,6 +34,15 @@ class PixelGaussian(GeneratorModule):
         self.sampling_bias = sampling_bias
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("sums", torch.zeros(2, *self.image_shape, dtype=torch.float64))
+
+    def setup(self, stage: str) -> None:
+        """Refuse several processes: without parameters there is nothing that they could share.
+
+        Raises:
+            BootlightError: there are several.
+        """
+        if self.trainer.world_size > 1:
+            raise BootlightError("PixelGaussian trains in one process; set trainer.devices and trainer.num_nodes to 1")
 
     def fitted(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each pixel, (C, H, W) float64."""
