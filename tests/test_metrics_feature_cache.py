@@ -186,3 +186,12 @@ def test_processes_that_ask_at_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "features").iterdir()] == ["key.safetensors"]
     (kept,) = cached_features("key", never, tmp_path)["features"].unique().tolist()
     assert kept in (0, 1, 2)  # one of theirs, and whole
+
+
+def test_what_is_read_lies_in_memory_as_what_is_computed(tmp_path):
+    """Matrix products round by where their operands begin: torch's tensors at multiples of 64 bytes, mapped files anywhere."""
+    for columns in (1, 3, 7):  # headers of several lengths
+        answer = {name: torch.ones(5, columns) for name in ("a", "features", "logits")[: columns % 3 + 1]}
+        cached_features(f"key{columns}", lambda answer=answer: answer, tmp_path)
+        read = cached_features(f"key{columns}", pytest.fail, tmp_path)
+        assert [values.data_ptr() % 64 for values in read.values()] == [0] * len(answer)

@@ -55,7 +55,8 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
 def _read(path: Path) -> dict[str, Tensor] | None:
     """Features from a file, None where there is no whole one."""
     try:
-        return safetensors.torch.load_file(path)
+        # Copied to where torch puts tensors: matrix products of a file in memory that begins elsewhere round differently.
+        return {name: values.clone() for name, values in safetensors.torch.load_file(path).items()}
     except FileNotFoundError:
         return None
     except safetensors.SafetensorError as error:
