@@ -153,6 +153,7 @@ class Fails(Callback):
             raise KeyError("power cut")
 
 
+@pytest.mark.slow  # test_resume and test_kills do more of it
 @pytest.mark.parametrize("model", [TINY_DDPM, TINY_DCGAN], ids=["ddpm", "dcgan"])
 @pytest.mark.parametrize("where", ["training", "synthesis", "evaluation"])
 def test_an_interrupted_run_ends_as_if_it_never_had_been(bootlight, images, tmp_path, monkeypatch, model, where):
@@ -201,6 +202,7 @@ def test_warm_start_begins_where_the_last_generation_ended(bootlight, images, tm
     assert same[0]  # nothing is learnt, so generation 1 draws what generation 0 drew
 
 
+@pytest.mark.slow
 def test_training_stopped_early_continues_with_the_same_command(bootlight, images, tmp_path, monkeypatch):
     monkeypatch.setattr("bootlight.cli.job_seconds", lambda _: 0.0)  # each job has time for one step
     run, calm = tmp_path / "run", tmp_path / "calm"

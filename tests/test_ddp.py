@@ -137,7 +137,7 @@ def test_killed_it_ends_as_if_it_never_had_been(tmp_path, name, where):
     assert results(run) == calm(name)
 
 
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_one_rank_is_asked_and_all_save_and_stop(tmp_path, who):
     run = tmp_path / "run"
     args = [*DDPM, *settings()]

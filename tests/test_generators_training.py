@@ -143,6 +143,25 @@ def test_training_is_a_function_of_the_batches_alone():
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_linear_decay_falls_from_the_full_rate_to_a_fiftieth(monkeypatch):
+    monkeypatch.setattr(DDPM, "trainer", SimpleNamespace(estimated_stepping_batches=100))
+    configured = tiny_ddpm(learning_rate=0.1, warmup_steps=1, linear_decay=True).configure_optimizers()
+    (share,) = configured["lr_scheduler"]["scheduler"].lr_lambdas
+    # Half at step 0 (of one of warm-up), then 1 - step / 100, and never below 0.02.
+    assert [share(step) for step in (0, 1, 50, 97, 98, 99, 100)] == pytest.approx([0.5, 0.99, 0.5, 0.03, 0.02, 0.02, 0.02])
+
+
+@pytest.mark.parametrize(("steps", "accumulate"), [(6, 1), (6, 2)])
+def test_the_decay_ends_with_the_training(steps, accumulate):
+    """Of all optimizer steps, of which there are fewer with accumulation."""
+    module = tiny_ddpm(learning_rate=1.0, linear_decay=True)
+    rates = []
+    module.on_before_optimizer_step = lambda optimizer: rates.append(optimizer.param_groups[0]["lr"])
+    fit(module, [random_batch(seed=s) for s in range(steps)], accumulate_grad_batches=accumulate)
+    total = steps // accumulate
+    assert rates == pytest.approx([1 - step / total for step in range(total)])
+
+
 def test_learning_rate_rises_over_the_warm_up():
     configured = tiny_ddpm(learning_rate=0.1, warmup_steps=4).configure_optimizers()
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]

@@ -56,7 +56,7 @@ SLOW = pytest.mark.slow
     "where, change",
     [
         ("training", tear),
-        ("synthesis", wipe),
+        pytest.param("synthesis", wipe, marks=SLOW),
         pytest.param("training", swap, marks=SLOW),
         pytest.param("training", list, marks=SLOW),
         pytest.param("training", wipe, marks=SLOW),

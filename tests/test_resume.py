@@ -16,7 +16,7 @@ from bootlight.run_folder import RunFolder
 from bootlight.stopping import stop_request
 
 CLASSES = ["--model.num_classes=2", "--model.dropout=0.2", "--model.label_dropout=0.3"]
-WARM_UP = ["--model.warmup_steps=3"]  # the only schedule of a learning rate that there is
+WARM_UP = ["--model.warmup_steps=3", "--model.linear_decay=true"]
 BF16 = {"trainer.precision": "bf16-mixed"}
 WORKERS = {"data.num_workers": 2}
 WARM_START = {"bootstrap.warm_start": "true", "bootstrap.num_generations": 2}

@@ -38,7 +38,7 @@ def has_no_lightning_checkpoint(run: Path) -> bool:
     return not any("hpc" in path.name for path in run.parent.rglob("*"))
 
 
-@pytest.mark.parametrize("where", ["training", "synthesis"])
+@pytest.mark.parametrize("where", ["training", pytest.param("synthesis", marks=pytest.mark.slow)])
 def test_the_signal_before_the_end_of_the_job_saves_and_the_next_job_continues(tmp_path, where):
     run, job = tmp_path / "run", slurm(job_number())
     folder = RunFolder(run).generation(1)

@@ -1,5 +1,6 @@
 """Denoising diffusion (Ho et al. 2020), improved (Nichol and Dhariwal 2021): the model of the bootstrapping paper."""
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.networks.unet import UNet
 from bootlight.rng import NoiseStreams
+
+LEAST_RATE = 0.02  # of the learning rate, at the end of a linear decay
 
 
 class DDPM(GeneratorModule):
@@ -41,6 +44,7 @@ class DDPM(GeneratorModule):
         learning_rate: of AdamW, after `warmup_steps`.
         weight_decay: of AdamW.
         warmup_steps: optimizer steps over which the learning rate rises from 0.
+        linear_decay: let the learning rate fall on a line over the whole training, to 2 % of it at the end.
         gradient_clip: limit of the gradient's norm; None = no limit.
         ema_decay: of the average that images are drawn from.
         sampler: how images are drawn; ancestral with every timestep if left out.
@@ -66,6 +70,7 @@ class DDPM(GeneratorModule):
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
         warmup_steps: int = 0,
+        linear_decay: bool = False,
         gradient_clip: float | None = None,
         ema_decay: float = 0.9999,
         sampler: Sampler | None = None,
@@ -85,6 +90,7 @@ class DDPM(GeneratorModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup_steps = warmup_steps
+        self.linear_decay = linear_decay
         self.gradient_clip = gradient_clip
         self.prediction = prediction or Epsilon()
         self.sampler = sampler or Ancestral()
@@ -177,10 +183,17 @@ class DDPM(GeneratorModule):
         return torch.where(batch.uniform("label") < self.label_dropout, self.num_classes, batch.labels)
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear warm-up."""
+        """AdamW with a linear warm-up, and a linear decay where it is wanted."""
         optimizer = torch.optim.AdamW(self.unet.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (self.warmup_steps + 1)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+
+        def share(step: int) -> float:
+            # The number of steps is asked for in training only: before it, Lightning would open the data, and then not restore
+            # their place on resume.
+            total = self.trainer.estimated_stepping_batches if self.linear_decay and step else math.inf
+            return min(1.0, (step + 1) / (self.warmup_steps + 1)) * max(LEAST_RATE, 1 - step / total)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Clip the true gradients: Lightning leaves those of a fused optimizer scaled in float16."""
