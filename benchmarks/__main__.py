@@ -70,7 +70,7 @@ def write_page(results: Path, page: Path) -> None:
         about, rows = found["machine"], found["rows"]
         where = about["gpu"] or f"{about['processor']} ({about['instructions']}), {about['threads']} of {about['cores']} cores"
         packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-        parts.append(f"## {file.stem}\n\n`python benchmarks {file.stem}` on {where}, {about['date']}; {packages}.\n")
+        parts.append(f"## {file.stem}\n\n`{found['command']}` on {where}, {about['date']}; {packages}.\n")
         parts.append("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|")
         for row in rows:
             numbers = [f"{row[key]:.3g}" for key in ("ratio", "low", "high")]
@@ -100,7 +100,8 @@ def main() -> None:
             print(f"skipped: {error}; pip install '.[bench]'", file=sys.stderr)
             continue
         print_table(rows)
-        text = json.dumps({"machine": machine(), "rows": rows}, indent=1)
+        command = f"python benchmarks {'--quick ' if chosen.quick else ''}{name}"
+        text = json.dumps({"command": command, "machine": machine(), "rows": rows}, indent=1)
         (results / f"{name}.json").write_text(text + "\n")
     page = HERE.parent / "docs" / "benchmarks.md"
     write_page(results, page)
