@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from bootlight.metrics.fd_infinity import frechet_infinity
-from bootlight.metrics.frechet import Statistics, feature_statistics, frechet_distance
+from bootlight.metrics.frechet import frechet_distance
+from bootlight.metrics.statistics import Statistics, feature_statistics
 from bootlight.metrics.uncertainty import Z95
 
 REDRAWS = 150

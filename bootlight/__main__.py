@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-from bootlight.errors import BootlightError
+from bootlight.errors import INTERRUPTED, BootlightError
 
 VERBS = {
     "fit": ("bootlight.verbs.fit", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
@@ -36,7 +36,7 @@ def main() -> None:
     except BootlightError as error:
         sys.exit(f"bootlight: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def run_verb(verb: str, args: list[str]) -> None:

@@ -18,20 +18,17 @@ from bootlight.callbacks.generation_end import GenerationEnd, note_times
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.prepare import prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
 from bootlight.rng import derive_seed
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
-from bootlight.stopping import RUN_AGAIN
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
 from bootlight.tracking.strip import write_strip
 from bootlight.tracking.table import format_table, write_table
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 @dataclass

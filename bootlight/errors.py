@@ -1,7 +1,9 @@
-"""The one exception that users are meant to see, and the check that raises it most often."""
+"""How a command ends early: the one exception that users are meant to see, the check that raises it, exit statuses."""
 
 import math
 
+RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: stopped early, the same command continues
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 MAX_MESSAGE = 1500  # characters; what is quoted in it comes from files that someone else may have written
 
 

@@ -1,7 +1,5 @@
 """One run at a time on a run folder."""
 
-import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -11,15 +9,14 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.errors import BootlightError
-
-NAME = ".lock"
+from bootlight.record_lock import LOCK_NAME, try_lock
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a run folder, on rank 0; the other processes of a run belong to it.
 
-    A record lock of the operating system (`fcntl`): it ends with the process, however that ends, so nothing has to be
+    A record lock of the operating system: it ends with the process, however that ends, so nothing has to be
     deleted by hand; data loader workers do not inherit it; NFS 4 has it too. The file says who holds it, for people.
 
     Args:
@@ -31,19 +28,19 @@ def locked(folder: Path) -> Iterator[None]:
     if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
-    path = folder / NAME
+    path = folder / LOCK_NAME
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = try_lock(file.fileno())
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise BootlightError(
-                    f"{path}: this file system has no locks ({error.strerror}); put --bootstrap.run_dir on one that has"
-                ) from error
+            raise BootlightError(
+                f"{path}: this file system has no locks ({error.strerror}); put --bootstrap.run_dir on one that has"
+            ) from error
+        if not taken:
             holder = file.read().strip() or "another process"
             raise BootlightError(
                 f"{folder} is in use by {holder}; wait until that run has ended, or give this one its own --bootstrap.run_dir"
-            ) from error
+            )
         os.ftruncate(file.fileno(), 0)
         with suppress(OSError):  # a full disk: the lock holds all the same, and what comes next says so
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())

@@ -15,12 +15,12 @@ from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
-from bootlight.data.mixing import Source
 from bootlight.errors import BootlightError
 from bootlight.evaluation.suite import check_metrics, least_images
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import encode_png, row_of_tiles
-from bootlight.metrics.frechet import FrechetDistance, feature_statistics
+from bootlight.metrics.frechet import FrechetDistance
+from bootlight.metrics.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
 from bootlight.processes import barrier, check_same, rank
 from bootlight.reference import TrainedOnReal, train_judge
@@ -82,11 +82,6 @@ def set_up(data: BootstrapData, trainer: Trainer) -> None:
         barrier()
 
 
-def joining(data: BootstrapData) -> list[Source]:
-    """Images that join every generation: drawn by a teacher, or copies of real ones."""
-    return [source for source in data.sources if source.role == "synthetic" and source.generation is None]
-
-
 def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """A class-conditional model needs labelled images of exactly its number of classes.
 
@@ -95,7 +90,7 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """
     if model.num_classes is None:
         return
-    for source in joining(data):
+    for source in data.joining:
         if (source.store.labels[source.indices] < 0).any() and len(data.real.store.class_names) > 0:
             raise BootlightError(
                 f"model.num_classes is {model.num_classes}, but images of data.teacher have no label, or one that the real "
@@ -169,7 +164,7 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     """
     file = run.references / "real_images.json"
     found = {"content": data.real.store.key, "count": len(data.real.store.images)}
-    teacher = next((source.store.key for source in joining(data) if source.store is not data.real.store), None)
+    teacher = next((source.store.key for source in data.joining if source.store is not data.real.store), None)
     found |= {} if teacher is None else {"teacher": teacher}
     if run.generations() and file.exists():
         before = read_json(file)

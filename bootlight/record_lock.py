@@ -3,6 +3,8 @@
 import errno
 import fcntl
 
+LOCK_NAME = ".lock"  # of the file, in the folder that is locked
+
 
 def try_lock(descriptor: int) -> bool:
     """Lock an open file for this process, unless another process has locked it.

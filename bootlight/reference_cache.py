@@ -13,7 +13,7 @@ import bootlight
 from bootlight.atomic import read_weights, write_bytes
 from bootlight.environment import describe
 from bootlight.errors import BootlightError
-from bootlight.record_lock import try_lock
+from bootlight.record_lock import LOCK_NAME, try_lock
 from bootlight.stopping import leave_if_asked
 
 POLL_SECONDS = 0.5
@@ -84,7 +84,7 @@ def _turn(folder: Path, wait: bool) -> Iterator[None]:
     """Hold the lock of a folder; where there are no locks, all train, which is only a waste."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise BootlightError(
             f"cannot write {folder.parent}: {error.strerror or error}; set data.cache to a folder that can be written"

@@ -1,34 +1,21 @@
-"""The configuration kept in a run folder, and what of it may change when the run is continued."""
+"""A run folder belongs to one configuration: keeps it, and refuses another one."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
-from bootlight.atomic import read_text, write_bytes
+from bootlight.atomic import write_bytes
 from bootlight.errors import BootlightError
+from bootlight.kept_config import may_change, read_config
 from bootlight.processes import agree, gather
 from bootlight.run_folder import RunFolder
 from bootlight.run_links import check_links
 
-MAX_BYTES = 2**16  # of a configuration, which has some thousands
-MAX_VALUES = 20_000  # keys and values of it
 MAX_SHOWN = 60  # characters of a setting in a message
-# What may differ; everything else would make it another experiment. Images are known by their content, not by `root`.
-FREE = {
-    "bootstrap.num_generations",
-    "bootstrap.run_dir",
-    "bootstrap.checkpoint_every",
-    "data.init_args.num_workers",
-    "data.init_args.cache",
-    "data.init_args.root",
-    "data.init_args.teacher",  # which images it gives is checked by their content
-    "plan",
-    "config",
-}
-BOUND_OF_TRAINER = {"trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"}
+# Besides what any run may change: where it lies, and the teacher, whose images are checked by their content.
+FREE = {"bootstrap.run_dir", "data.teacher", "plan", "config"}
 
 
 def save_config(run: RunFolder, text: str) -> None:
@@ -74,39 +61,10 @@ def check_writable(run: RunFolder) -> None:
     check_links(run.path)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """A configuration that was kept in a run folder.
-
-    Raises:
-        BootlightError: it is damaged.
-    """
-    try:
-        config = yaml.safe_load(read_text(path, MAX_BYTES))
-    except Exception:  # numbers and dates that Python cannot hold fail in as many ways as wrong YAML
-        config = None
-    if not isinstance(config, dict) or not _is_moderate(config):
-        raise BootlightError(f"{path} is damaged; delete it and run the same command again, with the same settings as before")
-    return config
-
-
-def _is_moderate(config: Any) -> bool:
-    """Whether nobody has to fear to print it: by aliases, a few lines of YAML can stand for terabytes."""
-    waiting, left = [config], MAX_VALUES
-    while waiting and left:
-        value = waiting.pop()
-        left -= 1
-        if isinstance(value, int) and abs(value) > 2**64:
-            return False
-        if isinstance(value, dict):
-            waiting += [*value.keys(), *value.values()]
-        elif isinstance(value, list | tuple | set):
-            waiting += value
-    return not waiting
-
-
 def differing_keys(old: Any, new: Any, key: str = "") -> set[str]:
     """Dotted keys whose values differ and may not."""
-    if key in FREE or (key.startswith("trainer.") and key not in BOUND_OF_TRAINER):
+    setting = key.replace(".init_args", "")
+    if setting in FREE or may_change(setting):
         return set()
     if not isinstance(old, dict) or not isinstance(new, dict):
         return set() if old == new else {f"{key}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}

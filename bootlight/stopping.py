@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from bootlight.errors import RUN_AGAIN
 from bootlight.processes import gather, pass_on, rank
 
-RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: stopped early, the same command continues
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1 is what batch scripts for Lightning send
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bootlight import Batch
-from bootlight.data.datamodule import BootstrapData, default_cache
+from bootlight.cache_folder import default_cache
+from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError

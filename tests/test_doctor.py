@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from machine_facts import FACTS, GIB, TORCH, Usage, only
 
+from bootlight.data.datamodule import BootstrapData
 from bootlight.doctor import examine as examine_module
 from bootlight.doctor import folders, hardware, packages, processes, tracker
 from bootlight.doctor.finding import Finding, guarded
@@ -369,12 +370,9 @@ def test_locks_that_fail(tmp_path, monkeypatch):
     assert finding.status == "problem" and "WSL" in finding.cure
 
 
-def test_the_cache_is_where_training_puts_it(monkeypatch):
-    from bootlight.data.datamodule import default_cache
-
-    assert folders.cache_folder() == default_cache()
-    monkeypatch.delenv("BOOTLIGHT_CACHE")
-    assert folders.cache_folder() == default_cache()
+def test_the_cache_is_where_training_puts_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("BOOTLIGHT_CACHE", str(tmp_path / "here"))
+    assert only(folders.cache(None)).found.startswith(f"{BootstrapData('x', 8, num_steps=1).cache} (will be made)")
 
 
 # Weights

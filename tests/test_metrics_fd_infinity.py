@@ -11,7 +11,8 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.metrics.fd_infinity import Extrapolation, FrechetInfinity, frechet_infinity
 from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import Statistics, feature_statistics, frechet_distance, frechet_jackknife
+from bootlight.metrics.frechet import frechet_distance, frechet_jackknife
+from bootlight.metrics.statistics import Statistics, feature_statistics
 from bootlight.rng import torch_rng
 
 MANY = 10**9  # images of a reference that is known exactly

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bootlight.errors import BootlightError
 from bootlight.metrics.exact import BLOCK
-from bootlight.metrics.frechet import Statistics, feature_statistics, frechet_distance
+from bootlight.metrics.frechet import frechet_distance
+from bootlight.metrics.statistics import Statistics, feature_statistics
 
 MANY = 10**6  # a count that does not limit the rank
 

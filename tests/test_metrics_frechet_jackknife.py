@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from bootlight.metrics.exact import BLOCK
-from bootlight.metrics.frechet import Statistics, feature_statistics, frechet_distance, frechet_jackknife
+from bootlight.metrics.frechet import frechet_distance, frechet_jackknife
+from bootlight.metrics.statistics import Statistics, feature_statistics
 
 MANY = 10**9  # images of a reference that is known exactly
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
 from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import FrechetDistance, feature_statistics, frechet_distance, frechet_jackknife
+from bootlight.metrics.frechet import FrechetDistance, frechet_distance, frechet_jackknife
 from bootlight.metrics.frozen import Frozen
 from bootlight.metrics.score import Score
+from bootlight.metrics.statistics import feature_statistics
 
 
 def pictures(count: int, seed: int, channels: int = 3) -> Tensor:

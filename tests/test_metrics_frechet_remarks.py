@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from bootlight.metrics.fd_infinity import FrechetInfinity
 from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import FrechetDistance, Statistics, feature_statistics, frechet_distance, frechet_jackknife
+from bootlight.metrics.frechet import FrechetDistance, frechet_distance, frechet_jackknife
 from bootlight.metrics.frechet_remarks import collapse_remarks, count_remark, effective_rank, real_bias
+from bootlight.metrics.statistics import Statistics, feature_statistics
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -12,8 +12,9 @@ from torchmetrics.image.mifid import MemorizationInformedFrechetInceptionDistanc
 from bootlight.errors import BootlightError
 from bootlight.metrics import exact
 from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import feature_statistics, frechet_distance
+from bootlight.metrics.frechet import frechet_distance
 from bootlight.metrics.mifid import MemorizationInformedFrechetDistance, mifid, nearest_cosine_distances, penalised
+from bootlight.metrics.statistics import feature_statistics
 
 
 def normal(*shape: int, seed: int) -> Tensor:

@@ -23,7 +23,7 @@ from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
 from bootlight.generators.load import load_generator
 from bootlight.images import decode
-from bootlight.run_config import read_config
+from bootlight.kept_config import read_config
 from bootlight.run_folder import GenerationFolder
 from bootlight.tracking.scores import read_generation
 

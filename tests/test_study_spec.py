@@ -182,7 +182,7 @@ def test_equal_epochs_are_an_option_of_the_command_line():
     study = read_spec(CONFIGS / "table1.yaml").overridden(epochs | {"data.root": "images"})
     kept = {arm.name: arm.settings for arm in study.arms}
     assert kept["real70_self"].items() >= epochs.items()
-    assert (kept["gan"]["data.num_steps"], kept["gan"]["data.num_epochs"]) == (6250, None)
+    assert (kept["gan"]["data.num_steps"], kept["gan"]["data.num_epochs"]) == (3125, None)
     check_arms(study, ["gan", "real70", "gaussian70"])
 
 

@@ -16,7 +16,7 @@ from bootlight.metrics.score import Score, format_value
 from bootlight.run_folder import RunFolder
 from bootlight.tracking import history
 from bootlight.tracking.history import HistoryLogger, read_history, read_timing
-from bootlight.tracking.scores import main_score_names, read_scores, score_names
+from bootlight.tracking.scores import main_scores, read_scores, score_names
 from bootlight.tracking.table import WIDTH, format_table, write_table
 
 
@@ -157,7 +157,7 @@ def test_scores_of_real_images_are_not_main_scores(run):
     rows = read_scores(run)
     names = ["fd-digits/holdout", "fd-digits/train", "discriminator_score", "discriminator_score/real"]
     assert score_names(rows) == names
-    assert main_score_names(rows) == names[:3]
+    assert main_scores(score_names(rows)) == names[:3]
 
 
 def test_score_names_keep_those_of_later_generations(run):

@@ -1,6 +1,5 @@
 """Real images mixed with the synthetic folders of earlier generations, as a LightningDataModule."""
 
-import os
 from copy import copy
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from bootlight.batch import Batch
+from bootlight.cache_folder import default_cache
 from bootlight.data.batches import StepDataset, StepLoader, gather
 from bootlight.data.extra import Build, Extra, open_drawn
 from bootlight.data.mixing import Accumulate, MixingPolicy, Source
@@ -21,11 +21,6 @@ from bootlight.rng import derive_seed, numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
 
 HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
-
-
-def default_cache() -> Path:
-    """Where decoded images are kept: $BOOTLIGHT_CACHE, else ~/.cache/bootlight."""
-    return Path(os.environ.get("BOOTLIGHT_CACHE", "~/.cache/bootlight")).expanduser()
 
 
 class BootstrapData(LightningDataModule):
@@ -107,6 +102,7 @@ class BootstrapData(LightningDataModule):
         self.cache = default_cache() if cache is None else Path(cache).expanduser()
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
         self.sources: list[Source] = []
+        self.joining: list[Source] = []  # of the sources, those that every generation has beside its mixture
 
     def attach(self, context: GenerationContext) -> None:
         """Say which generation of which run this object serves; without it, it serves generation 0."""
@@ -149,7 +145,8 @@ class BootstrapData(LightningDataModule):
         self.sources = self.mixing.sources(
             self.context.generation, real=self.real, synthetic=self.synthetic, seed=self.context.seed
         )
-        self.sources += self.extra_sources()
+        self.joining = self.extra_sources()
+        self.sources += self.joining
 
     def _num_in_use(self, num_available: int) -> int:
         if self.limit_real is None:
@@ -159,14 +156,14 @@ class BootstrapData(LightningDataModule):
         return self.limit_real
 
     def extra_sources(self) -> list[Source]:
-        """What joins every generation."""
+        """Open what joins every generation: copies of real images, images of a teacher."""
         real, count, seed = self.real, len(self.available), self.subset_seed
         return [*self.extra.copies(real, count, seed), *self.extra.taught(real, count, seed, self._build)]
 
     def train_size(self, generation: int, num_synthetic: int) -> int:
         """Images of the training set of a generation, where each one draws `num_synthetic`."""
         mixed = self.mixing.size(generation, num_real=len(self.real), num_synthetic=num_synthetic)
-        return mixed + sum(map(len, self.extra_sources()))
+        return mixed + sum(map(len, self.joining))
 
     def synthetic(self, generation: int) -> Source:
         """The images that an earlier generation of this run has drawn."""

@@ -64,8 +64,7 @@ class Schedule:
         Raises:
             ValueError: more steps than the schedule has, or fewer than 1.
         """
-        if not 1 <= num_steps <= len(self):
-            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
+        self._check_length(num_steps)
         if num_steps == 1:
             kept = torch.tensor([len(self) - 1])
         else:
@@ -86,8 +85,7 @@ class Schedule:
         Raises:
             ValueError: more steps than the schedule has, or fewer than 1.
         """
-        if not 1 <= num_steps <= len(self):
-            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
+        self._check_length(num_steps)
         levels = (1 / self.alphas_cumprod - 1).sqrt().log()
         low, high = (max(min(math.log(s), float(levels[-1])), float(levels[0])) for s in (sigma_min, sigma_max))
         ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64) if num_steps > 1 else torch.ones(1, dtype=torch.float64)
@@ -98,6 +96,10 @@ class Schedule:
         kept = (kept - order).cummax(0).values + order  # at least one apart, upwards
         kept = torch.minimum(kept, torch.arange(len(self) - num_steps, len(self)))  # and not beyond the end
         return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
+
+    def _check_length(self, num_steps: int) -> None:
+        if not 1 <= num_steps <= len(self):
+            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)

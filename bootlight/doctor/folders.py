@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from bootlight.atomic import write_bytes
+from bootlight.cache_folder import default_cache
 from bootlight.doctor.finding import Finding, note, ok, problem
 from bootlight.errors import BootlightError
 
@@ -15,11 +16,6 @@ LITTLE, TOO_LITTLE = 10 * GIB, GIB // 4  # a small run needs some tens of MiB, c
 IMAGE_BYTES = 30_500  # measured: mean of 200 photographs of faces, 128 x 128, as PNG
 DECODED_BYTES = 3 * 128**2
 CHECKPOINT_BYTES = 16 * 31_307_398  # network, average, two moments; parameters of configs/ffhq128_paper.yaml
-
-
-def cache_folder() -> Path:
-    """As `bootlight.data.datamodule.default_cache`, which cannot be asked here: its module imports lightning."""
-    return Path(os.environ.get("BOOTLIGHT_CACHE", "~/.cache/bootlight")).expanduser()
 
 
 def existing(folder: Path) -> Path:
@@ -38,7 +34,7 @@ def run_folder(folder: Path) -> list[Finding]:
 def cache(folder: Path | None) -> list[Finding]:
     """Whether decoded images can be kept there (None = in the usual place), and how many."""
     return _room(
-        "cache", folder or cache_folder(), "data.cache or BOOTLIGHT_CACHE", "decoded images of 128 x 128", DECODED_BYTES
+        "cache", folder or default_cache(), "data.cache or BOOTLIGHT_CACHE", "decoded images of 128 x 128", DECODED_BYTES
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from torch import Tensor, nn
 
-from bootlight.data.datamodule import default_cache
+from bootlight.cache_folder import default_cache
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import ImageSource, open_source

@@ -11,9 +11,10 @@ from bootlight.atomic import atomic_write, file_sha256
 from bootlight.errors import BootlightError
 from bootlight.metrics.feature_metric import common_protocol
 from bootlight.metrics.features import score_name
-from bootlight.metrics.frechet import Statistics, frechet_jackknife
+from bootlight.metrics.frechet import frechet_jackknife
 from bootlight.metrics.frechet_remarks import count_remark
 from bootlight.metrics.score import Score
+from bootlight.metrics.statistics import Statistics
 
 UNKNOWN_COUNT = 1_000_000  # the files of other tools do not say of how many images they are
 

@@ -14,10 +14,10 @@ from bootlight.evaluation.sources import ImageSource, open_store
 from bootlight.evaluation.suite import measure_all
 from bootlight.images import resized
 from bootlight.metrics.c2st import two_sample_test
-from bootlight.metrics.frechet import feature_statistics
 from bootlight.metrics.neighbours import nearest
 from bootlight.metrics.pixel_statistics import PixelDifference, PixelStatistics
 from bootlight.metrics.score import Score
+from bootlight.metrics.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
 from bootlight.tracking.neighbours import MAX_ROWS, write_neighbours
 

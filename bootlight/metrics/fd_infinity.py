@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from bootlight.errors import BootlightError
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.features import score_name
-from bootlight.metrics.frechet import Jackknife, Statistics, both_sides, frechet_jackknife, reference_remarks
+from bootlight.metrics.frechet import Jackknife, both_sides, frechet_jackknife, reference_remarks
 from bootlight.metrics.score import Score
+from bootlight.metrics.statistics import Statistics
 from bootlight.metrics.uncertainty import Z95
 from bootlight.rng import torch_rng
 

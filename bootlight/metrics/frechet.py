@@ -15,9 +15,7 @@ from bootlight.metrics.features import score_name
 from bootlight.metrics.frechet_remarks import collapse_remarks, count_remark, real_bias
 from bootlight.metrics.once import shared
 from bootlight.metrics.score import Score
-from bootlight.metrics.statistics import Statistics as Statistics
-from bootlight.metrics.statistics import above_rounding, above_zero, reference_statistics
-from bootlight.metrics.statistics import feature_statistics as feature_statistics
+from bootlight.metrics.statistics import Statistics, above_rounding, above_zero, feature_statistics, reference_statistics
 from bootlight.metrics.uncertainty import jackknife_standard_error
 
 STEP = 0.4  # of the logarithm of u in the integral over roots; its error is exp(-π² / STEP) = 2e-11, relatively

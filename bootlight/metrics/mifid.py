@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import blocks, checked, unit
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
-from bootlight.metrics.frechet import feature_statistics, frechet_distance
+from bootlight.metrics.frechet import frechet_distance
 from bootlight.metrics.score import Score
-from bootlight.metrics.statistics import reference_statistics
+from bootlight.metrics.statistics import feature_statistics, reference_statistics
 
 EPSILON = 1e-14  # added to the distance so that exact copies have a finite score; the competition's value
 GROUPS = 10

@@ -4,13 +4,10 @@ from typing import Any
 
 from bootlight.atomic import read_json, write_json
 from bootlight.errors import BootlightError
+from bootlight.kept_config import may_change
 from bootlight.studies.job import Job
 from bootlight.studies.record import FORMAT
 from bootlight.studies.spec import Study
-
-# What `fit` lets change when it continues a run (see `run_config`).
-FREE = {"bootstrap.num_generations", "bootstrap.checkpoint_every", "data.num_workers", "data.cache", "data.root"}
-BOUND_OF_TRAINER = {"trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"}
 
 
 def write_record(study: Study, seeds: list[int], command: str) -> None:
@@ -56,8 +53,7 @@ def _check_begun(study: Study, before: dict[str, dict[str, Any]]) -> None:
             if old.get(key) != new[key]:
                 raise _changed(study, arm.name, key, old.get(key), new[key])
         for key in sorted(old["settings"].keys() | new["settings"].keys()):
-            free = key in FREE or (key.startswith("trainer.") and key not in BOUND_OF_TRAINER)
-            if not free and old["settings"].get(key) != new["settings"].get(key):
+            if not may_change(key) and old["settings"].get(key) != new["settings"].get(key):
                 raise _changed(study, arm.name, key, old["settings"].get(key), new["settings"].get(key))
 
 

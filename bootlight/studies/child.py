@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from bootlight.errors import BootlightError
+from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError
 
 POLL_SECONDS = 0.2
-RUN_AGAIN, INTERRUPTED = 75, 130  # as `bootlight fit` leaves
 # What is asked of the worker, and what its program is sent: a terminal that closes is no reason to lose work.
 PASSED_ON = {
     signal.SIGINT: signal.SIGINT,

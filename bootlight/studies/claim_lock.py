@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootlight.errors import BootlightError
-from bootlight.record_lock import try_lock
+from bootlight.record_lock import LOCK_NAME, try_lock
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def claimed(lock: Path, run: Path) -> Iterator[bool]:
     except OSError as error:
         raise BootlightError(f"cannot write {lock.parent}: {error.strerror or error}; choose another folder") from error
     try:
-        yield _taken(descriptor, lock) and not is_held(run / ".lock")
+        yield _taken(descriptor, lock) and not is_held(run / LOCK_NAME)
     finally:
         os.close(descriptor)
 

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
-from bootlight.atomic import read_json, read_text, write_json
+from bootlight.atomic import read_json, write_json
 from bootlight.errors import BootlightError
+from bootlight.kept_config import read_config
 from bootlight.run_folder import RunFolder
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
 
-MAX_CONFIG_BYTES = 2**20
 LAST_LINES_BYTES = 4096  # of a log
 
 
@@ -87,8 +85,8 @@ class Job:
         chosen: Any = self.arm.settings.get("bootstrap.num_generations")
         if chosen is None and self.run.config.exists():
             try:
-                chosen = yaml.safe_load(read_text(self.run.config, MAX_CONFIG_BYTES))["bootstrap"]["num_generations"]
-            except (BootlightError, yaml.YAMLError, LookupError, TypeError, ValueError, RecursionError):
+                chosen = read_config(self.run.config)["bootstrap"]["num_generations"]
+            except (BootlightError, LookupError, TypeError):
                 return None  # `fit` has to say what is wrong with it
         return chosen if isinstance(chosen, int) else None
 

@@ -20,6 +20,7 @@ from bootlight.quiet import quiet
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
+from bootlight.tracking.table import align
 from bootlight.verbs.fit import root_cause
 
 HEADER = ("arm", "waits for", "runs", "done", "training sets", "steps", "images seen", "drawn", "min a run", "min in all")
@@ -82,22 +83,11 @@ def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | 
         what = (len(runs), len(runs) - left, " ".join(map(str, cost.sizes)), cost.steps, cost.seen, cost.drawn)
         rows.append((job.arm.name, job.arm.teacher or "", *map(str, what), f"{minutes:.1f}", f"{left * minutes:.1f}"))
     print(f"{study.name}: seeds {', '.join(map(str, seeds or study.seeds))}; folder {study.folder}")
-    print(aligned([HEADER, *rows]))
+    print("\n".join(align([list(column) for column in zip(HEADER, *rows, strict=True)], words=2)))
     print(
         f"about {total:.0f} min in all for one worker on this machine, for what is not finished; judges, of which equal ones "
         "are trained once, and evaluation come on top"
     )
-
-
-def aligned(rows: list[tuple[str, ...]]) -> str:
-    """A table whose first two columns are words, the others numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[:2] = [cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:
@@ -107,15 +97,14 @@ def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:
 def _cost(arm: Arm, cli: PlanCLI, drawn: dict[str, int], measured: dict[str, tuple[float, float]]) -> Cost:
     """What a run of an arm does; times are measured once for equal models and batches."""
     data: BootstrapData = cli.datamodule
-    extra, data.extra = data.extra, Extra()  # the teacher may not have drawn anything yet
-    data.setup()
+    joining = 0
+    if arm.teacher is None:
+        data.setup()
+    else:  # the teacher may not have drawn anything yet
+        extra, data.extra = data.extra, Extra()
+        data.setup()
+        joining = extra.size(len(data.available), drawn.get(arm.teacher))
     settings = cli.config_init[cli.subcommand].bootstrap
-    if extra.teacher is not None and arm.teacher is None:
-        data.extra = extra
-        joining = sum(map(len, data.extra_sources()))
-    else:
-        joining = extra.size(len(data.available), drawn.get(arm.teacher or ""))
-    data.extra = Extra()
     sizes = [data.train_size(g, settings.num_synthetic) + joining for g in range(settings.num_generations)]
     steps = [data.steps_for(size) for size in sizes]
     train, draw = _seconds(cli, data, measured)

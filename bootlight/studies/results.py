@@ -1,14 +1,12 @@
 """What a study has left on the disk: which runs are finished, and the scores of arm x seed x generation."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
-from bootlight.atomic import read_json, read_text
+from bootlight.atomic import read_json
 from bootlight.errors import BootlightError
+from bootlight.kept_config import read_config
 from bootlight.metrics.score import Score
 from bootlight.run_folder import RunFolder
 from bootlight.studies.derived import with_derived
@@ -16,9 +14,7 @@ from bootlight.studies.plateau import restricted
 from bootlight.studies.record import StudyRecord, read_record
 from bootlight.studies.settings import number
 from bootlight.studies.statistics import PairedDifference, paired_difference
-from bootlight.tracking.scores import GenerationScores, read_generation
-
-MAX_CONFIG_BYTES = 2**20
+from bootlight.tracking.scores import GenerationScores, read_generation, score_names
 
 
 @dataclass(frozen=True)
@@ -89,13 +85,7 @@ class StudyResults:
     def score_names(self) -> list[str]:
         """Every score that occurs in a finished run, in order of first appearance."""
         rows = (row for cell in self.cells.values() if cell.finished for row in cell.generations)
-        return list(dict.fromkeys(name for row in rows for name in row.scores))
-
-
-def main_scores(names: Iterable[str]) -> list[str]:
-    """The scores that speak of synthetic images; ``discriminator_score/train``, beside a plain one, is of real images."""
-    names = list(names)
-    return [name for name in names if "/" not in name or name.split("/")[0] not in names]
+        return score_names(rows)
 
 
 def compare_arms(results: StudyResults, score: str, first: str, second: str) -> PairedDifference | None:
@@ -120,7 +110,7 @@ def _read_cell(record: StudyRecord, arm: str, seed: int) -> Cell:
     if not run.path.is_dir():
         return Cell(run, "failed" if failure else "missing", note=failure)
     try:
-        config = _read_config(run)
+        config = read_config(run.config) if run.config.is_file() else {}
         rows = [read_generation(folder) for folder in run.generations() if folder.is_evaluated]
         expected = number(config, "bootstrap", "num_generations")
         if expected is None or len(rows) < max(expected, 1):
@@ -138,16 +128,3 @@ def _failure(run: RunFolder) -> str:
     except BootlightError as error:
         return str(error)
     return str(note.get("last_line") or "no reason was noted") if isinstance(note, dict) and note else ""
-
-
-def _read_config(run: RunFolder) -> dict[str, Any]:
-    """The resolved configuration of a run; empty where it has not begun."""
-    if not run.config.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(read_text(run.config, MAX_CONFIG_BYTES))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise BootlightError(f"{run.config} is no configuration ({type(error).__name__}); delete the run's folder") from error
-    if not isinstance(config, dict):
-        raise BootlightError(f"{run.config} is no configuration; delete the run's folder and run bootlight study again")
-    return config

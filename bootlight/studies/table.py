@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from bootlight.metrics.score import Score, format_value
 from bootlight.studies.plateau import num_stayed
-from bootlight.studies.results import StudyResults, main_scores
+from bootlight.studies.results import StudyResults
 from bootlight.studies.settings import is_number
 from bootlight.studies.statistics import Summary, summarise
+from bootlight.tracking.scores import main_scores
+from bootlight.tracking.table import GAP, WIDTH, align
 
 JUDGE = "discriminator_score"
 REAL = {f"{JUDGE}/train": "real images, trained on", f"{JUDGE}/holdout": "real images, held out"}
-WIDTH = 100
 MAX_LABEL = 46  # characters of the first column in a terminal
-GAP = "  "
 DASH = "-"
 HEADER = ("trained on", "mean", "sd", "SE images", "SE seeds", "n", "seeds")
 LEGEND = (
@@ -130,7 +130,7 @@ def format_text(lines: Sequence[Line]) -> str:
     """The table for a terminal, at most about 100 columns wide: wider ones go on below."""
     grids = [[[textwrap.shorten(row[0], MAX_LABEL, placeholder=" ..."), *row[1:]] for row in grid] for grid in _grids(lines)]
     blocks = [block for grid in grids for block in _blocks(grid)]
-    return "\n\n".join("\n".join(_aligned(block)) for block in blocks)
+    return "\n\n".join("\n".join(align([list(column) for column in zip(*block, strict=True)], words=1)) for block in blocks)
 
 
 def format_markdown(lines: Sequence[Line]) -> str:
@@ -160,13 +160,3 @@ def _blocks(grid: list[list[str]]) -> list[list[list[str]]]:
             groups.append([0])
         groups[-1].append(column)
     return [[[row[i] for i in group] for row in grid] for group in groups]
-
-
-def _aligned(grid: list[list[str]]) -> list[str]:
-    """Lines with the first column to the left, the others to the right, a rule below the header."""
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    rows = [grid[0], ["-" * width for width in widths], *grid[1:]]
-    return [
-        GAP.join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    ]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bootlight.studies.child import INTERRUPTED, RUN_AGAIN, Children, bootlight_command
+from bootlight.errors import INTERRUPTED, RUN_AGAIN
+from bootlight.studies.child import Children, bootlight_command
 from bootlight.studies.claim_lock import claimed
 from bootlight.studies.job import Job
 from bootlight.studies.spec import Study

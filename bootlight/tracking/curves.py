@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZE = (4.6, 2.9)  # inches; at 72 pixels to the inch
+WIDTH, HEIGHT = 4.6, 2.9  # inches; at 72 pixels to the inch
 INK = "#010203"  # stands for the page's text colour, which matplotlib cannot know
 COLORS = ("#3b82c4", "#d9822b", "#3fa66b", "#a678d8", "#d9567a")
 RAMP = ("#3b82c4", "#8a63d2", "#d9567a", "#e08a2c")  # readable on white and on black
@@ -62,7 +62,7 @@ def score_chart(curves: list[Curve]) -> str:
     Returns:
         An ``<svg>`` element.
     """
-    return _svg(lambda axes: _draw_scores(axes, curves))
+    return svg(lambda axes: _draw_scores(axes, curves))
 
 
 def history_chart(curves: list[Curve]) -> str:
@@ -74,7 +74,7 @@ def history_chart(curves: list[Curve]) -> str:
     Returns:
         An ``<svg>`` element.
     """
-    return _svg(lambda axes: _draw_histories(axes, curves))
+    return svg(lambda axes: _draw_histories(axes, curves))
 
 
 def _draw_scores(axes: "Axes", curves: list[Curve]) -> None:
@@ -121,15 +121,21 @@ def group_means(x: list[int], y: list[float]) -> tuple[list[float], list[float]]
     return [float(np.mean(x[group])) for group in groups], [float(np.mean(y[group])) for group in groups]
 
 
-def _svg(draw: Callable[["Axes"], None]) -> str:
+def svg(draw: Callable[["Axes"], None], height: float = HEIGHT) -> str:
+    """A drawing as an ``<svg>`` element; equal drawings give equal text.
+
+    Args:
+        draw: draws on the axes that it is given.
+        height: in inches.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=SIZE, layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure.add_subplot())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return re.sub(r' id="[\w.]+_\d+"', "", svg)  # names like axes_1 would stand several times in one page
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return re.sub(r' id="[\w.]+_\d+"', "", text)  # names like axes_1 would stand several times in one page

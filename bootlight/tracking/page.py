@@ -82,6 +82,11 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
+def remark(text: str) -> str:
+    """A remark in small grey letters."""
+    return f'<p class="note">{escape(text)}</p>'
+
+
 def definitions(entries: Mapping[str, object]) -> str:
     """Names and values as a definition list."""
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in entries.items())

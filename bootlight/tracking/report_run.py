@@ -9,7 +9,7 @@ from bootlight.atomic import read_text
 from bootlight.run_folder import GenerationFolder, RunFolder
 from bootlight.tracking.curves import LARGEST, MAX_CHARTS, Curve, history_chart
 from bootlight.tracking.history import read_history, read_timing
-from bootlight.tracking.page import embedded_png, figure, section, table
+from bootlight.tracking.page import embedded_png, figure, remark, section, table
 
 MAX_CONFIG_BYTES = 2**20
 
@@ -19,7 +19,7 @@ def strip(run: RunFolder) -> str:
     if not run.strip.exists():
         return ""
     picture = embedded_png(run.strip, "real images and previews of each generation, with scores")
-    note = '<p class="note">Synthetic images in one column have the same seed in every generation.</p>'
+    note = remark("Synthetic images in one column have the same seed in every generation.")
     return section("Previews", f'<div class="scroll strip">{picture}</div>', note)
 
 
@@ -34,7 +34,7 @@ def training_curves(run: RunFolder) -> str:
     if not charts:
         return ""
     drawings = "".join(figure(name, history_chart(curves)) for name, curves in sorted(charts.items())[:MAX_CHARTS])
-    note = '<p class="note">Long curves are drawn through means of consecutive points.</p>'
+    note = remark("Long curves are drawn through means of consecutive points.")
     return section("Training", f'<div class="curves">{drawings}</div>', note)
 
 

@@ -6,8 +6,8 @@ from html import escape
 
 from bootlight.metrics.score import Score, format_value
 from bootlight.tracking.curves import LARGEST, MAX_CHARTS, Curve, score_chart
-from bootlight.tracking.page import definitions, figure, section, table
-from bootlight.tracking.scores import GenerationScores, main_score_names, score_names
+from bootlight.tracking.page import definitions, figure, remark, section, table
+from bootlight.tracking.scores import GenerationScores, main_scores, score_names
 from bootlight.tracking.table import score_column
 
 UNCERTAINTY = (
@@ -24,7 +24,7 @@ def summary(rows: list[GenerationScores]) -> str:
     if not rows:
         return "No generation has been evaluated yet."
     first, last = rows[0], rows[-1]
-    names = [name for name in main_score_names(rows) if name in first.scores and name in last.scores]
+    names = [name for name in main_scores(score_names(rows)) if name in first.scores and name in last.scores]
     count = f"{len(rows)} generation" + "s" * (len(rows) > 1)
     if not names:
         return f"{count}, trained on {first.num_real} real images."
@@ -49,7 +49,7 @@ def scores_table(rows: list[GenerationScores]) -> str:
     """One row for each generation, every score with its uncertainty."""
     if not rows:
         return ""
-    main = main_score_names(rows)
+    main = main_scores(score_names(rows))
     compared = [name for name in score_names(rows) if name not in main]
     columns = [  # scores first: on a phone the rest is a swipe away
         ["generation", *(str(row.generation) for row in rows)],
@@ -62,7 +62,7 @@ def scores_table(rows: list[GenerationScores]) -> str:
         *(score_column(name, [row.scores.get(name) for row in rows]) for name in compared),
     ]
     header, *lines = [list(line) for line in zip(*columns, strict=True)]
-    return section("Scores", table(header, lines), f'<p class="note">{UNCERTAINTY}</p>')
+    return section("Scores", table(header, lines), remark(UNCERTAINTY))
 
 
 def score_curves(rows: list[GenerationScores]) -> str:
@@ -76,7 +76,7 @@ def score_curves(rows: list[GenerationScores]) -> str:
         charts.append(figure("loss", score_chart([_loss_curve(rows)])))
     if not charts:
         return ""
-    note = '<p class="note">Bands are one standard error on both sides; no band where it is not known.</p>'
+    note = remark("Bands are one standard error on both sides; no band where it is not known.")
     return section("Scores over generations", f'<div class="curves">{"".join(charts)}</div>', note)
 
 

@@ -1,5 +1,6 @@
 """The scores of a run as typed values, and how a value with its uncertainty is written."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,16 +118,15 @@ def _score(entry: dict[str, Any]) -> Score:
     )
 
 
-def score_names(rows: list[GenerationScores]) -> list[str]:
+def score_names(rows: Iterable[GenerationScores]) -> list[str]:
     """Every score name that occurs, in order of first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row.scores))
 
 
-def main_score_names(rows: list[GenerationScores]) -> list[str]:
-    """The score names that describe synthetic images.
+def main_scores(names: Sequence[str]) -> list[str]:
+    """Those of the names that describe synthetic images.
 
-    ``discriminator_score/real`` beside ``discriminator_score`` is the same measurement made on real images, there for
+    ``discriminator_score/train`` beside ``discriminator_score`` is the same measurement made on real images, there for
     comparison; ``fd-digits/train``, without a plain ``fd-digits``, is a distance of the synthetic images to a reference.
     """
-    names = score_names(rows)
     return [name for name in names if "/" not in name or name.split("/")[0] not in names]

@@ -12,7 +12,7 @@ from bootlight.atomic import atomic_write, read_bytes
 from bootlight.errors import BootlightError
 from bootlight.images import decode_whole
 from bootlight.run_folder import RunFolder
-from bootlight.tracking.scores import GenerationScores, main_score_names, read_scores
+from bootlight.tracking.scores import GenerationScores, main_scores, read_scores, score_names
 
 MAX_BYTES = 500_000
 MAX_COLUMNS = 16
@@ -72,7 +72,7 @@ def write_strip(run: RunFolder) -> Path:
 
 def _rows(run: RunFolder) -> list[Row]:
     scores = read_scores(run)
-    names = main_score_names(scores)
+    names = main_scores(score_names(scores))
     by_generation = {row.generation: row for row in scores}
     rows = [Row("real", _tiles(run.real_previews), [])] if run.real_previews.exists() else []
     with_previews = [k for k, folder in enumerate(run.generations()) if folder.previews.exists()]

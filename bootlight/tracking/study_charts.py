@@ -1,20 +1,16 @@
 """Charts of a study as SVG that takes the text colour of the page: bands over seeds, differences, losses."""
 
-import io
-import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bootlight.tracking.curves import INK, LARGEST, NO_METADATA, STYLE, group_means
+from bootlight.tracking.curves import HEIGHT, INK, LARGEST, group_means, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH = 4.6  # inches; at 72 pixels to the inch
-HEIGHT = 2.9
 COLORS = ("#3b82c4", "#d9822b", "#3fa66b", "#a678d8", "#d9567a", "#8a8f2a")  # readable on white and on black
 MARKERS = "osD^vP"
 UNKNOWN, WORSE, BETTER = "#8a8f98", "#d9822b", "#3b82c4"
@@ -77,17 +73,17 @@ class Losses(NamedTuple):
 
 def band_chart(bands: Sequence[Band]) -> str:
     """Means over seeds with a band of one standard deviation on both sides; dashes where theory has a curve."""
-    return _svg(lambda axes: _draw_bands(axes, bands), HEIGHT + LEGEND_INCHES * len(bands))
+    return svg(lambda axes: _draw_bands(axes, bands), HEIGHT + LEGEND_INCHES * len(bands))
 
 
 def difference_chart(rows: Sequence[Difference]) -> str:
     """Differences with their intervals, from top to bottom; blue is better, orange worse, grey not known to be either."""
-    return _svg(lambda axes: _draw_differences(axes, rows), 0.4 + ROW_INCHES * len(rows))
+    return svg(lambda axes: _draw_differences(axes, rows), 0.4 + ROW_INCHES * len(rows))
 
 
 def loss_chart(arms: Sequence[Losses]) -> str:
     """One thin line for each seed, one colour for each arm; vertical lines where a plateau is left."""
-    return _svg(lambda axes: _draw_losses(axes, arms), HEIGHT + LEGEND_INCHES * len(arms))
+    return svg(lambda axes: _draw_losses(axes, arms), HEIGHT + LEGEND_INCHES * len(arms))
 
 
 def _draw_bands(axes: "Axes", bands: Sequence[Band]) -> None:
@@ -139,17 +135,3 @@ def _legend_above(axes: "Axes") -> None:
     """Names of arms are long: inside they would cover the curves."""
     if axes.get_legend_handles_labels()[0]:
         axes.get_figure().legend(loc="outside upper left", fontsize=8.5, borderpad=0.1, labelspacing=0.25)  # type: ignore[union-attr]
-
-
-def _svg(draw: Callable[["Axes"], None], height: float) -> str:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        draw(figure.add_subplot())
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return re.sub(r' id="[\w.]+_\d+"', "", svg)  # names like axes_1 would stand several times in one page

@@ -17,11 +17,12 @@ from bootlight.studies.boundary import (
 )
 from bootlight.studies.derived import PIXEL_VARIANCE
 from bootlight.studies.plateau import PLATEAU_PASSES, PLATEAU_STEPS, num_stayed
-from bootlight.studies.results import StudyResults, main_scores
+from bootlight.studies.results import StudyResults
 from bootlight.studies.statistics import summarise
 from bootlight.tracking.curves import LARGEST
 from bootlight.tracking.history import read_history
-from bootlight.tracking.page import figure, section, table
+from bootlight.tracking.page import figure, remark, section, table
+from bootlight.tracking.scores import main_scores
 from bootlight.tracking.study_charts import MAX_LINES, Band, Losses, band_chart, loss_chart
 
 MAX_CHARTS = 40
@@ -50,7 +51,7 @@ def generation_curves(results: StudyResults) -> str:
         note += f" Dashes in {PIXEL_VARIANCE}: what mathematics expects of a generator of normal pixels in this loop."
     if len(charts) > MAX_CHARTS:
         note += f" {len(charts) - MAX_CHARTS} more charts are left out; scores.csv has their numbers."
-    return section("Over generations", f'<div class="curves">{"".join(charts[:MAX_CHARTS])}</div>', _note(note))
+    return section("Over generations", f'<div class="curves">{"".join(charts[:MAX_CHARTS])}</div>', remark(note))
 
 
 def _gaussian_first(names: list[str]) -> list[str]:
@@ -97,7 +98,7 @@ def boundary_map(results: StudyResults) -> str:
         "effect, · not measured on two seeds; ↑ ↓ for scores without a good direction. Each number is the mean change from "
         "generation 0 to the last generation, or from the baseline where there is one generation, ± half of the interval."
     )
-    return section("Where synthetic images help", *parts, _note(note))
+    return section("Where synthetic images help", *parts, remark(note))
 
 
 def _grid(policy: str, found: Sequence[Effect]) -> str:
@@ -142,7 +143,7 @@ def gan_losses(results: StudyResults) -> str:
         "are lower bounds."
     )
     drawings = f'<div class="curves">{"".join(charts)}</div>'
-    return section("Losses of both networks", drawings, table(*_plateau_table(results, arms)), _note(note))
+    return section("Losses of both networks", drawings, table(*_plateau_table(results, arms)), remark(note))
 
 
 def _losses(results: StudyResults, arm: str, key: str) -> Losses:
@@ -168,7 +169,3 @@ def _plateau_table(results: StudyResults, arms: Sequence[str]) -> tuple[list[str
         scores = list(results.scores(arm, PLATEAU_STEPS).values())
         rows.append([*cells, f"{len(scores) - num_stayed(scores)} of {len(scores)}"])
     return ["trained on", "steps on the plateau", "passes on the plateau", "left it"], rows
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'

@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from bootlight.atomic import read_text
 from bootlight.studies.results import Cell, StudyResults
 from bootlight.tracking.history import read_timing
-from bootlight.tracking.page import embedded_png, section, table
+from bootlight.tracking.page import embedded_png, remark, section, table
 from bootlight.tracking.report_run import MAX_CONFIG_BYTES, format_duration
 
 MAX_PICTURES = 24  # of one kind on the page; each has up to half a megabyte
@@ -33,7 +33,7 @@ def strips(results: StudyResults) -> str:
     if not parts:
         return ""
     note = "The first finished seed of each arm. Columns have the same seed of the drawing in every generation and arm."
-    return section("Images", *parts, f'<p class="note">{note}{_left_out(len(shown))}</p>')
+    return section("Images", *parts, remark(note + _left_out(len(shown))))
 
 
 def neighbours(results: StudyResults) -> str:
@@ -66,7 +66,7 @@ def runs(results: StudyResults) -> str:
     head = "".join(f"<th>seed {seed}</th>" for seed in results.record.seeds)
     body = f"<thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     note = "Links lead to the runs' own reports, where the study folder is at hand."
-    return section("Runs", f'<div class="scroll"><table>{body}</table></div>', f'<p class="note">{note}</p>')
+    return section("Runs", f'<div class="scroll"><table>{body}</table></div>', remark(note))
 
 
 def _run(results: StudyResults, cell: Cell) -> str:

@@ -6,7 +6,7 @@ from html import escape
 
 from bootlight.studies.boundary import Effect, better, effects
 from bootlight.studies.claims import CONTRADICTED, SUPPORTED, Verdict
-from bootlight.studies.results import StudyResults, compare_arms, main_scores
+from bootlight.studies.results import StudyResults, compare_arms
 from bootlight.studies.statistics import PairedDifference
 from bootlight.studies.table import (
     HEADER,
@@ -18,7 +18,8 @@ from bootlight.studies.table import (
     score_cells,
     score_columns,
 )
-from bootlight.tracking.page import figure, section, table
+from bootlight.tracking.page import figure, remark, section, table
+from bootlight.tracking.scores import main_scores
 from bootlight.tracking.study_charts import BETTER, MAX_ROWS, UNKNOWN, WORSE, Difference, difference_chart
 
 MAX_CHARTS = 12
@@ -43,10 +44,10 @@ def tables(lines: Sequence[Line]) -> str:
     """The paper's table, and the other scores below it."""
     parts = []
     if any(line.judge for line in lines):
-        parts += [table(list(HEADER), [judge_cells(line) for line in lines]), _note(LEGEND)]
+        parts += [table(list(HEADER), [judge_cells(line) for line in lines]), remark(LEGEND)]
     if names := score_columns(lines):
         header = ["trained on", *(name.replace("/", "\n") for name in names), "seeds"]
-        parts += [table(header, [score_cells(line, names) for line in lines if line.arm]), _note(SCORES_LEGEND)]
+        parts += [table(header, [score_cells(line, names) for line in lines if line.arm]), remark(SCORES_LEGEND)]
     if not parts:
         parts = [table(["trained on", "seeds"], [[line.label, judge_cells(line)[-1]] for line in lines])]
     return section("Results", *parts)
@@ -66,7 +67,7 @@ def claims(verdicts: Sequence[Verdict]) -> str:
         "finds the difference at 5 %. Seeds and images needed are for finding a difference of the size seen, in four of five "
         "studies; with few seeds that is a rough guess."
     )
-    return section("Claims", *items, _note(note))
+    return section("Claims", *items, remark(note))
 
 
 def differences(results: StudyResults) -> str:
@@ -94,8 +95,8 @@ def differences(results: StudyResults) -> str:
         f"intervals are not corrected for their number: of {count} about {0.05 * count:.1f} would exclude 0 by chance if "
         "nothing differed."
     )
-    left_out = _note(f"Not drawn: {', '.join(names[MAX_CHARTS:])}.") if len(names) > MAX_CHARTS else ""
-    return section("Differences", f'<div class="curves">{"".join(charts)}</div>', _note(note), left_out)
+    left_out = remark(f"Not drawn: {', '.join(names[MAX_CHARTS:])}.") if len(names) > MAX_CHARTS else ""
+    return section("Differences", f'<div class="curves">{"".join(charts)}</div>', remark(note), left_out)
 
 
 def _ordered(results: StudyResults) -> list[str]:
@@ -117,7 +118,3 @@ def remarks(found: Sequence[str]) -> str:
     """Doubts, as a list."""
     items = "".join(f"<li>{escape(remark)}</li>" for remark in found)
     return section("Remarks", f"<ul>{items}</ul>") if found else ""
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'

@@ -6,7 +6,7 @@ import textwrap
 from bootlight.atomic import atomic_write, write_json
 from bootlight.metrics.score import Score
 from bootlight.run_folder import RunFolder, read_generation_metrics
-from bootlight.tracking.scores import GenerationScores, main_score_names, read_scores, score_names
+from bootlight.tracking.scores import GenerationScores, main_scores, read_scores, score_names
 
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100
@@ -64,7 +64,7 @@ def format_table(run: RunFolder) -> str:
         score_column("loss", [row.loss for row in rows]),
     ]
     left_out = []
-    for name in main_score_names(rows):
+    for name in main_scores(score_names(rows)):
         column = score_column(name, [row.scores.get(name) for row in rows])
         if _width([*columns, column]) <= WIDTH:
             columns.append(column)
@@ -99,12 +99,18 @@ def _width(columns: list[list[str]]) -> int:
     return sum(map(_cell_width, columns)) + len(GAP) * (len(columns) - 1)
 
 
-def align(columns: list[list[str]]) -> list[str]:
-    """Right-aligned lines: the header, whose cells may have several lines, a rule, the rows."""
+def align(columns: list[list[str]], words: int = 0) -> list[str]:
+    """Lines: the header, whose cells may have several lines, a rule, the rows.
+
+    Args:
+        columns: cells, the header first.
+        words: so many of the first columns are words and stand to the left; numbers stand to the right.
+    """
     widths = [_cell_width(column) for column in columns]
     headers = [column[0].split("\n") for column in columns]
     height = max(map(len, headers))
     grid = [[header[i] if i < len(header) else "" for header in headers] for i in range(height)]
     grid.append(["-" * width for width in widths])
     grid += [[column[i] for column in columns] for i in range(1, len(columns[0]))]
-    return [GAP.join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid]
+    adjust = [str.ljust if k < words else str.rjust for k in range(len(columns))]
+    return [GAP.join(to(cell, n) for to, cell, n in zip(adjust, line, widths, strict=True)).rstrip() for line in grid]

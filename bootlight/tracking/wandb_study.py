@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
 from bootlight.studies.claims import judge_claims
-from bootlight.studies.results import StudyResults, main_scores, read_study
+from bootlight.studies.results import StudyResults, read_study
 from bootlight.studies.settings import arguments, class_name
 from bootlight.studies.table import format_markdown, table_lines
+from bootlight.tracking.scores import main_scores
 
 INSTALL = "wandb-workspaces is not installed; run pip install 'wandb[workspaces]'"
 MAX_PANELS = 24

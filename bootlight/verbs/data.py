@@ -22,7 +22,7 @@ def main(args: list[str]) -> None:
     if len(set(options.sets)) < len(options.sets):
         raise BootlightError("a set is named twice; every set is compared with itself anyway")
 
-    from bootlight.data.datamodule import default_cache
+    from bootlight.cache_folder import default_cache
     from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
     from bootlight.evaluation.sources import open_source
 
