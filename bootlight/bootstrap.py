@@ -98,7 +98,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         with stops_explained():
             clock.take()  # what was before is not of this run
             with clock.part("preparation"):
-                features, judge = prepare(*build(first), build.judge_trainer)
+                features, judge = prepare(*build(first), build.judge_trainer, settings.num_generations)
             for generation in todo:
                 trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
         for logger in wandb_loggers(trainer.loggers):

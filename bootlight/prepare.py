@@ -37,6 +37,7 @@ def prepare(
     trainer: Trainer,
     context: GenerationContext,
     judge_trainer: Callable[[RunFolder], Trainer],
+    num_generations: int,
 ) -> tuple[nn.Module | None, nn.Module | None]:
     """The feature network and the judge (None where there is none), after everything that can be wrong has been looked at.
 
@@ -49,6 +50,9 @@ def prepare(
     check_same("data.root", data.available.store.key, "give all nodes the same images")
     check_labels(model, data)
     evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
+    if synthesis is not None:
+        for generation in range(num_generations):  # better now than when that one begins
+            data.train_size(generation, synthesis.num_synthetic)
     features = None if evaluation is None else check_features(evaluation, data, synthesis)
     has_judge = evaluation is not None and evaluation.judge_steps > 0
     if has_judge and data.image_size not in SIZES:

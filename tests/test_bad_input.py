@@ -195,6 +195,21 @@ def test_a_feature_network_is_tried_before_training(fit, tmp_path, network, mess
     assert not (tmp_path / "run" / "gen_000").exists()
 
 
+@pytest.mark.parametrize(
+    ("mixing", "message"),
+    [  # 18 real images in use, 8 drawn by each generation
+        ({"": "Replace", ".synthetic_ratio": 0.5}, r"synthetic_ratio is 0\.5: 9 images of each generation, which draws 8"),
+        ({"": "FreshReal", ".num_parts": 2}, r"num_parts is 2, which is too few for generation 2"),
+        ({"": "AccumulateSubsample", ".keep_real": "false"}, r"size is 18, but only 8 images are there at generation 1"),
+    ],
+)
+def test_a_mixture_that_some_later_generation_cannot_have_is_named_before_training(fit, tmp_path, mixing, message):
+    named = {f"data.mixing{key}": f"bootlight.{value}" if key == "" else value for key, value in mixing.items()}
+    with pytest.raises(BootlightError, match=rf"^data\.mixing\.{message}"):
+        fit(**named, **{"bootstrap.num_generations": 3})
+    assert not (tmp_path / "run" / "gen_000").exists()
+
+
 def test_one_image_is_too_few_for_a_distance(fit, tmp_path):
     with pytest.raises(BootlightError, match=r"one: 1 images to train on; evaluation\.metrics needs at least 7"):
         fit(**{"data.root": write_noise(tmp_path / "one", 1)})

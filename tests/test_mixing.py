@@ -129,11 +129,11 @@ def test_subsample_of_everything_is_everything():
 
 def test_too_large_or_empty_a_subset_names_the_key():
     loop = Loop(num_real=10, num_synthetic=4)
-    with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 19, but only 18 images are there at generation 2$"):
+    with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 19, but only 18 images .* generation 2; lower it$"):
         loop.mix(AccumulateSubsample(19), 2)
-    with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 10, but only 4 images .* generation 1$"):
+    with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 10, but only 4 images .* generation 1; lower it$"):
         loop.mix(AccumulateSubsample(10, keep_real=False), 1)
-    with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 11, but only 10 images .* generation 0$"):
+    with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 11, but only 10 images .* generation 0; lower it$"):
         loop.mix(AccumulateSubsample(11), 0)
     for size in (0, -2):
         with pytest.raises(BootlightError, match=rf"^data\.mixing\.size is {size}; it must be at least 1$"):

@@ -144,9 +144,7 @@ def test_a_ratio_takes_the_same_images_of_a_generation_ever_after():
         assert policy.size(generation, num_real=20, num_synthetic=12) == 20 + 5 * generation
     assert all(mixed[g][1].indices.tolist() == mixed[3][1].indices.tolist() for g in (1, 2))
     assert mixed[3][1].indices.tolist() != mixed[3][2].indices.tolist()
-    with pytest.raises(
-        BootlightError, match=r"synthetic_ratio is 0\.7: 14 images of each generation, but generation 0 has drawn 12"
-    ):
+    with pytest.raises(BootlightError, match=r"synthetic_ratio is 0\.7: 14 images of each generation, which draws 12; raise"):
         Replace(synthetic_ratio=0.7).sources(1, real=real, synthetic=lambda k: grey(12, k), seed=3)
     with pytest.raises(BootlightError, match=r"data\.mixing\.synthetic_ratio is -1"):
         Replace(synthetic_ratio=-1)

@@ -70,20 +70,30 @@ class MixingPolicy(ABC):
         """As many images of an earlier generation as `synthetic_ratio` says, the same ones in every later generation."""
         if self.synthetic_ratio is None:
             return source
-        wanted = round(self.synthetic_ratio * num_real)
-        if wanted > len(source):
-            raise BootlightError(
-                f"data.mixing.synthetic_ratio is {self.synthetic_ratio:g}: {wanted} images of each generation, but generation "
-                f"{source.generation} has drawn {len(source)}; raise bootstrap.num_synthetic"
-            )
+        wanted = self._num_taken(num_real, len(source))
         chosen = numpy_rng(seed, source.generation or 0, "synthetic ratio").permutation(len(source))[:wanted]
         return replace(source, indices=source.indices[np.sort(chosen)])
 
+    def _num_taken(self, num_real: int, num_drawn: int) -> int:
+        if self.synthetic_ratio is None:
+            return num_drawn
+        wanted = round(self.synthetic_ratio * num_real)
+        if wanted > num_drawn:
+            raise BootlightError(
+                f"data.mixing.synthetic_ratio is {self.synthetic_ratio:g}: {wanted} images of each generation, which draws "
+                f"{num_drawn}; raise bootstrap.num_synthetic"
+            )
+        return wanted
+
     def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
-        """Images of the training set that `sources` will give, where each generation draws `num_synthetic`."""
+        """Images of the training set that `sources` will give, where each generation draws `num_synthetic`.
+
+        Raises:
+            BootlightError: there will not be so many as the policy wants.
+        """
         if generation == 0:
             return num_real
-        taken = num_synthetic if self.synthetic_ratio is None else round(self.synthetic_ratio * num_real)
+        taken = self._num_taken(num_real, num_synthetic)
         return self.keep_real * num_real + len(self.synthetic_generations(generation)) * taken
 
 
@@ -122,11 +132,10 @@ class AccumulateSubsample(Accumulate):
     def sources(self, generation: int, *, real: Source, synthetic: Callable[[int], Source], seed: int) -> list[Source]:
         """A uniform draw without replacement from all images, its own for each generation."""
         pool = super().sources(generation, real=real, synthetic=synthetic, seed=seed)
-        size, total = self.size_limit or len(real), sum(map(len, pool))
         if generation == 0 and self.size_limit is None:
             return pool
-        if size > total:
-            raise BootlightError(f"data.mixing.size is {size}, but only {total} images are there at generation {generation}")
+        total = sum(map(len, pool))
+        size = self._checked(generation, len(real), total)
         chosen = np.sort(numpy_rng(seed, generation, "subsample").permutation(total)[:size])
         bounds = np.cumsum([0, *map(len, pool)])
         return [
@@ -135,8 +144,16 @@ class AccumulateSubsample(Accumulate):
         ]
 
     def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
-        """The fixed size."""
-        return self.size_limit or num_real
+        """The fixed size; see `MixingPolicy`."""
+        return self._checked(generation, num_real, super().size(generation, num_real=num_real, num_synthetic=num_synthetic))
+
+    def _checked(self, generation: int, num_real: int, total: int) -> int:
+        size = self.size_limit or num_real
+        if size > total:
+            raise BootlightError(
+                f"data.mixing.size is {size}, but only {total} images are there at generation {generation}; lower it"
+            )
+        return size
 
 
 class FreshReal(Replace):

@@ -24,7 +24,7 @@ class GenerationScores:
         num_synthetic: synthetic images in its training set.
         steps: training steps.
         images_seen: images drawn for training, counted with repetition.
-        loss: training objective on images outside the training set; None when it was not measured.
+        loss: mean training loss over the last tenth of the logged steps; None where none was logged.
         scores: evaluations by name: ``<metric>``, or ``<metric>/<reference>``.
     """
 
