@@ -14,7 +14,8 @@ from bootlight.errors import BootlightError
 
 T = TypeVar("T")
 CHUNK = 16  # images of one task; with THREADS it bounds what is in memory
-THREADS = min(8, (os.cpu_count() or 1) + 2)  # hashing, decoding and resizing release the GIL; reading waits
+# Hashing, decoding and resizing let other threads run; more than there are cores cost more in changing turns than they save.
+THREADS = max(2, min(8, os.cpu_count() or 1))
 MAX_NAMED = 5
 BYTES = 256 * 2**20  # of encoded files that all threads hold; as much as the largest has
 
