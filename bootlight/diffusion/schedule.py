@@ -11,11 +11,6 @@ import torch
 from torch import Tensor
 
 
-def pick(table: Tensor, t: Tensor) -> Tensor:
-    """Values of a (T,) table at timesteps (B,), as float32 (B, 1, 1, 1) on the device of `t`."""
-    return table.float().to(t.device)[t].view(-1, 1, 1, 1)
-
-
 class Level(NamedTuple):
     """How much of x_t is image and how much is noise: x_t = signal * x0 + noise * epsilon.
 
@@ -141,9 +136,30 @@ class Schedule:
         """Log of beta."""
         return self.betas.log()
 
+    @cached_property
+    def signal(self) -> Tensor:
+        """Factor of x0 in x_t."""
+        return self.alphas_cumprod.sqrt()
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """Factor of the noise in x_t."""
+        return (1 - self.alphas_cumprod).sqrt()
+
+    @cached_property
+    def _copies(self) -> dict[tuple[str, torch.device], Tensor]:
+        return {}
+
+    def _at(self, table: str, t: Tensor) -> Tensor:
+        """Values of a table, by its name, at timesteps (B,), as float32 (B, 1, 1, 1) on the device of `t`."""
+        key = table, t.device
+        if key not in self._copies:  # one copy for each device: the host waits for it
+            self._copies[key] = getattr(self, table).float().to(t.device)
+        return self._copies[key][t].view(-1, 1, 1, 1)
+
     def level(self, t: Tensor) -> Level:
         """Signal and noise at timesteps (B,), each (B, 1, 1, 1)."""
-        return Level(pick(self.alphas_cumprod.sqrt(), t), pick((1 - self.alphas_cumprod).sqrt(), t))
+        return Level(self._at("signal", t), self._at("noise", t))
 
     def step_level(self, i: int) -> Level:
         """Signal and noise of step `i`; of the clean image at -1."""
@@ -157,9 +173,9 @@ class Schedule:
 
     def posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x0) (Ho et al. 2020, equation 7)."""
-        return pick(self.posterior_mean_x0, t) * x0 + pick(self.posterior_mean_xt, t) * x_t
+        return self._at("posterior_mean_x0", t) * x0 + self._at("posterior_mean_xt", t) * x_t
 
     def learned_log_variance(self, fraction: Tensor, t: Tensor) -> Tensor:
         """Log-variance between beta-tilde (fraction 0) and beta (fraction 1), Nichol and Dhariwal 2021, equation 15."""
-        low, high = pick(self.min_log_variance, t), pick(self.max_log_variance, t)
+        low, high = self._at("min_log_variance", t), self._at("max_log_variance", t)
         return fraction * high + (1 - fraction) * low
