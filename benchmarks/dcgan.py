@@ -7,8 +7,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from ratios import compare, print_table
-from steps import DEVICE, HAS_BF16, autocast, seconds
+from steps import DEVICE, HAS_BF16, autocast, convolution_limit, seconds
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bootlight.networks.dcgan import Discriminator, Generator
 
@@ -81,7 +82,20 @@ def run(quick: bool = False) -> list[dict[str, Any]]:
                 repeats=3 if quick else 5, count=BATCH, unit="images/s",
             )  # fmt: skip
             rows.append(row)
+        limit = convolution_limit(size, WIDTH, (1, 2, 4, 8), BATCH, half=HAS_BF16)
+        rate = gigaflop(ours) / min(seconds(ours) for _ in range(3 if quick else 5))
+        rows.append(
+            {"what": f"DCGAN step {size}x{size}", "peer": "bare convolutions", "unit": "GFLOP/s", "bootlight": rate,
+             "peer_value": limit} | dict.fromkeys(("ratio", "low", "high"), rate / limit)
+        )  # fmt: skip
     return rows
+
+
+def gigaflop(step: Ours) -> float:
+    """Of all convolutions of a pair of steps, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
 
 
 if __name__ == "__main__":

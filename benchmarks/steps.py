@@ -43,10 +43,14 @@ class Step:
         batch: images.
         ours: fused AdamW and one launch for the EMA; otherwise torch's default AdamW and a loop over the parameters.
         half: bfloat16 autocast.
+        compiled: by torch, in the first call.
     """
 
-    def __init__(self, network: nn.Module, size: int, batch: int, *, ours: bool, half: bool) -> None:
+    def __init__(self, network: nn.Module, size: int, batch: int, *, ours: bool, half: bool, compiled: bool = False) -> None:
         self.network, self.ours, self.half = network.to(DEVICE), ours, half
+        self.gigaflop = gigaflop(network, size)
+        if compiled:
+            network.compile()
         self.optimizer = torch.optim.AdamW(network.parameters(), 1e-4, fused=ours)
         self.average = [parameter.detach().clone() for parameter in network.parameters()]
         self.x = torch.randn(batch, 3, size, size, device=DEVICE)
@@ -66,11 +70,13 @@ class Step:
             for mean, parameter in zip(self.average, own, strict=True):
                 mean.mul_(0.999).add_(parameter, alpha=0.001)
 
-    def gigaflop(self) -> float:
-        """Of forward and backward for one image; backward counts twice."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self.network(self.x[:1], self.t[:1])
-        return 3 * counter.get_total_flops() / 1e9
+
+def gigaflop(network: nn.Module, size: int) -> float:
+    """Of forward and backward for one image; backward counts twice."""
+    x, t = torch.randn(1, 3, size, size, device=DEVICE), torch.zeros(1, dtype=torch.int64, device=DEVICE)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(x, t)
+    return 3 * counter.get_total_flops() / 1e9
 
 
 def convolution_limit(

@@ -41,6 +41,8 @@ class BootstrapSettings:
         num_synthetic: images drawn at the end of each generation.
         warm_start: start each generation from the weights of the one before, instead of anew.
         checkpoint_every: training steps between checkpoints to resume from.
+        compile: let torch compile the networks, for training and drawing: a minute or more before the first step, which pays
+            on GPUs and in long trainings; numbers then differ in the last digits from those without.
     """
 
     num_generations: int = 3
@@ -48,6 +50,7 @@ class BootstrapSettings:
     num_synthetic: int = 1000
     warm_start: bool = False
     checkpoint_every: int = 1000
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -133,6 +136,8 @@ def run_generation(
     if settings.warm_start and context.generation > 0:
         earlier = context.run.generation(context.generation - 1)
         model.load_published(read_weights(earlier.weights, also=earlier.model_config.name))
+    if settings.compile:
+        model.compile_networks()
     trainer.fit(model, datamodule=data, ckpt_path=checkpoint_for_all(context, trainer), weights_only=True)
     if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")

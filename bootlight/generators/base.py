@@ -73,6 +73,11 @@ class GeneratorModule(LightningModule, ABC):
             self._averaged = [network]
             self.ema = EMA(network, decay)
 
+    def compile_networks(self) -> None:
+        """Let torch compile each network and its average when they are first called; names stay as they are."""
+        for network in self.children():
+            (network.network if isinstance(network, EMA) else network).compile()
+
     def drawn(self, network: nn.Module, ema: bool = True) -> nn.Module:
         """The network to draw with: the average where there is one."""
         return network if self.ema is None or not ema else self.ema.network
