@@ -20,7 +20,8 @@ class Place(NamedTuple):
         policy: how synthetic images are mixed in, and what else is not usual about the loop.
         num_real: real images of generation 0.
         real_fraction: the same as a share of those of the arm that has most.
-        synthetic_ratio: synthetic images that join in one generation, as a multiple of the real ones of generation 0.
+        synthetic_ratio: synthetic images that join in one generation, as a multiple of the real ones of generation 0: as
+            configured, else counted.
     """
 
     policy: str
@@ -94,8 +95,10 @@ def place(results: StudyResults, cell: Cell) -> Place:
     """Where the arm of a finished run lies, by the images that it trained on."""
     most = max(cell.generations[0].num_real for cell in results.cells.values() if cell.finished)
     first, second = cell.generations[0], cell.generations[min(1, len(cell.generations) - 1)]
-    ratio = second.num_synthetic / max(first.num_real, 1)
-    return Place(_policy(cell), first.num_real, first.num_real / max(most, 1), ratio)
+    ratio = mixing(cell.config)[1].get("synthetic_ratio")  # a subsample trains on a share of them
+    if not is_number(ratio):
+        ratio = second.num_synthetic / max(first.num_real, 1)
+    return Place(_policy(cell), first.num_real, first.num_real / max(most, 1), float(ratio))
 
 
 def _policy(cell: Cell) -> str:

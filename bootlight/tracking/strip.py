@@ -23,8 +23,7 @@ MARGIN = 12
 LABEL_WIDTH = 112
 CHARACTER_WIDTH = 8  # pixels, more than the mean of the sans-serif font at TEXT_HEIGHT
 MAX_PREVIEW_BYTES = 64 * 2**20
-MAX_LINES = 16  # of text beside a row
-MAX_CHARACTERS = 120  # of each
+MAX_CHARACTERS = 120  # of a line of text beside a row
 TEXT_HEIGHT = 13
 LINE_HEIGHT = 18
 DPI = 100
@@ -77,8 +76,10 @@ def _rows(run: RunFolder) -> list[Row]:
     rows = [Row("real", _tiles(run.real_previews), [])] if run.real_previews.exists() else []
     with_previews = [k for k, folder in enumerate(run.generations()) if folder.previews.exists()]
     for k in _evenly_spaced(with_previews, MAX_ROWS):
-        lines = _lines(by_generation[k], names) if k in by_generation else []
-        rows.append(Row(f"generation {k}", _tiles(run.generation(k).previews), lines))
+        tiles = _tiles(run.generation(k).previews)
+        fitting = tiles.shape[1] // LINE_HEIGHT  # the table has them all
+        lines = _lines(by_generation[k], names[:fitting]) if k in by_generation else []
+        rows.append(Row(f"generation {k}", tiles, lines))
     return rows
 
 
@@ -91,7 +92,7 @@ def _evenly_spaced(items: list[int], count: int) -> list[int]:
 
 def _lines(row: GenerationScores, names: list[str]) -> list[str]:
     lines = [f"{name} {row.scores[name]} (n={row.scores[name].n})" for name in names if name in row.scores]
-    return [line[:MAX_CHARACTERS] for line in lines[:MAX_LINES]]
+    return [line[:MAX_CHARACTERS] for line in lines]
 
 
 def _tiles(path: Path) -> NDArray[np.uint8]:
