@@ -10,8 +10,11 @@ from bootlight.errors import BootlightError
 
 MAX_BYTES = 2**16  # of a configuration, which has some thousands
 MAX_VALUES = 20_000  # keys and values of it
+MAX_SHOWN = 60  # characters of a setting in a message
 # Everything else would make it another experiment. Images are known by their content, not by `root`.
 FREE = {"bootstrap.num_generations", "bootstrap.checkpoint_every", "data.num_workers", "data.cache", "data.root"}
+# Besides what any run may change: where it lies, and the teacher, whose images are checked by their content.
+FREE_HERE = {"bootstrap.run_dir", "data.teacher", "plan", "config"}
 BOUND_OF_TRAINER = {"trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"}
 
 
@@ -48,3 +51,16 @@ def _is_moderate(config: Any) -> bool:
         elif isinstance(value, list | tuple | set):
             waiting += value
     return not waiting
+
+
+def differing_keys(old: Any, new: Any, key: str = "") -> set[str]:
+    """Dotted keys whose values differ and may not."""
+    setting = key.replace(".init_args", "")
+    if setting in FREE_HERE or may_change(setting):
+        return set()
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return set() if old == new else {f"{key}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}
+    found: set[str] = set()
+    for name in old.keys() | new.keys():
+        found |= differing_keys(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+    return found

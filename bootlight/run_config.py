@@ -1,21 +1,16 @@
 """A run folder belongs to one configuration: keeps it, and refuses another one."""
 
 import os
-from typing import Any
 
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.atomic import write_bytes
 from bootlight.errors import BootlightError
-from bootlight.kept_config import may_change, read_config
+from bootlight.kept_config import differing_keys, read_config
 from bootlight.processes import agree, gather
 from bootlight.run_folder import RunFolder
 from bootlight.run_links import check_links
-
-MAX_SHOWN = 60  # characters of a setting in a message
-# Besides what any run may change: where it lies, and the teacher, whose images are checked by their content.
-FREE = {"bootstrap.run_dir", "data.teacher", "plan", "config"}
 
 
 def save_config(run: RunFolder, text: str) -> None:
@@ -59,16 +54,3 @@ def check_writable(run: RunFolder) -> None:
     if not os.access(run.path, os.W_OK):
         raise BootlightError(f"bootstrap.run_dir: {run.path} cannot be written; choose another folder")
     check_links(run.path)
-
-
-def differing_keys(old: Any, new: Any, key: str = "") -> set[str]:
-    """Dotted keys whose values differ and may not."""
-    setting = key.replace(".init_args", "")
-    if setting in FREE or may_change(setting):
-        return set()
-    if not isinstance(old, dict) or not isinstance(new, dict):
-        return set() if old == new else {f"{key}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}
-    found: set[str] = set()
-    for name in old.keys() | new.keys():
-        found |= differing_keys(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
-    return found

@@ -47,6 +47,8 @@ def write_run(
     class_path: str = "bootlight.DDPM",
     mixing: dict[str, Any] | None = None,
     history: Callable[[int], list[dict[str, float]]] | None = None,
+    data: dict[str, Any] | None = None,
+    images_seen: int = 32000,
     **model: Any,
 ) -> RunFolder:
     """A run with these scores in its generations; `planned` more than there are makes it unfinished."""
@@ -54,14 +56,14 @@ def write_run(
     run.path.mkdir(parents=True)
     config = {
         "model": {"class_path": class_path, "init_args": model},
-        "data": {"class_path": "bootlight.Digits", "init_args": {"mixing": mixing}},
+        "data": {"class_path": "bootlight.Digits", "init_args": {"mixing": mixing}} | (data or {}),
         "bootstrap": {"num_generations": len(generations) if planned is None else planned, "num_synthetic": num_synthetic},
     }
     run.config.write_text(json.dumps(config))  # JSON is YAML
     for generation, scores in enumerate(generations):
         part = run.generation(generation)
         part.path.mkdir()
-        counts = {"num_real": num_real, "num_synthetic": generation * num_synthetic, "steps": 500, "images_seen": 32000}
+        counts = {"num_real": num_real, "num_synthetic": generation * num_synthetic, "steps": 500, "images_seen": images_seen}
         entry = {"generation": generation, **counts, "loss": None, "scores": dict(scores)}
         part.metrics.write_text(json.dumps(entry))
         write_previews(part.previews, generation % 4)

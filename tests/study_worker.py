@@ -15,7 +15,7 @@ def main(file: str) -> int:
     worker.bootlight_command = lambda verb, arguments: [sys.executable, FAKE, verb, *arguments]
     worker.WAIT_SECONDS = 0.1
     study = read_spec(Path(file))
-    write_record(study, [], "bootlight study")
+    write_record(study, [], ["bootlight", "study"])
     found = worker.Worker(study, jobs_of(study))
     status = found.work()
     print(found.summary())

@@ -159,8 +159,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tracking.study_runs": {"atomic", "studies.results", "tracking.history", "tracking.page", "tracking.report_run"},
     "tracking.study_scores": {
-        "studies.boundary", "studies.claims", "studies.results", "studies.statistics", "studies.table", "tracking.page",
-        "tracking.scores", "tracking.study_charts",
+        "studies.boundary", "studies.claims", "studies.plateau", "studies.results", "studies.statistics", "studies.table",
+        "tracking.page", "tracking.scores", "tracking.study_charts",
     },
     "tracking.wandb_study": {
         "errors", "studies.claims", "studies.results", "studies.settings", "studies.table", "tracking.scores",
@@ -256,7 +256,10 @@ ALLOWED: dict[str, set[str]] = {
     "record_lock": set(),
     "reference_cache": {"", "atomic", "environment", "errors", "record_lock", "stopping"},
     "studies": set(),
-    "studies.begin": {"atomic", "errors", "kept_config", "studies.job", "studies.record", "studies.spec"},
+    "studies.begin": {
+        "atomic", "errors", "kept_config", "studies.claim_lock", "studies.job", "studies.record", "studies.spec",
+        "studies.yaml_file",
+    },
     "studies.boundary": {"studies.gaussian_loop", "studies.results", "studies.settings", "studies.statistics"},
     "studies.child": {"errors"},
     "studies.claim_lock": {"errors", "record_lock"},
@@ -272,7 +275,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "studies.plateau": {"metrics.score"},
     "studies.record": {"atomic", "errors"},
-    "studies.remarks": {"studies.results", "studies.table"},
+    "studies.remarks": {"atomic", "kept_config", "studies.results", "studies.table"},
     "studies.results": {
         "atomic", "errors", "kept_config", "metrics.score", "run_folder", "studies.derived", "studies.plateau",
         "studies.record", "studies.settings", "studies.statistics", "tracking.scores",
@@ -284,7 +287,9 @@ ALLOWED: dict[str, set[str]] = {
         "metrics.score", "studies.plateau", "studies.results", "studies.settings", "studies.statistics", "tracking.scores",
         "tracking.table",
     },
-    "studies.table_files": {"atomic", "studies.claims", "studies.results", "studies.statistics", "studies.table"},
+    "studies.table_files": {
+        "atomic", "studies.claims", "studies.plateau", "studies.results", "studies.statistics", "studies.table",
+    },
     "studies.worker": {"errors", "studies.child", "studies.claim_lock", "studies.job", "studies.spec"},
     "studies.yaml_file": {"atomic", "errors"},
     "cache_folder": set(),

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bootlight.errors import BootlightError
-from bootlight.run_config import differing_keys
+from bootlight.kept_config import differing_keys
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))

@@ -31,8 +31,7 @@ from bootlight.generators.ddpm import DDPM
 from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations, load_generator
 from bootlight.generators.trust import MAX_VALUES, OWN
 from bootlight.images import encode_png
-from bootlight.kept_config import read_config
-from bootlight.run_config import differing_keys
+from bootlight.kept_config import differing_keys, read_config
 from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
 from bootlight.run_links import check_links
 from bootlight.tracking.history import read_history, read_timing

@@ -150,11 +150,13 @@ def test_one_seed_is_not_measured(tmp_path):
     assert effects(results, "fd-tiny/train")[0].verdict == "not measured"
 
 
-def gaussian_study(tmp_path, mixing, variances, **model):
+def gaussian_study(tmp_path, mixing, variances, data=None, images_seen=100 * 140 * 180, **model):
+    """Every size of a training set, 100 real images and 20 or 40 of some generations, divides the images seen."""
+    data = {"class_path": "bootlight.GaussianImages", "init_args": {"mixing": mixing} | (data or {})}
     write_record(tmp_path, {"a": "A"}, [0], layout="curves")
     run = write_run(
         *(tmp_path, "a", 0, [{} for _ in variances]),
-        num_real=100, num_synthetic=40, class_path="bootlight.PixelGaussian", mixing=mixing, **model,
+        num_real=100, num_synthetic=40, class_path="bootlight.PixelGaussian", data=data, images_seen=images_seen, **model,
     )  # fmt: skip
     write_gaussian_weights(run, variances)
     return read_study(tmp_path)
@@ -180,6 +182,28 @@ def test_no_closed_form_where_none_is_known(tmp_path):
     sized = {"class_path": "bootlight.AccumulateSubsample", "init_args": {"size": 50}}  # how many there were is not written
     for k, mixing in enumerate([{"class_path": "mine.Curated"}, sized]):
         assert closed_form(gaussian_study(tmp_path / str(k), mixing, [0.04, 0.03]).cells["a", 0]) is None
+
+
+@pytest.mark.parametrize(
+    ("images_seen", "data", "bootstrap"),
+    [
+        (1000, {}, {}),  # 100 in ten passes, but not 140 in a whole number of them
+        (100 * 140 * 180, {"teacher": "faces"}, {}),
+        (100 * 140 * 180, {"num_duplicates": 3}, {}),
+        (100 * 140 * 180, {}, {"warm_start": True}),  # goes on adding to the sums of the generation before
+    ],
+)
+def test_no_closed_form_where_the_fit_is_not_that_of_the_whole_set(tmp_path, images_seen, data, bootstrap):
+    cell = gaussian_study(tmp_path, None, [0.04, 0.03], data=data, images_seen=images_seen).cells["a", 0]
+    cell.config["bootstrap"] |= bootstrap
+    assert closed_form(cell) is None
+
+
+def test_no_closed_form_for_real_pictures(tmp_path):
+    cell = gaussian_study(tmp_path, None, [0.04, 0.03]).cells["a", 0]
+    assert closed_form(cell) is not None
+    cell.config["data"]["class_path"] = "bootlight.Digits"  # whose normal pixels are cut at black and white
+    assert closed_form(cell) is None
 
 
 def test_other_generators_have_no_closed_form(tmp_path):

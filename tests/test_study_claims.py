@@ -51,10 +51,11 @@ def test_what_cannot_be_told_says_what_it_would_take(tmp_path):
     assert "Holm" not in verdict.sentence
 
 
-@pytest.mark.parametrize(("error", "end"), [(None, "images each."), (0.001, "more images alone would not do at 4 seeds.")])
+@pytest.mark.parametrize(("error", "end"), [(None, " seeds."), (0.001, "more images alone would not do at 4 seeds.")])
 def test_images_are_no_advice_where_they_would_not_help_or_nobody_knows(tmp_path, error, end):
     (verdict,) = judged(tmp_path, [claim("b", "a")], a=A, b=SIMILAR, error=error)
     assert verdict.images_needed is None and verdict.sentence.endswith(end)
+    assert ("images" in verdict.sentence) == (error is not None)
 
 
 def test_seeds_are_counted_at_the_strictest_level_of_the_family(tmp_path):

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 from tiny_runs import write_plain_pages
 
 from bootlight.run_folder import RunFolder
+from bootlight.studies.gaussian_loop import Loop, expected_variances
 
 SIZE, REAL, DRAWN, LAST = 16, 100, 100, 3
 PIXELS = 3 * SIZE**2
@@ -168,18 +169,16 @@ def test_the_closed_forms_are_told_apart():
     assert all(b / a - 1 > 4 * tolerance(DRAWN) for a, b in pairwise(last)), last
 
 
-def test_large_numbers_give_the_formulas_of_the_literature(monkeypatch):
+def test_large_numbers_give_the_formulas_of_the_literature():
     """c^k v for replacement, v prod (N + i m + c m)/(N + i m + m) for accumulation, l v/(1 - (1 - l) c) for a fixed share."""
-    for name, value in {"GREY": 0.0, "REAL": 1000 * 10**6, "BIAS": 0.8}.items():
-        monkeypatch.setattr(f"test_study_gaussian.{name}", value)
-    ends = {}
-    for name, step, steps in (("replace", replace_all, 10), ("accumulate", accumulate, 10), ("fixed", replace_some, 200)):
-        fits = [Moments(1.0)]
-        for _ in range(steps):
-            fits.append(step(fits, 1.0, 300 * 10**6))
-        ends[name] = fits[-1].variance
-    share = 1000 / 1300
+    real, taken, bias = 1000 * 10**6, 300 * 10**6, 0.8
+
+    def last(policy: str, generations: int, keep_real: bool = True) -> float:
+        return expected_variances(Loop(policy, real, taken, generations, keep_real=keep_real, bias=bias))[-1]
+
+    share = real / (real + taken)
     product = np.prod([(1000 + 300 * i + 240) / (1000 + 300 * i + 300) for i in range(10)])
-    assert ends["replace"] == pytest.approx(0.8**10, rel=1e-6)
-    assert ends["accumulate"] == pytest.approx(product, rel=1e-6) and product == pytest.approx(0.771, abs=5e-4)
-    assert ends["fixed"] == pytest.approx(share / (1 - (1 - share) * 0.8), rel=1e-6)
+    assert last("Replace", 11, keep_real=False) == pytest.approx(0.8**10, rel=1e-6)
+    assert last("Accumulate", 11) == pytest.approx(product, rel=1e-6) and product == pytest.approx(0.771, abs=5e-4)
+    for policy in ("Replace", "FreshReal"):
+        assert last(policy, 201) == pytest.approx(share / (1 - (1 - share) * bias), rel=1e-6)

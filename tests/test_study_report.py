@@ -85,6 +85,16 @@ def test_strips_and_neighbours_of_the_first_seed_are_inside(tmp_path):
     assert [base64.b64decode(p.removeprefix("data:image/png;base64,")) for p in pictures] == [e.read_bytes() for e in expected]
 
 
+def test_strips_are_of_one_seed_where_all_arms_have_it(tmp_path):
+    folder = write_table1(tmp_path)
+    shutil.rmtree(folder / "mixed" / "seed_0")
+    for k, arm in enumerate(("real70", "mixed")):
+        write_previews(RunFolder(folder / arm / "seed_1").strip, 2 + k)
+    pictures = [link for link in read(folder).links if link.startswith("data:")]
+    expected = [RunFolder(folder / arm / "seed_1").strip for arm in ("real70", "mixed")]
+    assert [base64.b64decode(p.removeprefix("data:image/png;base64,")) for p in pictures] == [e.read_bytes() for e in expected]
+
+
 def test_hostile_names_and_values_are_text(tmp_path):
     arms = {"a": f"A {HOSTILE}", "b": "B"}
     claim = {"text": f"claim {HOSTILE}", "score": f"kid {HOSTILE}", "higher": "a", "lower": "b"}
@@ -160,7 +170,8 @@ def test_terminal_table_has_claims_and_remarks(tmp_path):
     text = format_study_table(folder)
     assert max(map(len, text.splitlines())) <= 100
     assert "70 % + 30 %              0.2150" in text
-    assert "Samples help. Not distinguishable" in text or "Samples help. Supported" in text
+    # Two pairs are left; their differences are 0.10 and 0.11: t = 0.105 / 0.005 = 21 with one degree of freedom, p = 0.03.
+    assert "Samples help. Supported" in text and "p = 0.03" in text
     assert "! Not begun yet: mixed (seed 2)." in text
 
 
@@ -191,6 +202,7 @@ def test_measured_and_expected_variances_are_drawn(tmp_path):
         run = write_run(
             *(tmp_path, "a", seed, [{}] * 4),
             num_real=100, num_synthetic=50, class_path="bootlight.PixelGaussian", sampling_bias=0.7,
+            data={"class_path": "bootlight.GaussianImages"}, images_seen=600 * 250,
         )  # fmt: skip
         write_gaussian_weights(run, [0.04, *(0.04 * factor * value for value in expected[1:])])
     text = write_study_report(tmp_path).read_text()

@@ -54,6 +54,45 @@ def test_scores_are_of_finished_runs_by_seed_and_generation(folder):
     assert results.score_names() == ["fd-tiny/train"]
 
 
+def test_the_study_says_how_many_generations_there_are_to_be(tmp_path):
+    names = {"a": "A", "b": "B"}
+    write_record(tmp_path, names, [0])
+    record = json.loads((tmp_path / "study.json").read_text())
+    for arm in record["arms"]:
+        arm["settings"]["bootstrap.num_generations"] = 2
+    (tmp_path / "study.json").write_text(json.dumps(record))
+    write_run(tmp_path, "a", 0, [fd(1.0)])  # of a time when one was enough
+    write_run(tmp_path, "b", 0, [fd(2.0), fd(3.0), fd(4.0)])
+    results = read_study(tmp_path)
+    assert (results.cells["a", 0].state, results.cells["b", 0].state) == ("unfinished", "finished")
+    assert results.scores("b", "fd-tiny/train")[0].value == 3.0 and results.num_generations() == 2
+
+
+def test_runs_of_other_lengths_are_remarked(folder):
+    write_run(folder, "a", 0, [fd(1.0), fd(2.0)])
+    write_run(folder, "b", 0, [fd(1.0)])
+    wanted = "Runs have 1, 2 generations: comparisons of the last ones compare different numbers."
+    assert wanted in study_remarks(read_study(folder))
+
+
+def test_one_seed_is_remarked_whatever_else_has_not_begun(folder):
+    write_run(folder, "a", 0, [fd(1.0)])
+    assert any(remark.startswith("Some arm has a single finished seed") for remark in study_remarks(read_study(folder)))
+
+
+@pytest.mark.parametrize("change", ["setting", "images", "nothing"])
+def test_seeds_that_were_not_trained_alike_are_remarked(folder, change):
+    for seed in (0, 1):
+        width = 8 + seed * (change == "setting")
+        run = write_run(folder, "a", seed, [fd(1.0)], width=width)
+        run.references.mkdir()
+        content = {"content": f"{'x' if change != 'images' else seed}", "count": 10}
+        (run.references / "real_images.json").write_text(json.dumps(content))
+    found = [remark for remark in study_remarks(read_study(folder)) if "not trained alike" in remark]
+    why = {"setting": "model.init_args.width: 8 -> 9", "images": "other real images"}.get(change)
+    assert found == [f"The seeds of a were not trained alike ({why}): their mean has no meaning."] * (change != "nothing")
+
+
 def test_scores_of_real_images_are_not_main():
     names = ["discriminator_score", "discriminator_score/train", "kid/train", "kid/holdout"]
     assert main_scores(names) == ["discriminator_score", "kid/train", "kid/holdout"]

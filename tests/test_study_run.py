@@ -124,8 +124,13 @@ def test_overrides_arms_and_seeds_of_the_command_line(study, tmp_path):
         study("--arms", "master", "--seeds", "5", "--bootstrap.num_synthetic", "80")
     with pytest.raises(BootlightError, match=r"--arms: study\.yaml has no arm 'z'; there are student, master"):
         study("--arms", "z")
-    with pytest.raises(BootlightError, match=r"--seeds: -1 is no seed"):
-        study("--seeds", "-1")
+    for also in ([], ["--dry-run"], ["--check"]):
+        with pytest.raises(BootlightError, match=r"--seeds: -1 is no seed"):
+            study("--seeds", "-1", *also)
+        with pytest.raises(BootlightError, match=r"--arms: study\.yaml has no arm 'z'"):
+            study("--arms", "z", *also)
+    with pytest.raises(BootlightError, match=r"--report is of all that is finished; leave out --arms"):
+        study("--arms", "master", "--report")
     with pytest.raises(BootlightError, match=r"--set data\.x has no value"):
         study("--set", "data.x")
 

@@ -152,6 +152,13 @@ def test_a_mistake_is_told_by_file_and_key(tmp_path, change, message):
     assert str(error.value).startswith(str(tmp_path / "s.yaml"))
 
 
+def test_an_empty_section_of_the_study_that_is_extended(tmp_path):
+    write(tmp_path, {"base": "base.yaml", "arms": {"a": {}}, "seeds": [0], "settings": None}, "below.yaml")
+    (tmp_path / "base.yaml").write_text("{}")
+    study = read_spec(write(tmp_path, {"extends": "below.yaml", "settings": {"data.num_steps": 5}}))
+    assert study.arms[0].settings == {"data.num_steps": 5}
+
+
 @pytest.mark.parametrize("text", ["", "[1", "a: &x [*x]", "- a", "a: !!python/object:os.system x"])
 def test_what_is_no_study(tmp_path, text):
     (tmp_path / "s.yaml").write_text(text)

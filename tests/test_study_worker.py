@@ -152,6 +152,45 @@ def test_a_signal_reaches_the_run_and_stops_the_study(tmp_path, number, status):
     assert not list((tmp_path / "runs").rglob("*.failed.json"))  # stopped is not failed
 
 
+@pytest.mark.parametrize(("handler", "wait", "status"), [(signal.SIG_IGN, 1, 0), (signal.SIG_DFL, 30, 75)])
+def test_a_terminal_that_closes_ends_a_worker_unless_nohup_began_it(tmp_path, handler, wait, status):
+    file = write(tmp_path, {"slow": {"settings": {"data.wait": wait}}})
+    before = signal.signal(signal.SIGHUP, handler)  # what is ignored is inherited
+    with subprocess.Popen([*WORKER, file], stdout=subprocess.DEVNULL) as worker:
+        signal.signal(signal.SIGHUP, before)
+        wait_for(lambda: (tmp_path / "runs" / "slow" / "seed_0" / "gen_000" / "samples").exists())
+        worker.send_signal(signal.SIGHUP)
+        assert worker.wait(PATIENCE) == status
+
+
+def test_other_contents_of_a_base_file_are_other_settings(tmp_path):
+    file = write(tmp_path, {"a": {}}, seeds=[0])
+    base = tmp_path / "base.yaml"
+
+    def begin(text: str, **content: object) -> int:
+        write(tmp_path, {"a": {}}, **content)
+        base.write_text(text)
+        return main(file)
+
+    first = "data: {class_path: bootlight.Digits, init_args: {batch_size: 8, num_workers: 0}}\n"
+    assert begin(first) == 0
+    free = "# laid out otherwise, and with what may change\ndata:\n  class_path: bootlight.Digits\n"
+    assert begin(free + "  init_args: {num_workers: 2, batch_size: 8}\ntrainer: {devices: 1}\n", seeds=[0, 1]) == 0
+    with pytest.raises(BootlightError, match=r"has runs of a made with other settings in .*base\.yaml; give this study its"):
+        begin(first.replace("8", "16"), seeds=[0, 1, 2])
+    assert begun(tmp_path) == [("a", 0), ("a", 1)]
+
+
+def test_workers_write_the_record_one_after_the_other(tmp_path, monkeypatch):
+    from bootlight.studies import claim_lock
+
+    tried = []
+    answers = iter([False, False, True])
+    monkeypatch.setattr(claim_lock, "try_lock", lambda descriptor: tried.append(descriptor) or next(answers))
+    with claim_lock.alone(tmp_path / "folder" / ".lock"):
+        assert len(tried) == 3
+
+
 def test_a_signal_while_the_run_is_still_starting_is_no_failure(tmp_path):
     file = write(tmp_path, {"slow": {"settings": {"data.deaf": 30}}})
     with subprocess.Popen([*WORKER, file], stdout=subprocess.DEVNULL) as worker:
@@ -182,5 +221,6 @@ def test_the_record_is_what_the_reports_read(tmp_path):
     assert main(write(tmp_path, {**arms, "c": {}}, settings={"data.x": 1, "data.root": "elsewhere"}, seeds=[9])) == 0
     assert [arm.name for arm in read_record(tmp_path / "runs").arms] == ["b", "a", "c"]
     assert read_record(tmp_path / "runs").seeds == (9, 4, 2)
+    assert read_record(tmp_path / "runs").command == "bootlight study --seeds 9 4 2"  # which runs all of it
     with pytest.raises(BootlightError, match=r"holds the study study; give this one its own folder"):
         main(write(tmp_path, arms, name="another"))

@@ -43,6 +43,7 @@ class BootstrapData(LightningDataModule):
         teacher_fraction: take so many of them, as a share of all real training images, in use or not.
         duplicate_fraction: let real images in use join a second time, so many as a share of all real training images: what
             the images of a teacher add beyond this, they add by being new.
+        num_duplicates: let so many join a second time, instead of a share.
         mixing: what later generations train on; Accumulate if left out.
         flip: mirror each training image with probability 1/2.
         num_workers: processes that read ahead.
@@ -71,6 +72,7 @@ class BootstrapData(LightningDataModule):
         num_teacher: int | None = None,
         teacher_fraction: float | None = None,
         duplicate_fraction: float = 0.0,
+        num_duplicates: int | None = None,
     ) -> None:
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
@@ -93,7 +95,7 @@ class BootstrapData(LightningDataModule):
         self.num_images = num_images
         self.real_fraction = real_fraction
         self.limit_real = num_real
-        self.extra = Extra(teacher, num_teacher, teacher_fraction, duplicate_fraction)
+        self.extra = Extra(teacher, num_teacher, teacher_fraction, duplicate_fraction, num_duplicates)
         self.holdout_fraction = holdout_fraction
         self.mixing = mixing or Accumulate()
         self.flip = flip

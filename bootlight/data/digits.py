@@ -29,6 +29,7 @@ class Digits(BootstrapData):
         num_teacher: take so many of them.
         teacher_fraction: take so many of them, as a share of all real training images.
         duplicate_fraction: real images that join a second time, as a share of all real training images.
+        num_duplicates: let so many join, instead of a share.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Digits(BootstrapData):
         num_teacher: int | None = None,
         teacher_fraction: float | None = None,
         duplicate_fraction: float = 0.0,
+        num_duplicates: int | None = None,
     ) -> None:
         super().__init__(
             "scikit-learn's digits",
@@ -66,6 +68,7 @@ class Digits(BootstrapData):
             num_teacher=num_teacher,
             teacher_fraction=teacher_fraction,
             duplicate_fraction=duplicate_fraction,
+            num_duplicates=num_duplicates,
         )
 
     def load_real(self) -> tuple[Store, Store | None]:

@@ -27,10 +27,15 @@ class Extra:
     num_teacher: int | None = None
     teacher_fraction: float | None = None
     duplicate_fraction: float = 0.0
+    num_duplicates: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         check_range("data.duplicate_fraction", self.duplicate_fraction, 0)
+        if self.num_duplicates is not None:
+            check_range("data.num_duplicates", self.num_duplicates, 0)
+            if self.duplicate_fraction:
+                raise BootlightError("set either data.num_duplicates or data.duplicate_fraction")
         if self.num_teacher is not None:
             check_range("data.num_teacher", self.num_teacher, 1)
         if self.teacher_fraction is not None:
@@ -52,7 +57,11 @@ class Extra:
             num_drawn: images that the teacher has or will have, where all of them are used.
         """
         taught = 0 if self.teacher is None else self.wanted(num_available)
-        return round(self.duplicate_fraction * num_available) + (num_drawn or 0 if taught is None else taught)
+        return self.num_copies(num_available) + (num_drawn or 0 if taught is None else taught)
+
+    def num_copies(self, num_available: int) -> int:
+        """Real images that join a second time."""
+        return round(self.duplicate_fraction * num_available) if self.num_duplicates is None else self.num_duplicates
 
     def copies(self, real: Source, num_available: int, seed: int) -> list[Source]:
         """Real images in use for a second time, in the place of synthetic ones.
@@ -60,12 +69,10 @@ class Extra:
         Raises:
             BootlightError: not so many are in use.
         """
-        count = round(self.duplicate_fraction * num_available)
+        count = self.num_copies(num_available)
         if count > len(real):
-            raise BootlightError(
-                f"data.duplicate_fraction is {self.duplicate_fraction:g}: {count} copies, but only {len(real)} real images are "
-                "in use; lower it"
-            )
+            key = f"duplicate_fraction is {self.duplicate_fraction:g}" if self.num_duplicates is None else "num_duplicates"
+            raise BootlightError(f"data.{key}: {count} copies, but only {len(real)} real images are in use; lower it")
         chosen = np.sort(numpy_rng(seed, "duplicates").permutation(len(real))[:count])
         return [replace(real, role="synthetic", indices=real.indices[chosen])] * (count > 0)
 

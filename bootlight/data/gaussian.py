@@ -33,6 +33,7 @@ class GaussianImages(BootstrapData):
         num_teacher: take so many of them.
         teacher_fraction: take so many of them, as a share of all real training images.
         duplicate_fraction: real images that join a second time, as a share of all real training images.
+        num_duplicates: let so many join, instead of a share.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class GaussianImages(BootstrapData):
         num_teacher: int | None = None,
         teacher_fraction: float | None = None,
         duplicate_fraction: float = 0.0,
+        num_duplicates: int | None = None,
     ) -> None:
         check_range("data.count", count, 1)
         check_range("data.deviation", deviation, 0, 1)
@@ -75,6 +77,7 @@ class GaussianImages(BootstrapData):
             num_teacher=num_teacher,
             teacher_fraction=teacher_fraction,
             duplicate_fraction=duplicate_fraction,
+            num_duplicates=num_duplicates,
         )
         self.count, self.deviation, self.image_seed = count, deviation, image_seed
 

@@ -10,6 +10,11 @@ from bootlight.studies.statistics import PairedDifference, paired_difference
 HELPS, HURTS, NOTHING, UNKNOWN = "helps", "hurts", "nothing found", "not measured"
 RAISES, LOWERS = "raises", "lowers"  # for scores that have no good direction
 BETTER_HIGHER = ("discriminator_score", "precision", "recall", "density", "coverage", "vendi", "inception_score")
+EXTRA_IMAGES = {
+    "teacher": "teacher",
+    "duplicate_fraction": "duplicates",
+    "num_duplicates": "duplicates",
+}  # settings of the data
 BETTER_LOWER = ("fd", "fid", "sfid", "kid", "mmd", "mifid", "loss", "plateau")
 
 
@@ -107,7 +112,7 @@ def _policy(cell: Cell) -> str:
     words = [policy] if len(cell.generations) > 1 else []
     if words and chosen.get("keep_real") is False:
         words.append("without real images")
-    words += [word for key, word in (("teacher", "teacher"), ("duplicate_fraction", "duplicates")) if data.get(key)]
+    words += dict.fromkeys(word for key, word in EXTRA_IMAGES.items() if data.get(key))
     sampler = model.get("sampler")
     if class_name(sampler):
         words.append(f"{class_name(sampler)} {arguments(model, 'sampler').get('num_steps', '')}".strip())
@@ -120,11 +125,17 @@ def _policy(cell: Cell) -> str:
 def closed_form(cell: Cell) -> list[float] | None:
     """Expected variances of a loop of normal pixels, in units of generation 0; None where no formula is known.
 
+    Known is that of `GaussianImages`, whose pixels are never clipped, each seen equally often by a fit that begins anew.
+
     Args:
         cell: a finished run.
     """
     (policy, chosen), data = mixing(cell.config), arguments(cell.config, "data")
-    if not is_gaussian(cell.config) or data.get("teacher") or data.get("duplicate_fraction") or len(cell.generations) < 2:
+    if not is_gaussian(cell.config) or class_name(cell.config.get("data")) != "GaussianImages" or len(cell.generations) < 2:
+        return None
+    if any(data.get(key) for key in EXTRA_IMAGES) or arguments(cell.config, "bootstrap").get("warm_start"):
+        return None
+    if any(row.images_seen % max(row.num_real + row.num_synthetic, 1) for row in cell.generations):
         return None
     bias, ratio = arguments(cell.config, "model").get("sampling_bias", 1.0), chosen.get("synthetic_ratio")
     real, drawn = cell.generations[0].num_real, number(cell.config, "bootstrap", "num_synthetic")

@@ -35,8 +35,9 @@ class Children:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Be the handler of the signals for a while."""
-        before = {number: signal.signal(number, self._asked) for number in PASSED_ON}
+        """Be the handler of the signals for a while, but of those that are to be ignored (`nohup`)."""
+        heard = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._asked) for number in heard}
         try:
             yield
         finally:

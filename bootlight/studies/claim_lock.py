@@ -1,12 +1,15 @@
 """Who runs an arm: a record lock of the operating system, free again however its holder ends."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bootlight.errors import BootlightError
 from bootlight.record_lock import LOCK_NAME, try_lock
+
+POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -23,15 +26,35 @@ def claimed(lock: Path, run: Path) -> Iterator[bool]:
     Raises:
         BootlightError: the folder cannot be written, or its file system has no locks.
     """
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise BootlightError(f"cannot write {lock.parent}: {error.strerror or error}; choose another folder") from error
+    descriptor = _opened(lock)
     try:
         yield _taken(descriptor, lock) and not is_held(run / LOCK_NAME)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process is inside; for what takes a moment.
+
+    Raises:
+        BootlightError: the folder cannot be written, or its file system has no locks.
+    """
+    descriptor = _opened(lock)
+    try:
+        while not _taken(descriptor, lock):
+            time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opened(lock: Path) -> int:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BootlightError(f"cannot write {lock.parent}: {error.strerror or error}; choose another folder") from error
 
 
 def is_held(lock: Path) -> bool:

@@ -92,9 +92,10 @@ def _seeds(found: PairedDifference) -> str:
 def _advice(found: PairedDifference, seeds: int | None, images: int | None) -> str:
     if seeds is None:
         return ""
-    text = f" To find a difference of this size in four of five studies takes about {seeds:,} seeds at {found.n:,} images each"
-    if found.sampling_error is None:
+    text = f" To find a difference of this size in four of five studies takes about {seeds:,} seeds"
+    if found.sampling_error is None:  # a time, say: more images would not change it
         return f"{text}."
+    text += f" at {found.n:,} images each"
     if images is not None and images > found.n:
         return f"{text}, or about {images:,} images each at {_seeds(found)}."
     return f"{text}; more images alone would not do at {_seeds(found)}."

@@ -65,17 +65,20 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
 def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | None = None) -> None:
     """Print a row for each arm.
 
+    Args:
+        study: with all settings.
+        names: of arms, their teachers among them; None = all.
+        seeds: None = those of the study.
+
     Raises:
         BootlightError: what is wrong with an arm, or with its images.
     """
     measured: dict[str, tuple[float, float]] = {}
     drawn: dict[str, int] = {}
     rows, total = [], 0.0
-    for job in tqdm(_first_jobs(study), desc="measuring", leave=False):  # all: arms need to know of their teachers
+    for job in tqdm(_first_jobs(study, names), desc="measuring", leave=False):
         cost = _cost(job.arm, parsed(job), drawn, measured)
         drawn[job.arm.name] = cost.drawn // len(cost.sizes)
-        if names is not None and job.arm.name not in names:
-            continue
         runs = jobs_of(study, [job.arm.name], seeds)
         left = sum(not other.is_finished for other in runs)
         minutes = cost.seconds / 60

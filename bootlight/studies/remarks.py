@@ -2,7 +2,9 @@
 
 import re
 
-from bootlight.studies.results import StudyResults
+from bootlight.atomic import read_json
+from bootlight.kept_config import differing_keys
+from bootlight.studies.results import Cell, StudyResults
 from bootlight.studies.table import REAL, real_answers
 
 FEW_SEEDS = 3
@@ -10,7 +12,8 @@ FEW_SEEDS = 3
 
 def study_remarks(results: StudyResults) -> list[str]:
     """One sentence or two for each doubt; none where there is none."""
-    return [*_runs(results), *_seeds(results), *_judges(results), *_counts(results), *_scores(results)]
+    doubts = (_runs, _seeds, _alike, _generations, _judges, _counts, _scores)
+    return [remark for doubt in doubts for remark in doubt(results)]
 
 
 def _runs(results: StudyResults) -> list[str]:
@@ -30,12 +33,39 @@ def _runs(results: StudyResults) -> list[str]:
 
 
 def _seeds(results: StudyResults) -> list[str]:
-    fewest = min(len(results.finished(arm.name)) for arm in results.record.arms)
-    if fewest == 0 or fewest >= FEW_SEEDS:
+    fewest = min((count for arm in results.record.arms if (count := len(results.finished(arm.name)))), default=FEW_SEEDS)
+    if fewest >= FEW_SEEDS:
         return []
     if fewest == 1:
         return ["Some arm has a single finished seed: there is no spread between trainings, and no claim can be made about it."]
     return [f"Some arm has {fewest} finished seeds only: intervals over seeds are very wide with so few."]
+
+
+def _alike(results: StudyResults) -> list[str]:
+    """Seeds of an arm that differ in more than the seed."""
+    remarks = []
+    for arm in results.record.arms:
+        cells = list(results.finished(arm.name).values())
+        found = {key for cell in cells[1:] for key in differing_keys(cells[0].config, cell.config)}
+        found = {key for key in found if not key.startswith("seed_everything")}
+        found |= {"other real images" for cell in cells[1:] if _real_images(cell) != _real_images(cells[0])}
+        if found:
+            remarks.append(f"The seeds of {arm.name} were not trained alike ({sorted(found)[0]}): their mean has no meaning.")
+    return remarks
+
+
+def _real_images(cell: Cell) -> str | None:
+    """Hash of the images that a run was begun with."""
+    path = cell.run.references / "real_images.json"
+    content = read_json(path) if path.exists() else {}
+    return str(content.get("content")) if isinstance(content, dict) else None
+
+
+def _generations(results: StudyResults) -> list[str]:
+    lengths = sorted({len(cell.generations) for cell in results.cells.values() if cell.finished})
+    if len(lengths) < 2:
+        return []
+    return [f"Runs have {', '.join(map(str, lengths))} generations: comparisons of the last ones compare different numbers."]
 
 
 def _judges(results: StudyResults) -> list[str]:

@@ -11,7 +11,7 @@ from bootlight.metrics.score import Score
 from bootlight.run_folder import RunFolder
 from bootlight.studies.derived import with_derived
 from bootlight.studies.plateau import restricted
-from bootlight.studies.record import StudyRecord, read_record
+from bootlight.studies.record import Arm, StudyRecord, read_record
 from bootlight.studies.settings import number
 from bootlight.studies.statistics import PairedDifference, paired_difference
 from bootlight.tracking.scores import GenerationScores, read_generation, score_names
@@ -100,19 +100,20 @@ def read_study(folder: Path) -> StudyResults:
         BootlightError: `study.json` is missing, or not as the study writes it.
     """
     record = read_record(folder)
-    cells = {(arm.name, seed): _read_cell(record, arm.name, seed) for arm in record.arms for seed in record.seeds}
+    cells = {(arm.name, seed): _read_cell(record, arm, seed) for arm in record.arms for seed in record.seeds}
     return StudyResults(record, cells)
 
 
-def _read_cell(record: StudyRecord, arm: str, seed: int) -> Cell:
-    run = RunFolder(record.folder / arm / f"seed_{seed}")
+def _read_cell(record: StudyRecord, arm: Arm, seed: int) -> Cell:
+    run = RunFolder(record.folder / arm.name / f"seed_{seed}")
     failure = _failure(run)
     if not run.path.is_dir():
         return Cell(run, "failed" if failure else "missing", note=failure)
     try:
         config = read_config(run.config) if run.config.is_file() else {}
-        rows = [read_generation(folder) for folder in run.generations() if folder.is_evaluated]
-        expected = number(config, "bootstrap", "num_generations")
+        chosen = arm.settings.get("bootstrap.num_generations")  # a run that was begun with fewer may not have gone on yet
+        expected = chosen if isinstance(chosen, int) else number(config, "bootstrap", "num_generations")
+        rows = [read_generation(folder) for folder in run.generations() if folder.is_evaluated][:expected]
         if expected is None or len(rows) < max(expected, 1):
             return Cell(run, "failed" if failure else "unfinished", tuple(rows), expected, failure, config)
         return Cell(run, "finished", with_derived(run, rows, config, record.layout), expected, config=config)

@@ -130,11 +130,13 @@ def _with_parents(file: Path, depth: int) -> dict[str, Any]:
         return content
     if depth == MAX_DEPTH:
         raise BootlightError(f"{file}: extends goes round in a circle; take it out of one of the files")
-    below = _with_parents(file.parent / top.text("extends", ""), depth + 1)
+    parent = file.parent / top.text("extends", "")
+    below = _with_parents(parent, depth + 1)
     merged = {**below, **content}
     for key in MERGED:
         if key in below and key in content:
-            merged[key] = {name: v for name, v in {**below[key], **_mapping(top, key)}.items() if v is not None}
+            both = {**_mapping(Section(parent, "", below, KEYS), key), **_mapping(top, key)}
+            merged[key] = {name: value for name, value in both.items() if value is not None}
     return merged
 
 

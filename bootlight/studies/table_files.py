@@ -6,6 +6,7 @@ from typing import Any
 
 from bootlight.atomic import atomic_write, write_json
 from bootlight.studies.claims import Verdict
+from bootlight.studies.plateau import num_stayed
 from bootlight.studies.results import StudyResults
 from bootlight.studies.statistics import Summary
 from bootlight.studies.table import JUDGE, Line, format_markdown
@@ -18,21 +19,26 @@ def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequenc
         BootlightError: the folder cannot be written.
     """
     folder = results.record.folder
-    summaries = [({JUDGE: line.judge} if line.judge else {}) | line.scores for line in lines]
+    summaries = [
+        {name: summary._replace(interval=None) if name in line.stayed else summary  # a mean of lower bounds has none
+         for name, summary in (({JUDGE: line.judge} if line.judge else {}) | line.scores).items()}
+        for line in lines
+    ]  # fmt: skip
     with atomic_write(folder / "table.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["label", "arm", "score", *Summary._fields[:3], "low", "high", *Summary._fields[4:]])
+        writer.writerow(["label", "arm", "score", *Summary._fields[:3], "low", "high", *Summary._fields[4:], "stayed"])
         for line, found in zip(lines, summaries, strict=True):
             for name, summary in found.items():
                 interval = summary.interval or (None, None)
-                writer.writerow([line.label, line.arm, name, *summary[:3], *interval, *summary[4:]])
+                stayed = line.stayed.get(name, 0)
+                writer.writerow([line.label, line.arm, name, *summary[:3], *interval, *summary[4:], stayed])
     with atomic_write(folder / "scores.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["arm", "seed", "state", "generation", "score", "value", "standard_error", "n"])
+        writer.writerow(["arm", "seed", "state", "generation", "score", "value", "standard_error", "n", "censored"])
         writer.writerows(_score_rows(results))
     entries = [
         {"label": line.label, "arm": line.arm, "seeds": line.seeds, "planned": line.planned, "spread": line.spread}
-        | {"scores": {name: summary._asdict() for name, summary in found.items()}}
+        | {"scores": {name: {**summary._asdict(), "stayed": line.stayed.get(name, 0)} for name, summary in found.items()}}
         for line, found in zip(lines, summaries, strict=True)
     ]
     claims: list[dict[str, Any]] = [
@@ -51,8 +57,9 @@ def _score_rows(results: StudyResults) -> list[list[Any]]:
     """Every score of every run; a run without any has a line of its own."""
     rows: list[list[Any]] = []
     for (arm, seed), cell in results.cells.items():
-        rows += [] if cell.generations else [[arm, seed, cell.state, None, None, None, None, None]]
+        rows += [] if cell.generations else [[arm, seed, cell.state, None, None, None, None, None, None]]
         for generation in cell.generations:
             for name, score in generation.scores.items():
-                rows.append([arm, seed, cell.state, generation.generation, name, score.value, score.standard_error, score.n])
+                what = [score.value, score.standard_error, score.n, num_stayed([score])]
+                rows.append([arm, seed, cell.state, generation.generation, name, *what])
     return rows

@@ -140,7 +140,7 @@ def gan_losses(results: StudyResults) -> str:
         "One line for each seed. The plateau is left (dashed) where the discriminator's loss, smoothed by a running median, is "
         "split best into two constant levels, if these explain at least half of its variance and more than a straight line "
         "does; otherwise the training is counted as not having left it, and its time is the length of the training: such means "
-        "are lower bounds."
+        "are lower bounds. Brackets are 95 % intervals over seeds; a value without has a single seed, or is a bound."
     )
     drawings = f'<div class="curves">{"".join(charts)}</div>'
     return section("Losses of both networks", drawings, table(*_plateau_table(results, arms)), remark(note))

@@ -32,7 +32,7 @@ def strips(results: StudyResults) -> str:
             parts.append(f'<h3>{escape(label)}</h3><div class="scroll strip">{picture}</div>')
     if not parts:
         return ""
-    note = "The first finished seed of each arm. Columns have the same seed of the drawing in every generation and arm."
+    note = "Columns have the same seed of the drawing in every generation, and in every arm that is shown with the same seed."
     return section("Images", *parts, remark(note + _left_out(len(shown))))
 
 
@@ -47,10 +47,11 @@ def neighbours(results: StudyResults) -> str:
 
 
 def _first_runs(results: StudyResults) -> list[tuple[str, Cell]]:
-    found = []
-    for arm in results.record.arms:
-        found += [(f"{arm.label} (seed {seed})", cell) for seed, cell in list(results.finished(arm.name).items())[:1]]
-    return found
+    """Of each arm one finished run, of the same seed where there is one that all have."""
+    finished = {arm.name: results.finished(arm.name) for arm in results.record.arms if results.finished(arm.name)}
+    common = [seed for seed in results.record.seeds if all(seed in cells for cells in finished.values())]
+    chosen = {name: (common or list(cells))[0] for name, cells in finished.items()}
+    return [(f"{results.record.label(name)} (seed {seed})", finished[name][seed]) for name, seed in chosen.items()]
 
 
 def _left_out(count: int) -> str:

@@ -6,6 +6,7 @@ from html import escape
 
 from bootlight.studies.boundary import Effect, better, effects
 from bootlight.studies.claims import CONTRADICTED, SUPPORTED, Verdict
+from bootlight.studies.plateau import PLATEAU_STEPS, num_stayed
 from bootlight.studies.results import StudyResults, compare_arms
 from bootlight.studies.statistics import PairedDifference
 from bootlight.studies.table import (
@@ -95,6 +96,10 @@ def differences(results: StudyResults) -> str:
         f"intervals are not corrected for their number: of {count} about {0.05 * count:.1f} would exclude 0 by chance if "
         "nothing differed."
     )
+    if any(num_stayed(results.scores(arm, PLATEAU_STEPS).values()) for pair in results.record.comparisons for arm in pair):
+        note += (
+            " Times on a plateau that some training never left are compared as far as both arms trained, not by their means."
+        )
     left_out = remark(f"Not drawn: {', '.join(names[MAX_CHARTS:])}.") if len(names) > MAX_CHARTS else ""
     return section("Differences", f'<div class="curves">{"".join(charts)}</div>', remark(note), left_out)
 

@@ -2,12 +2,13 @@
 
 import argparse
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 from bootlight.errors import BootlightError
+from bootlight.studies.job import Job, as_argument, jobs_of, with_teachers
 from bootlight.studies.spec import Study
+from bootlight.studies.yaml_file import is_seed
 
 USAGE = "bootlight study FILE [--section.key VALUE ...] [--arms NAME ...] [--seeds N ...] [--dry-run]"
 
@@ -36,16 +37,22 @@ def main(args: list[str]) -> None:
         overrides[key] = as_value(value)
     study = load(options.file, overrides, options.folder)
     if options.report:
+        if options.arms or options.seeds:
+            raise BootlightError("--report is of all that is finished; leave out --arms and --seeds")
         report(study)
-    elif options.dry_run or options.check:
+        return
+    check_seeds(options.seeds or [])
+    arms = with_teachers(study, options.arms)
+    jobs = jobs_of(study, arms, options.seeds)
+    if options.dry_run or options.check:
         from bootlight.studies.plan import check_arms, print_plan
 
         if options.check:
-            check_arms(study, options.arms)
+            check_arms(study, arms)
         else:
-            print_plan(study, options.arms, options.seeds)
+            print_plan(study, arms, options.seeds)
     else:
-        run(study, options.arms, options.seeds, args)
+        run(study, jobs, options.seeds or [], args, repeated(options, overrides))
 
 
 def load(file: Path, overrides: dict[str, Any], folder: Path | None) -> Study:
@@ -61,21 +68,28 @@ def load(file: Path, overrides: dict[str, Any], folder: Path | None) -> Study:
     return study if folder is None else replace(study, folder=folder.expanduser())
 
 
-def run(study: Study, arms: list[str] | None, seeds: list[int] | None, args: list[str]) -> None:
+def check_seeds(seeds: list[int]) -> None:
+    """Refuse what is no seed."""
+    for seed in seeds:
+        if not is_seed(seed):
+            raise BootlightError(f"--seeds: {seed} is no seed; give numbers from 0 to 4294967295")
+
+
+def repeated(options: argparse.Namespace, overrides: dict[str, Any]) -> list[str]:
+    """The command for all of the study."""
+    settings = [f"--{key}={as_argument(value)}" for key, value in overrides.items()]
+    return ["bootlight", "study", str(options.file), *settings, *(["--folder", str(options.folder)] if options.folder else [])]
+
+
+def run(study: Study, jobs: list[Job], seeds: list[int], args: list[str], command: list[str]) -> None:
     """Work on the study, then report."""
     from bootlight.studies.begin import write_record
     from bootlight.studies.child import bootlight_command
-    from bootlight.studies.job import jobs_of, with_teachers
     from bootlight.studies.worker import Worker
-    from bootlight.studies.yaml_file import is_seed
 
-    for seed in seeds or []:
-        if not is_seed(seed):
-            raise BootlightError(f"--seeds: {seed} is no seed; give numbers from 0 to 4294967295")
-    jobs = jobs_of(study, with_teachers(study, arms), seeds)
     if not all(job.is_begun for job in jobs):  # one mistake in a file should not cost one training each
         check(bootlight_command("study", [*args, "--check"]))
-    write_record(study, seeds or [], shlex.join(["bootlight", "study", *args]))
+    write_record(study, seeds, command)
     worker = Worker(study, jobs)
     status = worker.work()
     print(worker.summary(), flush=True)
