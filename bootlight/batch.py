@@ -13,7 +13,7 @@ class Batch(NamedTuple):
 
     Args:
         images: (B, C, H, W); uint8 from the loader, float32 in [-1, 1] on the device.
-        labels: int64 (B,), or None for unlabelled data.
+        labels: int64 (B,), -1 where an image has none; None for data without classes.
         seed: of this step, the same on every rank.
         start: position of the first image in the global batch.
         total: size of the global batch.

@@ -94,7 +94,7 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """
     if model.num_classes is None:
         return
-    for source in data.joining:
+    for source in () if model.accepts_unlabelled else data.joining:
         if (source.store.labels[source.indices] < 0).any() and len(data.real.store.class_names) > 0:
             raise BootlightError(
                 f"model.num_classes is {model.num_classes}, but images of data.teacher have no label, or one that the real "

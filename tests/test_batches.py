@@ -146,11 +146,11 @@ def test_gather_equals_naive_indexing():
     assert labels.tolist() == [listed[i][1] for i in chosen] and labels.dtype == np.int64
 
 
-def test_labels_are_none_when_one_is_missing():
-    labelled, partly = source(3, labels=np.arange(3)), source(3, labels=np.array([4, -1, 6]))
-    assert gather([labelled, partly], np.array([0, 2, 3, 5]))[1].tolist() == [0, 2, 4, 6]
-    assert gather([labelled, partly], np.array([0, 4, 3]))[1] is None
-    assert gather([labelled, partly], np.array([], np.int64))[1] is None
+def test_labels_are_none_where_there_are_no_classes_at_all():
+    labelled, unlabelled = source(3, labels=np.arange(3)), source(3)
+    assert gather([labelled, unlabelled], np.array([0, 2, 4]))[1].tolist() == [0, 2, -1]
+    assert gather([labelled, unlabelled], np.array([3, 4]))[1].tolist() == [-1, -1]  # not None for one batch only
+    assert gather([unlabelled], np.array([0, 2]))[1] is None
 
 
 def test_images_are_laid_out_for_torch():

@@ -108,6 +108,12 @@ def test_labels_are_dropped_at_the_given_share():
         module.losses(random_batch(count))
 
 
+def test_images_without_a_label_train_the_unconditional_part():
+    module = ddpm_that_answers(torch.zeros(8, 2, 8, 8), num_classes=3, label_dropout=0.0)
+    module.losses(random_batch(8, labels=torch.tensor([0, -1, 2, -1, 1, 0, 1, 2])))
+    assert module.unet.asked[2].tolist() == [0, 3, 2, 3, 1, 0, 1, 2]
+
+
 def test_hybrid_loss_and_its_fall_on_one_batch():
     module, batch = tiny_ddpm(learning_rate=3e-3, ema_decay=0.5), random_batch()
     before = module.losses(batch)

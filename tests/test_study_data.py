@@ -5,12 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from few_digits import FewDigits
+from oracle import tiny_ddpm
 
+from bootlight.data.batches import gather
 from bootlight.data.mixing import Accumulate, FreshReal, Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.gaussian import PixelGaussian
 from bootlight.images import encode_png
+from bootlight.prepare import check_labels
 from bootlight.rng import NoiseStreams
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, write_metadata
 
@@ -58,6 +61,19 @@ def test_a_number_or_a_share_of_all_real_images_whatever_share_is_in_use(run, tm
     assert brightness(fewer.sources[1]) != brightness(other.sources[1])
     assert len(FewDigits(teacher_fraction=0, **teacher).sources) == 1
     assert FewDigits(num_real=5).num_real == 5 and len(FewDigits(num_real=5).available) == 90
+
+
+def test_images_without_labels_teach_a_class_conditional_model_that_can_use_them(tmp_path):
+    (tmp_path / "unlabelled").mkdir()
+    for i in range(3):
+        (tmp_path / "unlabelled" / f"{i}.png").write_bytes(encode_png(np.full((8, 8, 1), i, np.uint8)))
+    data, model = FewDigits(teacher=f"{tmp_path}/unlabelled", num_steps=1), tiny_ddpm(num_classes=10)
+    check_labels(model, data)
+    labels = gather(data.sources, np.arange(88, 93))[1]
+    assert (labels[:2] >= 0).all() and labels[2:].tolist() == [-1, -1, -1]
+    model.accepts_unlabelled = False
+    with pytest.raises(BootlightError, match=r"num_classes is 10, but images of data\.teacher have no label"):
+        check_labels(model, data)
 
 
 def test_copies_are_of_the_real_images_in_use(tmp_path):

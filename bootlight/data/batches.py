@@ -78,7 +78,7 @@ class StepDataset(Dataset[Batch]):
 
 
 def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """Images (n, H, W, C) and labels (n,) at positions in the concatenation of all sources; labels None if one is missing."""
+    """Images (n, H, W, C) and labels (n,), -1 = none, at positions in the sources one after the other; None without classes."""
     bounds = np.cumsum([0, *map(len, sources)])
     images = np.empty((len(chosen), *sources[0].store.images.shape[1:]), np.uint8)
     labels = np.full(len(chosen), -1)
@@ -87,7 +87,7 @@ def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[np
         items = source.indices[chosen[here] - low]
         labels[here] = source.store.labels[items]
         _copy(source.store.images, items, images, here)
-    return images, labels if len(labels) and (labels >= 0).all() else None
+    return images, labels if any(source.store.class_names for source in sources) else None
 
 
 def _copy(stored: NDArray[np.uint8], items: NDArray[np.int64], images: NDArray[np.uint8], here: NDArray[np.int64]) -> None:

@@ -54,10 +54,23 @@ class Extra:
 
         Args:
             num_available: real images that are there to train on.
-            num_drawn: images that the teacher has or will have, where all of them are used.
+            num_drawn: images that the teacher has or will have; None where nobody knows.
+
+        Raises:
+            BootlightError: the teacher will not have so many.
         """
-        taught = 0 if self.teacher is None else self.wanted(num_available)
+        if self.teacher is None:
+            return self.num_copies(num_available)
+        taught = self.wanted(num_available)
+        if taught is not None and num_drawn is not None:
+            self.check_enough(taught, num_drawn)
         return self.num_copies(num_available) + (num_drawn or 0 if taught is None else taught)
+
+    def check_enough(self, wanted: int, found: int) -> None:
+        """Refuse to take more images than a teacher has."""
+        if wanted > found:
+            key = "num_teacher" if self.teacher_fraction is None else f"teacher_fraction is {self.teacher_fraction:g}: it"
+            raise BootlightError(f"data.{key} asks for {wanted} images, but {self.teacher} has {found}; draw more there")
 
     def num_copies(self, num_available: int) -> int:
         """Real images that join a second time."""
@@ -93,9 +106,8 @@ class Extra:
         store = open_teacher(self.teacher, real.store.class_names, build)
         count = self.wanted(num_available)
         found = len(store.images)
-        if count is not None and count > found:
-            key = "num_teacher" if self.teacher_fraction is None else f"teacher_fraction is {self.teacher_fraction:g}: it"
-            raise BootlightError(f"data.{key} asks for {count} images, but {self.teacher} has {found}; draw more there")
+        if count is not None:
+            self.check_enough(count, found)
         chosen = np.sort(numpy_rng(seed, "teacher").permutation(found)[:count])
         return [Source("synthetic", store, chosen)] * (len(chosen) > 0)
 

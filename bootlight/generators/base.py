@@ -28,6 +28,8 @@ class GeneratorModule(LightningModule, ABC):
         num_classes: number of labels of a class-conditional model; None = unconditional.
     """
 
+    accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
+
     def __init__(self, image_size: int, channels: int = 3, num_classes: int | None = None) -> None:
         super().__init__()
         check_range("data.image_size", image_size, 1)
@@ -68,7 +70,10 @@ class GeneratorModule(LightningModule, ABC):
         return self, 1.0
 
     def average(self, network: nn.Module, decay: float | None) -> None:
-        """Follow `network` by an EMA from now on, updated after each optimizer step; None = no average."""
+        """Follow `network` by an EMA from now on, updated after each optimizer step; None = no average.
+
+        With manual optimization (`automatic_optimization = False`) call `update_average()` after the step.
+        """
         if decay is not None:
             self._averaged = [network]
             self.ema = EMA(network, decay)

@@ -50,6 +50,8 @@ class DDPM(GeneratorModule):
         sampler: how images are drawn; ancestral with every timestep if left out.
     """
 
+    accepts_unlabelled = True
+
     def __init__(
         self,
         image_size: int,
@@ -175,12 +177,13 @@ class DDPM(GeneratorModule):
         return simple, bound.mean()
 
     def _training_labels(self, batch: Batch) -> Tensor | None:
-        """Labels with some replaced by "no label"."""
+        """Labels with some replaced by "no label", which images without one have anyway."""
         if self.num_classes is None:
             return None
         if batch.labels is None:
             raise BootlightError("model.num_classes is set, but the data have no labels: use class folders, or leave it out")
-        return torch.where(batch.uniform("label") < self.label_dropout, self.num_classes, batch.labels)
+        without = (batch.uniform("label") < self.label_dropout) | (batch.labels < 0)
+        return torch.where(without, self.num_classes, batch.labels)
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear warm-up, and a linear decay where it is wanted."""

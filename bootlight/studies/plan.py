@@ -57,9 +57,17 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
     Raises:
         BootlightError: names the arm and its first mistake.
     """
-    for job in _first_jobs(study, names):
-        if not job.is_begun:
-            parsed(job)
+    drawn: dict[str, int] = {}
+    jobs = _first_jobs(study, names)
+    teachers = {job.arm.teacher for job in jobs}
+    for job in jobs:
+        if job.is_begun and job.arm.name not in teachers:
+            continue
+        cli = parsed(job)
+        drawn[job.arm.name] = cli.settings.bootstrap.num_synthetic
+        if job.arm.teacher is not None and not job.is_begun:
+            with named(job.arm):
+                set_up(job.arm, cli.datamodule, drawn)
 
 
 def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | None = None) -> None:
@@ -100,19 +108,42 @@ def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:
 def _cost(arm: Arm, cli: PlanCLI, drawn: dict[str, int], measured: dict[str, tuple[float, float]]) -> Cost:
     """What a run of an arm does; times are measured once for equal models and batches."""
     data: BootstrapData = cli.datamodule
-    joining = 0
-    if arm.teacher is None:
-        data.setup()
-    else:  # the teacher may not have drawn anything yet
-        extra, data.extra = data.extra, Extra()
-        data.setup()
-        joining = extra.size(len(data.available), drawn.get(arm.teacher))
+    with named(arm):
+        joining = set_up(arm, data, drawn)
     settings = cli.config_init[cli.subcommand].bootstrap
     sizes = [data.train_size(g, settings.num_synthetic) + joining for g in range(settings.num_generations)]
     steps = [data.steps_for(size) for size in sizes]
     train, draw = _seconds(cli, data, measured)
     seen, count = sum(steps) * data.batch_size, len(sizes) * settings.num_synthetic
     return Cost(sizes, sum(steps), seen, count, seen * train + count * draw)
+
+
+def set_up(arm: Arm, data: BootstrapData, drawn: dict[str, int]) -> int:
+    """Open the images of an arm; how many more will join from a teacher that has not drawn anything yet.
+
+    Args:
+        arm: whose images they are.
+        data: of the arm.
+        drawn: images that the arms draw, by name.
+
+    Raises:
+        BootlightError: images are missing, or the teacher will not draw enough.
+    """
+    if arm.teacher is None:
+        data.setup()
+        return 0
+    extra, data.extra = data.extra, Extra()
+    data.setup()
+    return extra.size(len(data.available), drawn.get(arm.teacher))
+
+
+@contextmanager
+def named(arm: Arm) -> Iterator[None]:
+    """Errors with the name of the arm."""
+    try:
+        yield
+    except BootlightError as error:
+        raise BootlightError(f"arm {arm.name}: {error}") from error
 
 
 def _seconds(cli: PlanCLI, data: BootstrapData, measured: dict[str, tuple[float, float]]) -> tuple[float, float]:

@@ -88,6 +88,7 @@ def run(study: Study, jobs: list[Job], seeds: list[int], args: list[str], comman
     from bootlight.studies.worker import Worker
 
     if not all(job.is_begun for job in jobs):  # one mistake in a file should not cost one training each
+        print(f"{study.name}: looking at the settings of {len({job.arm.name for job in jobs})} arms", flush=True)
         check(bootlight_command("study", [*args, "--check"]))
     write_record(study, seeds, command)
     worker = Worker(study, jobs)

@@ -1,4 +1,4 @@
-"""`bootlight weights`: fetch the Inception weights (91 MB) that FID needs, where there is a network."""
+"""`bootlight weights`: fetch the Inception weights (96 MB) that FID needs, where there is a network."""
 
 import argparse
 from pathlib import Path
