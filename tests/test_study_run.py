@@ -116,9 +116,7 @@ def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, cap
 
 @pytest.mark.parametrize("verb", ["--dry-run", "--check"])
 def test_a_teacher_that_will_draw_too_little_is_told_before_it_is_trained(study, verb):
-    with pytest.raises(
-        BootlightError, match=r"^arm student: data\.num_teacher asks for 40 images, but .* has 39;"
-    ):
+    with pytest.raises(BootlightError, match=r"^arm student: data\.num_teacher asks for 40 images, but .* has 39;"):
         study(verb, "--bootstrap.num_synthetic", "39")
     assert study(verb, "--bootstrap.num_synthetic", "40") == 0
 
