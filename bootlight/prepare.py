@@ -166,7 +166,7 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     Raises:
         BootlightError: these are others.
     """
-    file = run.references / "real_images.json"
+    file = run.real_images
     found = {"content": data.real.store.key, "count": len(data.real.store.images)}
     teacher = next((source.store.key for source in data.joining if source.store is not data.real.store), None)
     found |= {} if teacher is None else {"teacher": teacher}

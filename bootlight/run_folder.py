@@ -150,6 +150,11 @@ class RunFolder:
         """Networks trained once on the real images: judge, feature classifier."""
         return self.path / "references"
 
+    @property
+    def real_images(self) -> Path:
+        """Hash and number of the real images, and hash of a teacher's, that the run was begun with."""
+        return self.references / "real_images.json"
+
     def generation(self, generation: int) -> GenerationFolder:
         """Files of generation `generation`, counted from 0."""
         return GenerationFolder(self.path / f"gen_{generation:03d}")

@@ -37,7 +37,8 @@ def _write_record(study: Study, seeds: list[int], command: list[str]) -> None:
     before: dict[str, Any] = read_json(file) if file.exists() else {}
     if before and before.get("name") != study.name:
         raise BootlightError(f"{study.folder} holds the study {before.get('name')}; give this one its own folder: --folder")
-    arms = [{**arm._asdict(), "base_settings": _digest(arm.base)} for arm in study.arms]
+    digests = {base: _digest(base) for base in {tuple(arm.base) for arm in study.arms}}  # most arms share one
+    arms = [{**arm._asdict(), "base_settings": digests[tuple(arm.base)]} for arm in study.arms]
     _check_begun(study, arms, {arm["name"]: arm for arm in before.get("arms", [])})
     known = list(dict.fromkeys([*study.seeds, *before.get("seeds", []), *seeds]))
     if known != list(study.seeds):
@@ -57,7 +58,7 @@ def _write_record(study: Study, seeds: list[int], command: list[str]) -> None:
         write_json(file, record)
 
 
-def _digest(files: list[str]) -> str:
+def _digest(files: tuple[str, ...]) -> str:
     """Of what base files say, but for what may change; wherever they lie, however they are laid out."""
     contents = [
         sorted((key, repr(value)) for key, value in _flat(read_yaml(Path(file))) if not may_change(key)) for file in files

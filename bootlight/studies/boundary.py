@@ -10,12 +10,9 @@ from bootlight.studies.statistics import PairedDifference, paired_difference
 HELPS, HURTS, NOTHING, UNKNOWN = "helps", "hurts", "nothing found", "not measured"
 RAISES, LOWERS = "raises", "lowers"  # for scores that have no good direction
 BETTER_HIGHER = ("discriminator_score", "precision", "recall", "density", "coverage", "vendi", "inception_score")
-EXTRA_IMAGES = {
-    "teacher": "teacher",
-    "duplicate_fraction": "duplicates",
-    "num_duplicates": "duplicates",
-}  # settings of the data
 BETTER_LOWER = ("fd", "fid", "sfid", "kid", "mmd", "mifid", "loss", "plateau")
+# Settings of the data, and what they add.
+EXTRA_IMAGES = {"teacher": "teacher", "duplicate_fraction": "duplicates", "num_duplicates": "duplicates"}
 
 
 class Place(NamedTuple):

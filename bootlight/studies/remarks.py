@@ -56,8 +56,7 @@ def _alike(results: StudyResults) -> list[str]:
 
 def _real_images(cell: Cell) -> str | None:
     """Hash of the images that a run was begun with."""
-    path = cell.run.references / "real_images.json"
-    content = read_json(path) if path.exists() else {}
+    content = read_json(cell.run.real_images) if cell.run.real_images.exists() else {}
     return str(content.get("content")) if isinstance(content, dict) else None
 
 

@@ -57,6 +57,7 @@ def table_lines(results: StudyResults) -> list[Line]:
         runs = {name: list(results.scores(arm.name, name).values()) for name in names}
         scores = {name: found for name in names if (found := summarise(runs[name]))}
         stayed = {name: count for name in names if (count := num_stayed(runs[name]))}
+        scores |= {name: scores[name]._replace(interval=None) for name in stayed}  # a mean of lower bounds has none
         answers = list(results.scores(arm.name, JUDGE).values())
         seeds = len(results.finished(arm.name))
         lines.append(

@@ -19,11 +19,7 @@ def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequenc
         BootlightError: the folder cannot be written.
     """
     folder = results.record.folder
-    summaries = [
-        {name: summary._replace(interval=None) if name in line.stayed else summary  # a mean of lower bounds has none
-         for name, summary in (({JUDGE: line.judge} if line.judge else {}) | line.scores).items()}
-        for line in lines
-    ]  # fmt: skip
+    summaries = [({JUDGE: line.judge} if line.judge else {}) | line.scores for line in lines]
     with atomic_write(folder / "table.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["label", "arm", "score", *Summary._fields[:3], "low", "high", *Summary._fields[4:], "stayed"])

@@ -48,7 +48,7 @@ def neighbours(results: StudyResults) -> str:
 
 def _first_runs(results: StudyResults) -> list[tuple[str, Cell]]:
     """Of each arm one finished run, of the same seed where there is one that all have."""
-    finished = {arm.name: results.finished(arm.name) for arm in results.record.arms if results.finished(arm.name)}
+    finished = {arm.name: cells for arm in results.record.arms if (cells := results.finished(arm.name))}
     common = [seed for seed in results.record.seeds if all(seed in cells for cells in finished.values())]
     chosen = {name: (common or list(cells))[0] for name, cells in finished.items()}
     return [(f"{results.record.label(name)} (seed {seed})", finished[name][seed]) for name, seed in chosen.items()]
