@@ -1,7 +1,7 @@
 """Time to a good sample: train another tool's recipe for so many minutes of one core, and draw images to be measured.
 
-    OMP_NUM_THREADS=1 python benchmarks/quality.py lucidrains --root FACES.zip --minutes 30 --to out/lucidrains
-    bootlight evaluate --real FACES.zip@test --synthetic out/lucidrains --metrics fd --features my.Network
+    OMP_NUM_THREADS=1 python benchmarks/quality.py lucidrains --root FACES.zip --minutes 10 30 --to out/lucidrains
+    bootlight evaluate --real FACES.zip@test --synthetic out/lucidrains/30min --metrics fd --features my.Network
 
 bootlight itself is trained by its own command, with as many steps as fit into the time (its table of seconds says how long a
 step takes):
@@ -17,6 +17,7 @@ memory at no cost, and all draw by `bootlight.DPMSolver`, which is better at 20 
 import argparse
 import copy
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,7 @@ from bootlight.images import encode_png, to_arrays, to_float
 
 SIZE, TIMESTEPS = 32, 1000
 AT_ONCE = 50  # images of a network call in drawing
+SIGMA_MIN = 0.12  # where the recipe of faces_ddpm stops; the last images are drawn to 0.002 as well
 
 
 class Recipe(Protocol):
@@ -137,12 +139,15 @@ def seconds_of_a_step(tool: type[Lucidrains | Diffusers]) -> float:
     return sorted(times[1:])[2]
 
 
-def train(recipe: Recipe, root: str, num_steps: int) -> float:
-    """Train, and say the seconds of processor time that it took."""
+def train(recipe: Recipe, root: str, stops: Sequence[int]) -> Iterator[tuple[int, float]]:
+    """Train, and give each stop (steps) as it is reached, with the seconds of processor time that training took until then."""
     start = time.process_time()
-    for batch in tqdm(batches(root, recipe.batch, num_steps).train_dataloader(), total=num_steps):
+    for step, batch in enumerate(tqdm(batches(root, recipe.batch, stops[-1]).train_dataloader(), total=stops[-1]), 1):
         recipe.step(to_float(batch.images))
-    return time.process_time() - start
+        if step in stops:
+            paused = time.process_time()
+            yield step, paused - start
+            start += time.process_time() - paused
 
 
 @torch.no_grad()
@@ -161,18 +166,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool", choices=sorted(RECIPES))
     parser.add_argument("--root", required=True, help="images, as for data.root")
-    parser.add_argument("--to", type=Path, required=True, help="folder to make, with one of images for each sigma_min")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--count", type=int, default=1000, help="images to draw")
+    parser.add_argument("--to", type=Path, required=True, help="folder to make, with one of images for each time")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[10, 30], help="when to draw, in rising order")
+    parser.add_argument("--count", type=int, default=2000, help="images to draw")
     chosen = parser.parse_args()
     torch.manual_seed(0)
     tool = RECIPES[chosen.tool]
-    num_steps = max(1, round(chosen.minutes * 60 / seconds_of_a_step(tool)))
-    recipe = tool(num_steps)
-    spent = train(recipe, chosen.root, num_steps)
-    print(f"{chosen.tool}: {num_steps} steps of {recipe.batch} images in {spent / 60:.1f} min of processor time", flush=True)
-    for sigma_min in (0.002, 0.12):
-        draw(recipe.denoiser(), sigma_min, chosen.count, chosen.to / f"sigma_min_{sigma_min}")
+    of_a_step = seconds_of_a_step(tool)
+    stops = [max(1, round(minutes * 60 / of_a_step)) for minutes in chosen.minutes]
+    recipe: Recipe = tool(stops[-1])
+    for minutes, (step, spent) in zip(chosen.minutes, train(recipe, chosen.root, stops), strict=True):
+        print(f"{chosen.tool}: {step} steps of {recipe.batch} images in {spent / 60:.1f} min of processor time", flush=True)
+        draw(recipe.denoiser(), SIGMA_MIN, chosen.count, chosen.to / f"{minutes:g}min")
+    draw(recipe.denoiser(), 0.002, chosen.count, chosen.to / f"{minutes:g}min_sigma_min_0.002")
     print(f"images  {chosen.to}")
 
 
