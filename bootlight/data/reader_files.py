@@ -84,7 +84,7 @@ class FolderFiles:
 
     def __init__(self, root: Path) -> None:
         self.where = str(root)
-        self._root = root.resolve()
+        self._root = str(root.resolve())  # text: joining paths would cost as much as opening the files
         self.names: list[str] = []
         folders = [""]
         while folders:  # a loop: folders can lie deeper in each other than functions can call
@@ -115,13 +115,13 @@ class FolderFiles:
     def _check_link(self, name: str, is_folder: bool) -> None:
         if is_folder:
             raise BootlightError(f"{self.where}/{name} is a link to a folder; put the folder itself there")
-        if not (self._root / name).resolve().is_relative_to(self._root):
+        if not Path(self._root, name).resolve().is_relative_to(self._root):
             raise BootlightError(f"{self.where}/{name} is a link that leaves {self.where}; put a copy of the file there")
 
     def size(self, name: str) -> int:
         """Bytes that `read` will hold, 0 where it will fail."""
         try:
-            size = os.stat(self._root / name).st_size
+            size = os.stat(os.path.join(self._root, name)).st_size
         except OSError:
             return 0
         return size if size <= MAX_FILE_BYTES else 0
@@ -133,7 +133,7 @@ class FolderFiles:
             BootlightError: it cannot be read or is larger than `MAX_FILE_BYTES`.
         """
         try:
-            with open(self._root / name, "rb", buffering=0) as file:
+            with open(os.path.join(self._root, name), "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                     raise BootlightError(f"{name}: larger than {MAX_FILE_BYTES} bytes; shrink or remove it")
                 return file.readall()
