@@ -5,11 +5,14 @@ On a CPU in processor time of all threads, so that other work on the machine cou
 """
 
 import io
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +39,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 clock: Callable[[], float] = time.perf_counter if DEVICE == "cuda" else time.process_time
 
 
+@cache
 def faces(size: int) -> GeneratorModule:
     return DDPM(size, 3, 16, (1, 2, 4, 8), 1, (8,), noise_schedule="cosine", prediction=V(), sampler=Ancestral(STEPS)).to(
         DEVICE
@@ -58,6 +62,21 @@ def draw_folder(module: Any, count: int, batch: int, timer: Callable[[], float] 
         digests = draw_missing(module, folder, range(count), None, batch_size=batch)
         write_manifest(folder, range(count), None, generation=0, protocol=module.protocol(), digests=digests)
         return timer() - start
+
+
+def draw_share(path: str, count: int, rank: int, processes: int) -> None:
+    """What one of several processes draws of a folder, on one thread."""
+    torch.set_num_threads(1)
+    draw_missing(faces(32), GenerationFolder(Path(path)), range(count), None, batch_size=8, rank=rank, world_size=processes)
+
+
+def draw_by(pool: ProcessPoolExecutor, count: int, processes: int) -> float:
+    """Wall seconds until so many processes have drawn a folder together."""
+    with tempfile.TemporaryDirectory() as path:
+        start = time.perf_counter()
+        for share in [pool.submit(draw_share, path, count, rank, processes) for rank in range(processes)]:
+            share.result()
+        return time.perf_counter() - start
 
 
 def paint(images: NDArray[np.uint8], seeds: range, labels: None) -> Tensor:
@@ -108,6 +127,11 @@ def run(quick: bool) -> list[dict[str, Any]]:
         ways = partial(draw_folder, painted, count, batch), partial(draw_alone, module, count, batch)
         what = f"all but drawing, {size}x{size}"
         rows.append(compare(what, f"drawing in {STEPS} steps", *ways, repeats=repeats, count=count, unit="images/s"))
+    if DEVICE == "cpu" and (os.cpu_count() or 1) > 1:
+        count = 128 // share
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            ways = partial(draw_by, pool, count, 2), partial(draw_by, pool, count, 1)
+            rows.append(compare("folder by 2 processes", "by 1", *ways, repeats=repeats, count=count, unit="images/s"))
     gan, count = DCGAN(64, 3, 32).to(DEVICE), 256 // share
     ways = partial(draw_folder, gan, count, 64, time.perf_counter), partial(draw_then_write, gan, count, 64)
     rows.append(
