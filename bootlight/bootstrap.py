@@ -24,6 +24,7 @@ from bootlight.prepare import prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
 from bootlight.rng import derive_seed
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
+from bootlight.stopping import leave_if_asked
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
 from bootlight.tracking.strip import write_strip
@@ -146,6 +147,7 @@ def run_generation(
         publish_scores(trainer, context, data)
     if trainer.is_global_zero:
         note_times(context.folder)
+    leave_if_asked()
     return trainer
 
 

@@ -49,6 +49,7 @@ def write_run(
     history: Callable[[int], list[dict[str, float]]] | None = None,
     data: dict[str, Any] | None = None,
     images_seen: int = 32000,
+    steps: Sequence[int] = (500,),
     **model: Any,
 ) -> RunFolder:
     """A run with these scores in its generations; `planned` more than there are makes it unfinished."""
@@ -63,7 +64,8 @@ def write_run(
     for generation, scores in enumerate(generations):
         part = run.generation(generation)
         part.path.mkdir()
-        counts = {"num_real": num_real, "num_synthetic": generation * num_synthetic, "steps": 500, "images_seen": images_seen}
+        counts = {"num_real": num_real, "num_synthetic": generation * num_synthetic, "images_seen": images_seen}
+        counts["steps"] = steps[min(generation, len(steps) - 1)]
         entry = {"generation": generation, **counts, "loss": None, "scores": dict(scores)}
         part.metrics.write_text(json.dumps(entry))
         write_previews(part.previews, generation % 4)

@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics.authenticity": {
         "metrics.exact", "metrics.feature_metric", "metrics.neighbours", "metrics.score", "metrics.uncertainty",
     },
-    "metrics.c2st": {"errors", "images", "metrics.score", "networks.classifier", "rng"},
+    "metrics.c2st": {"errors", "images", "metrics.score", "metrics.uncertainty", "networks.classifier", "rng"},
     "metrics.cells": {"metrics.neighbours", "rng"},
     "metrics.copying": {
         "errors", "metrics.cells", "metrics.exact", "metrics.feature_metric", "metrics.frozen", "metrics.neighbours",
@@ -99,6 +99,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics.kid": {"errors", "metrics.exact", "metrics.feature_metric", "metrics.kernel_distance", "metrics.score"},
     "metrics.mifid": {
         "errors", "metrics.exact", "metrics.feature_metric", "metrics.frechet", "metrics.score", "metrics.statistics",
+        "metrics.uncertainty",
     },
     "metrics.neighbours": {"metrics.once"},
     "metrics.precision_recall": {
@@ -120,7 +121,7 @@ ALLOWED: dict[str, set[str]] = {
     "lock": {"errors", "record_lock"},
     "processes": {"atomic", "errors"},
     "stopping": {"errors", "processes"},
-    "callbacks.generation_end": {"clock", "generators.base", "run_folder", "stopping"},
+    "callbacks.generation_end": {"clock", "generators.base", "processes", "run_folder", "stopping"},
     "callbacks.publish": {"atomic", "callbacks.generation_end", "clock", "generators.base", "processes"},
     "callbacks.synthesis": {
         "atomic", "batch_size", "callbacks.generation_end", "clock", "errors", "generators.base", "processes", "rng",
@@ -176,8 +177,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "clock",
-        "data.datamodule", "errors", "generators.base", "prepare", "processes", "rng", "run_folder", "tracking.report",
-        "tracking.seconds", "tracking.strip", "tracking.table", "tracking.wandb_logger",
+        "data.datamodule", "errors", "generators.base", "prepare", "processes", "rng", "run_folder", "stopping",
+        "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "errors", "kept_config", "processes", "run_folder", "run_links"},
     "plan": {"bootstrap", "data.datamodule", "generators.base", "images"},
@@ -210,7 +211,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.judge_file": {"atomic", "errors", "generators.dcgan", "metrics.discriminator", "reference", "run_folder"},
     "evaluation.judges": {
         "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "evaluation.sources", "generators.dcgan",
-        "images", "metrics.discriminator", "metrics.score", "quiet", "reference",
+        "images", "metrics.discriminator", "metrics.score", "quiet", "reference", "reference_cache",
     },
     "evaluation.options": {
         "cache_folder", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite", "metrics.features",
@@ -226,8 +227,8 @@ ALLOWED: dict[str, set[str]] = {
         "metrics.score", "metrics.statistics", "networks.dcgan", "tracking.neighbours",
     },
     "evaluation.run_compare": {
-        "errors", "evaluation.compare", "evaluation.features", "evaluation.judge_file", "evaluation.options",
-        "evaluation.sources", "evaluation.suite", "tracking.forest",
+        "errors", "evaluation.answer", "evaluation.compare", "evaluation.features", "evaluation.judge_file",
+        "evaluation.options", "evaluation.sources", "evaluation.suite", "tracking.forest",
     },
     "evaluation.sources": {"data.reader", "data.resolve", "data.store", "data.store_passes", "images"},
     "evaluation.suite": {
@@ -275,7 +276,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "studies.plateau": {"metrics.score"},
     "studies.record": {"atomic", "errors"},
-    "studies.remarks": {"atomic", "kept_config", "studies.results", "studies.table"},
+    "studies.remarks": {"atomic", "kept_config", "studies.results", "studies.settings", "studies.table"},
     "studies.results": {
         "atomic", "errors", "kept_config", "metrics.score", "run_folder", "studies.derived", "studies.plateau",
         "studies.record", "studies.settings", "studies.statistics", "tracking.scores",
@@ -301,7 +302,7 @@ OUTSIDE = {  # libraries that only these parts may import
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),
     "timm": ("metrics.dino",),
-    "scipy": ("metrics.c2st", "evaluation.judges", "studies.statistics"),
+    "scipy": ("metrics.c2st", "evaluation.compare", "evaluation.judges", "studies.statistics"),
     "lightning": (
         "processes",
         "lock",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from lightning.pytorch import Callback
 
 from bootlight.atomic import read_json
+from bootlight.callbacks.evaluation import Evaluation
 from bootlight.errors import BootlightError
 from bootlight.images import decode, encode_png
 from bootlight.run_folder import RunFolder, read_metadata
+from bootlight.stopping import stop_request
 
 TINY_DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1,2]", "--model.num_res_blocks=1",
@@ -259,3 +262,18 @@ def test_everything_is_read_without_executing_code(bootlight, images, tmp_path):
     assert checkpoint["global_step"] == 6
     model = json.loads((run / "gen_000" / "model.json").read_text())
     assert model["model"]["class_path"] == "bootlight.DDPM" and model["model"]["init_args"]["width"] == 8
+
+
+def test_a_stop_after_the_last_score_still_publishes_it(bootlight, images, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    score = Evaluation.run
+
+    def score_and_hear_a_signal(self: Evaluation, *args: Any) -> None:
+        score(self, *args)
+        stop_request.reason = "SIGTERM"
+
+    monkeypatch.setattr(Evaluation, "run", score_and_hear_a_signal)
+    with pytest.raises(SystemExit) as stop:
+        bootlight("fit", *TINY_DDPM, *common(images, run), *NO_JUDGE)
+    assert stop.value.code == 75 and not (run / "gen_001").exists()
+    assert len(read_json(run / "metrics.json")["generations"]) == 1 and (run / "strip.png").exists()

@@ -67,6 +67,28 @@ def test_the_table_names_sets_protocol_and_doubts(bootlight, sets, capsys):
     assert "fd-pixels" in text and " ± " in text and "! fd-pixels: 20 synthetic images are fewer than 10 for each of 12" in text
 
 
+def test_sets_of_different_sizes_are_remarked_on(bootlight, sets, tmp_path, capsys):
+    (tmp_path / "large").mkdir()
+    for file in (sets / "drawn").iterdir():
+        larger = decode_whole(file.read_bytes(), "").repeat(2, 0)[:, :6]
+        (tmp_path / "large" / file.name).write_bytes(encode_png(larger))
+    for command in (["evaluate", "--synthetic=large"], ["compare", "large", "large"]):
+        command += [f"--real={sets / 'real'}", *PIXELS, "--metrics=fd"]
+        bootlight(*command)
+        said = " ".join(capsys.readouterr().out.split())
+        assert "8 x 8" in said and "6 x 16), and resolution is part of every score; --image-size 6 brings all to one" in said
+        bootlight(*command, "--image-size=6")
+        assert "resolution" not in capsys.readouterr().out
+
+
+def test_too_few_pairs_are_told_before_anything_is_measured(bootlight, sets, tmp_path):
+    (tmp_path / "few").mkdir()
+    for file in sorted((sets / "drawn").iterdir())[:7]:
+        (tmp_path / "few" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(BootlightError, match=r"7 pairs of images are too few: the metrics need 7 where some are left out"):
+        bootlight("compare", "few", "few", f"--real={sets / 'real'}", *PIXELS)
+
+
 def test_a_network_sees_each_set_once_ever(bootlight, sets, capsys):
     command = ["evaluate", f"--real={sets / 'real'}", "--features=test_evaluate.Counted", "--metrics=fd,precision-recall"]
     Counted.seen = 0
@@ -90,6 +112,9 @@ def test_saved_statistics_take_the_place_of_the_images(bootlight, sets, tmp_path
         features = PixelFeatures(2)(tensors(sets / "real")).double().numpy()
         np.testing.assert_allclose(file["mu"], features.mean(0), rtol=1e-12)
         np.testing.assert_allclose(file["sigma"], np.cov(features.T), rtol=1e-9, atol=1e-15)
+    for also, named in (["--c2st", "--judges=2"], "--judges, --c2st"), (["--metrics=fd,kid"], "--metrics"):
+        with pytest.raises(BootlightError, match=rf"a Frechet distance is all there can be; leave out {named}$"):
+            bootlight(*command, f"--reference-stats={tmp_path / 'stats.npz'}", *also)
     with pytest.raises(BootlightError, match=r"stats\.npz holds statistics of 12 features, but PixelFeatures answers 192"):
         bootlight("evaluate", f"--synthetic={sets / 'drawn'}", PIXELS[0], f"--reference-stats={tmp_path / 'stats.npz'}")
 

@@ -1,12 +1,13 @@
 """Differences of scores: their errors, what pairing brings, and how many images would be needed."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from scipy import stats
 
-from bootlight.evaluation.compare import Difference, compare_means, compare_measured, difference, measure_set
+from bootlight.evaluation.compare import Difference, Measured, compare_means, compare_measured, difference, measure_set
 from bootlight.evaluation.suite import measure_all
 from bootlight.metrics.features import PixelFeatures
 from bootlight.metrics.score import Score
@@ -118,3 +119,36 @@ def test_sentences_say_what_was_found():
     assert sentence(0.5, 0.1, None) == "kid: B is higher than A by 0.50 ± 0.10 (n = 50; 95 % interval 0.3 to 0.7)"
     assert sentence(0.0, 0.0, True) == "kid: B and A score exactly the same"
     assert sentence(0.5, None, True) == "kid: B differs from A by 0.5; nothing is known of the error"
+
+
+def stub(value: float, without: list[float]) -> Measured:
+    return Measured({"fd": {"fd-pixels": Score(value, 0.1, len(without), {})}}, {"fd-pixels": without}, len(without))
+
+
+def test_a_difference_that_no_group_changes_has_no_error():
+    first = stub(1.0, [1.1, 0.9, 1.0, 1.2])
+    (found,) = compare_measured(first, stub(1.5, [1.6, 1.4, 1.5, 1.7]), NETWORK, paired=True).values()
+    assert found.value == 0.5 and found.standard_error is None and not found.found
+    assert found.sentence("x", "A", "B") == "x: B differs from A by 0.5; nothing is known of the error"
+
+
+def test_few_pairs_have_the_wide_quantile_of_few_groups():
+    without = [1.4, 1.7, 1.5, 1.8]
+    (found,) = compare_measured(stub(1.0, [1.0] * 4), stub(1.6, without), NETWORK, paired=True).values()
+    error = math.sqrt(3 * torch.tensor(without).double().var(correction=0))  # (G - 1) / G times the sum of squares
+    assert found.standard_error == pytest.approx(error, rel=1e-12)
+    # 97.5 % quantile of t with 3 degrees of freedom: 3.182.
+    assert found.interval == pytest.approx((found.value - 3.18245 * error, found.value + 3.18245 * error), rel=1e-5)
+
+
+def test_copies_are_found_among_all_real_images_unless_that_is_limited():
+    real = gaussian(12_000, 0)
+    far = torch.ones(12_000, dtype=torch.bool)
+    far[torch.randperm(12_000, generator=torch.Generator().manual_seed(0))[:10_000]] = False  # what a subset would leave out
+    copies = {"features": real[far][:20]}
+    measure = partial(measure_all, ["authpct"], NETWORK, real={"features": real}, synthetic=copies)
+    found = measure()["authpct"]
+    assert found.value == 0 and not any("looked for" in remark for remark in found.remarks)
+    limited = measure(max_copied=10_000)["authpct"]
+    assert limited.value > 0  # their originals are not there
+    assert "copies were looked for among 10,000 of the 12,000 real images" in limited.remarks[-1]

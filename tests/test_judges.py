@@ -102,6 +102,9 @@ def test_gans_differ_by_their_seed_and_are_trained_once(tmp_path, monkeypatch):
     again = train_gans(real, count=2, **setting)
     for one, other in zip((first, second), again, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    monkeypatch.setattr("bootlight.reference_cache._code", lambda: "other code")
+    with pytest.raises(pytest.fail.Exception, match="is there already"):  # which might train other judges
+        train_gans(real, count=1, **setting)
 
 
 def test_the_command_gives_all_of_them(bootlight, tmp_path, capsys):

@@ -56,3 +56,10 @@ def test_the_larger_set_is_cut_and_the_seed_decides():
 def test_too_few_images_are_refused():
     with pytest.raises(BootlightError, match="c2st needs at least 20 images on each side, got 19"):
         two_sample_test(images(), images()[:19])
+
+
+def test_all_right_says_nothing_of_the_error():
+    dark, light = np.zeros((40, 8, 8, 1), np.uint8), np.full((40, 8, 8, 1), 255, np.uint8)
+    score = two_sample_test(dark, light, epochs=10)
+    assert score.value == 1 and score.standard_error is None
+    assert score.interval == pytest.approx((0.025 ** (1 / 40), 1.0))  # p^n = 2.5 %, n = 40 test images

@@ -7,15 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.metrics import feature_cache
-from bootlight.metrics.feature_cache import cached_features, content_key, feature_key
+from bootlight.metrics.feature_cache import cached_features, feature_key
 from bootlight.metrics.features import PixelFeatures
 from bootlight.metrics.inception import InceptionFeatures
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+
+
+def content_key(images: NDArray[np.uint8]) -> str:
+    return store_from_arrays(images).key
 
 
 class Network(nn.Module):
@@ -65,9 +71,6 @@ def test_whatever_changes_features_changes_the_key(monkeypatch: pytest.MonkeyPat
         feature_key(content, Other()),
         feature_key(content, PixelFeatures(8, channels=1)),
         feature_key(content, PixelFeatures(8, channels=3)),
-        feature_key(content, Network(), image_size=6),
-        feature_key(content, Network(), image_size=5),
-        feature_key(content, Network(), dtype=torch.float64),
         feature_key(content_key(pixel), Network()),
         feature_key(content_key(IMAGES[::-1]), Network()),  # the same images in another order
         feature_key(content_key(IMAGES[:3]), Network()),

@@ -193,6 +193,7 @@ def test_map_of_the_boundary(tmp_path):
         *("1,000 (100%)", "▲ -1 ± 0.25", "▼ +2 ± 0.25"),
         *("250 (25%)", "○ +0.167 ± 2.6", "· +1"),
     ]
+    assert "not corrected for their number: of 3 about 0.2 would exclude 0 by chance" in page.text
 
 
 def test_measured_and_expected_variances_are_drawn(tmp_path):

@@ -195,3 +195,21 @@ def test_remarks_of_metrics_that_differ_in_numbers_are_one(folder):
         return {name: score(1.0, 0.1, 100) | {"remarks": [remark]} for name in ("kid/train", "kid/holdout")}
 
     assert write_all(folder, scores) == ["kid/train, kid/holdout: about 1.5 of the distance is bias."]
+
+
+def test_unequal_trainings_are_remarked(tmp_path):
+    write_record(tmp_path, {"a": "A", "b": "B", "c": "C"}, [0, 1, 5], comparisons=[["a", "b"], ["a", "c"]])
+    for seed in (0, 1, 5):
+        write_run(tmp_path, "a", seed, [fd(1.0)], steps=[352])
+        write_run(tmp_path, "b", seed, [fd(1.0)], steps=[704])
+        write_run(tmp_path, "c", seed, [fd(1.0)], steps=[1000], class_path="bootlight.DCGAN")  # nobody takes these for equal
+    remark = "Trained for different numbers of steps, which alone may explain a difference: a and b (352 and 704 steps)."
+    assert study_remarks(read_study(tmp_path)) == [remark]
+
+
+def test_loops_whose_trainings_grow_are_remarked(folder):
+    for seed in (0, 1, 5):
+        write_run(folder, "a", seed, [fd(1.0), fd(2.0)], steps=[500, 700])
+        write_run(folder, "b", seed, [fd(1.0), fd(2.0)])
+    expected = "a: later generations were trained for more steps, which alone may explain what changed since the first."
+    assert study_remarks(read_study(folder)) == [expected]

@@ -158,6 +158,7 @@ def test_scores_of_real_images_are_not_main_scores(run):
     names = ["fd-digits/holdout", "fd-digits/train", "discriminator_score", "discriminator_score/real"]
     assert score_names(rows) == names
     assert main_scores(score_names(rows)) == names[:3]
+    assert main_scores(["vendi/train", "vendi/real/train"]) == ["vendi/train"]
 
 
 def test_score_names_keep_those_of_later_generations(run):
@@ -256,6 +257,16 @@ def test_terminal_table_names_the_scores_that_do_not_fit(run):
     table, closing = text.split("\nmore in metrics.csv: ")
     hidden = [f"another-long-name-{k}" for k in range(4) if f"another-long-name-{k}" not in table]
     assert hidden and closing.replace("\n", " ") == ", ".join(hidden)
+
+
+def test_terminal_table_ends_with_what_the_metrics_remarked_of_the_last_generation(run):
+    for generation, remark in ((1, "of before"), (2, "too few images")):
+        entry = metrics(generation)
+        for name in ("fd-digits/train", "fd-digits/holdout"):
+            entry["scores"][name]["remarks"] = [remark]
+        run.generation(generation).metrics.write_text(json.dumps(entry))
+    text = format_table(run)
+    assert text.endswith("\n! fd-digits/holdout, fd-digits/train: too few images") and "of before" not in text
 
 
 def test_terminal_table_before_the_first_evaluation(tmp_path):

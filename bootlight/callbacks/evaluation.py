@@ -40,7 +40,7 @@ class Evaluation(GenerationEnd):
         judge_steps: training steps of the judge, a DCGAN trained once on all real training images; 0 = no judge.
         judge_width: channels of the judge's first stage.
         judge_batch_size: images of one of its steps, over all devices together.
-        max_real: use at most so many real images as reference.
+        max_real: use at most so many real images as reference; `authpct` sees copies of these only.
         batch_size: images of one network call.
     """
 

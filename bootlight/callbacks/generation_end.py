@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from bootlight.clock import clock
 from bootlight.generators.base import GeneratorModule
+from bootlight.processes import agree
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, append_timing
 from bootlight.stopping import Stopped, leave_if_asked
 
@@ -61,7 +62,8 @@ class GenerationEnd(Callback):
             logger.save()
         with suppress(Stopped):
             self.run(trainer, module)
-        leave_if_asked()  # here all ranks wait for each other
+        if not agree(self.context.folder.is_evaluated):  # else the scores are published first
+            leave_if_asked()  # here all ranks wait for each other
         if trainer.is_global_zero:
             note_times(self.context.folder)
 

@@ -1,9 +1,10 @@
 """What `evaluate` says, for people and for programs."""
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import Score, by_remark
 
 WIDTH = 100
 SHOWN = ("features", "resize", "num_features", "weights_sha256", "original_weights")  # of the protocol, in the heading
@@ -41,13 +42,13 @@ class Answer(NamedTuple):
         lines += ["", f"{'score':{width}}  {'value ± standard error':>{column}}  95 % interval"]
         for name, score in self.scores.items():
             lines.append(f"{name:{width}}  {values[name]:>{max(column, 22)}}  {interval_text(score)}".rstrip())
-        remarks: dict[str, list[str]] = {}
-        for name, score in self.scores.items():
-            for remark in score.remarks:
-                remarks.setdefault(remark, []).append(name)
-        for remark, names in remarks.items():
-            lines += textwrap.wrap(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ")
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([*lines, *remark_lines(self.scores), *self.notes])
+
+
+def remark_lines(scores: Mapping[str, Score]) -> list[str]:
+    """The remarks of scores, for a terminal."""
+    found = by_remark(scores).items()
+    return [textwrap.fill(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ") for remark, names in found]
 
 
 def interval_text(score: Score) -> str:

@@ -6,16 +6,17 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bootlight.evaluation.suite import METRICS, Features, measure_all
 from bootlight.metrics.score import Score, format_value
-from bootlight.metrics.uncertainty import Z95
+from bootlight.metrics.uncertainty import Z95, jackknife_standard_error
 
 GROUPS = 20
 MAX_REAL = 2_000  # where every pair of images is looked at: both sets share them, so their draw hardly moves a difference
-T95 = 2.093024  # 97.5 % quantile of Student's t with GROUPS - 1 degrees of freedom
+ROUNDING = 1e-12  # relative; what the difference of two equal differences may be
 Z80 = 0.841621  # 80 % quantile of the standard normal distribution
 
 
@@ -107,13 +108,13 @@ def measure_set(
     Args:
         names: keys of `METRICS`.
         network: where the features come from.
-        real: of the reference; where every pair of images is looked at, `MAX_REAL` of them.
+        real: of the reference; where every pair of images is looked at, or copies are looked for, `MAX_REAL` of them.
         synthetic: of the set.
         n: use so many of its images, spread evenly: scores depend on their number.
         paired: whether to measure without each group too.
     """
     chosen = _chosen(synthetic, torch.arange(n) * len(synthetic["features"]) // n)
-    measure = partial(measure_all, network=network, max_real=MAX_REAL)
+    measure = partial(measure_all, network=network, max_real=MAX_REAL, max_copied=MAX_REAL)
     scores = {name: measure([name], real=real, synthetic=chosen) for name in tqdm(names, desc="comparing", leave=False)}
     without: dict[str, list[float]] = {}
     groups = min(GROUPS, n) if paired else 0
@@ -143,12 +144,12 @@ def compare_measured(first: Measured, second: Measured, network: nn.Module, *, p
             other = second.scores[name].get(key)
             if other is None or key.endswith("/real"):
                 continue
-            error = _jackknife(first.without[key], second.without[key]) if paired else _added(score, other)
+            error, quantile = _paired(first.without[key], second.without[key]) if paired else (_added(score, other), Z95)
             found[key] = difference(
                 score,
                 other,
                 standard_error=error,
-                quantile=T95 if paired else Z95,
+                quantile=quantile,
                 paired=paired,
                 higher_is_better=METRICS[name](network).higher_is_better,
             )
@@ -172,11 +173,13 @@ def _added(first: Score, second: Score) -> float | None:
     return math.hypot(first.standard_error, second.standard_error)
 
 
-def _jackknife(first: Sequence[float], second: Sequence[float]) -> float:
-    """Standard error of a difference from its values without each of G groups: √((G-1)/G Σ (d_g - mean)²)."""
-    differences = torch.tensor(second).double() - torch.tensor(first).double()
-    error: float = ((len(differences) - 1) * differences.var(correction=0)).sqrt().item()
-    return error
+def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float | None, float]:
+    """Standard error of a difference from its values without each group of pairs, and Student's quantile for so many groups."""
+    values = torch.tensor([first, second], dtype=torch.float64)
+    error = jackknife_standard_error(values[1] - values[0])
+    if error is not None and error < ROUNDING * values.abs().max().item():
+        error = None  # no group makes a difference: nothing is known
+    return error, float(student.ppf(0.975, len(first) - 1))
 
 
 def _chosen(features: Features, kept: Tensor) -> Features:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits
 from bootlight.metrics.score import Score
 from bootlight.quiet import quiet
 from bootlight.reference import load_network, reference_key, save_network, trained_gan
+from bootlight.reference_cache import shared
 
 SECOND_GAN = "second-gan"
 DRAW = 100  # images of one call of a generator
@@ -47,7 +49,7 @@ def train_gans(
         count: how many.
         num_steps: training steps of each.
         device: such as cpu or cuda.
-        cache: folder; weights are kept under a key of the images and all settings.
+        cache: folder; weights are kept there as `reference_cache.shared` does.
         width: channels of the stage next to the image.
         batch_size: images of one step.
     """
@@ -57,16 +59,17 @@ def train_gans(
     gans = []
     for seed in range(count):
         settings = {"steps": num_steps, "width": width, "batch": batch_size, "seed": seed}
-        file = cache / "judges" / f"gan-{reference_key(data, **settings)}.safetensors"
         gan = DCGAN(data.image_size, data.channels, width=width)
-        if not file.exists():
-            bar = GenerationProgressBar()
-            bar.label = f"judge {seed + 1} of {count} · training"
-            gan = trained_gan(
-                data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=_trainer(device, bar)
-            )
-            save_network(gan, file)
-        gans.append(load_network(gan, file))
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / f"gan-{reference_key(data, **settings)}.safetensors"
+            with shared(file, cache / "judges", {"device": torch.device(device).type}) as found:
+                if not found:
+                    bar = GenerationProgressBar()
+                    bar.label = f"judge {seed + 1} of {count} · training"
+                    own = _trainer(device, bar)
+                    gan = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=own)
+                    save_network(gan, file)
+            gans.append(load_network(gan, file))
     return gans
 
 

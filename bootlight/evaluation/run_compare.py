@@ -1,16 +1,18 @@
 """Comparing sets of images with the first of them."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
+from bootlight.evaluation.answer import WIDTH, remark_lines
 from bootlight.evaluation.compare import Difference, compare_means, compare_measured, measure_set
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge_file import find_judge, load_judge
 from bootlight.evaluation.options import Setting
-from bootlight.evaluation.sources import open_source
-from bootlight.evaluation.suite import MAX_PAIRED
+from bootlight.evaluation.sources import open_source, size_remark
+from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.tracking.forest import Row, write_forest
 
 
@@ -21,12 +23,14 @@ class Comparison(NamedTuple):
         real: the reference.
         sets: name and number of images of each set.
         differences: of each further set from the first one, by score.
+        remarks: on all of it.
         notes: where other results lie.
     """
 
     real: str
     sets: list[tuple[str, int]]
     differences: list[dict[str, Difference]]
+    remarks: tuple[str, ...]
     notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
@@ -35,6 +39,7 @@ class Comparison(NamedTuple):
         return {
             "real": self.real,
             "sets": [{"name": name, "n": n} for name, n in self.sets],
+            "remarks": list(self.remarks),
             "differences": [
                 {"first": names[0], "second": second, "score": key, **_plain(found, key, names[0], second)}
                 for second, differences in zip(names[1:], self.differences, strict=True)
@@ -44,7 +49,6 @@ class Comparison(NamedTuple):
 
     def text(self) -> str:
         """Sentences for people."""
-        names = [name for name, _ in self.sets]
         lines = [f"real  {self.real}", *(f"{chr(65 + i)}     {name} ({n:,} images)" for i, (name, n) in enumerate(self.sets))]
         for i, differences in enumerate(self.differences, start=1):
             lines += ["", f"{chr(65 + i)} against A"]
@@ -52,8 +56,11 @@ class Comparison(NamedTuple):
         count = sum(map(len, self.differences))
         if count > 1:
             lines += ["", f"{count} comparisons: about {0.05 * count:.1f} would be found by chance alone if nothing differed"]
-        assert len(names) == len(self.differences) + 1
-        return "\n".join([*lines, *self.notes])
+        scores = {f"A {key}": found.first for key, found in self.differences[0].items()}
+        for i, differences in enumerate(self.differences, start=1):
+            scores |= {f"{chr(65 + i)} {key}": found.second for key, found in differences.items()}
+        remarks = [textwrap.fill(f"! {remark}", WIDTH, subsequent_indent="  ") for remark in self.remarks]
+        return "\n".join([*lines, *remarks, *remark_lines(scores), *self.notes])
 
 
 def _plain(found: Difference, name: str, first: str, second: str) -> dict[str, Any]:
@@ -88,6 +95,8 @@ def compare(
     real_answers = setting.ask(reference)
     paired = [source.names == sources[0].names for source in sources[1:]]
     n = min(MAX_PAIRED, *(len(source.names) for source in sources))  # no metric then takes a subset of its own
+    if any(paired) and n <= (least := least_images(setting.metrics)):
+        raise BootlightError(f"{n} pairs of images are too few: the metrics need {least} where some are left out; draw more")
     measured = [
         measure_set(setting.metrics, setting.network, real=real_answers, synthetic=answer, n=n, paired=any(paired))
         for answer in answers
@@ -101,7 +110,8 @@ def compare(
         for found, other, pair in zip(differences, opinions[1:], paired, strict=True):
             found["discriminator_score"] = compare_means(opinions[0], other, paired=pair, protocol={"judge": judge_file.stem})
     names = [(source.where, len(source.names)) for source in sources]
-    answer = Comparison(reference.where, names, differences, [])
+    sizes = size_remark({source.where: source for source in (reference, *sources)})
+    answer = Comparison(reference.where, names, differences, sizes, [])
     return answer if picture is None else _drawn(answer, Path(picture))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -150,6 +150,20 @@ def open_source(text: str, *, image_size: int | None, cache: Path, channels: int
             content.update(json.dumps(part).encode())
         content.update(json.dumps(images.names).encode())
         return FileSource(text, content.hexdigest(), tuple(images.names), root, split)
+
+
+def size_remark(sources: Mapping[str, ImageSource]) -> tuple[str, ...]:
+    """A warning where sets differ in the size of their images, as far as the first of each tells.
+
+    Args:
+        sources: sets by role.
+    """
+    sizes = {role: source.pick([0])[0].shape[:2] for role, source in sources.items()}
+    if len(set(sizes.values())) < 2:
+        return ()
+    said = ", ".join(f"{role} {width} x {height}" for role, (height, width) in sizes.items())
+    least = min(map(min, sizes.values()))
+    return (f"sizes in pixels differ ({said}), and resolution is part of every score; --image-size {least} brings all to one",)
 
 
 def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3) -> StoreSource:

@@ -39,7 +39,8 @@ METRICS: dict[str, Callable[[nn.Module], FeatureMetric]] = {
     "inception-score": lambda network: InceptionScore(features=network, sync_on_compute=False),
     "sfid": lambda network: SpatialFrechetDistance(features=network, sync_on_compute=False),
 }
-PAIRED = ("kid", "mmd-rbf", "precision-recall", "density-coverage", "authpct", "mifid")  # look at every pair of images
+COPYING = ("authpct", "mifid")  # look for copies, which may be of any real image
+PAIRED = ("kid", "mmd-rbf", "precision-recall", "density-coverage", *COPYING)  # look at every pair of images
 MAX_PAIRED = 10_000  # of each side: a hundred million pairs take seconds, two billion half an hour
 REPEATED = 0.01  # share of the images that may have an equal one before it is remarked on
 DISTANCES = ("fd", "kid")  # comparable between reference sets of different sizes, at least roughly
@@ -81,6 +82,7 @@ def measure_all(
     synthetic: Features,
     held_out: Features | None = None,
     max_real: int = MAX_PAIRED,
+    max_copied: int | None = None,
     cache: Path | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Score]:
@@ -93,6 +95,7 @@ def measure_all(
         synthetic: of what is judged.
         held_out: of real images that the generator has not seen.
         max_real: real images where every pair of images is looked at.
+        max_copied: real images among which copies are looked for; None = all.
         cache: folder in which statistics of the reference are kept for the next time; None = nowhere.
         check: called before each metric; raises to stop.
     """
@@ -101,15 +104,24 @@ def measure_all(
         for name in tqdm(names, desc="metrics", leave=False, delay=2):
             check()
             metric = METRICS[name](network)
-            limits = (max_real, MAX_PAIRED) if name in PAIRED else (None, None)
-            sets = (subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True))
-            scores |= metric.measure(*sets)
+            limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
+            sets = [subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True)]
+            found = metric.measure(*sets)
+            doubt = unseen_remark(len(sets[0]), len(real[metric.output])) if name in COPYING else ()
+            scores |= {key: score._replace(remarks=(*score.remarks, *doubt)) for key, score in found.items()}
     if held_out is not None:
         copying = DataCopying(features=network, sync_on_compute=False)
         roles = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
         scores |= copying.measure(**roles)
     doubt = weights_remark(network) + repeated_remark(synthetic["features"])
     return {name: score._replace(remarks=(*doubt, *score.remarks)) for name, score in scores.items()}
+
+
+def unseen_remark(looked_at: int, count: int) -> tuple[str, ...]:
+    """A warning where copies of some real images could not be seen."""
+    if looked_at == count:
+        return ()
+    return (f"copies were looked for among {looked_at:,} of the {count:,} real images: of those of the others nothing is seen",)
 
 
 def repeated_remark(features: Tensor) -> tuple[str, ...]:

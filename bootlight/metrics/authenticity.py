@@ -1,10 +1,11 @@
 """Authenticity: the share of synthetic images that are no copies of real ones (Alaa et al. 2022)."""
 
+import torch
 from torch import Tensor
 
 from bootlight.metrics.exact import checked
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
-from bootlight.metrics.neighbours import nearest, own_nearest
+from bootlight.metrics.neighbours import nearest
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import binomial_standard_error, wilson_interval
 
@@ -20,8 +21,9 @@ def authentic(*, real: Tensor, synthetic: Tensor) -> Tensor:
         synthetic: features (M, D).
     """
     to_real, indices = nearest(synthetic, real, 1)
-    among_real, _ = own_nearest(real, 1)
-    return to_real[:, 0] > among_real[indices[:, 0], 0]
+    hit, positions = torch.unique(indices[:, 0], return_inverse=True)
+    among_real, _ = nearest(real[hit], real, 2)  # of which the first is the image itself, or an equal one: both at distance 0
+    return to_real[:, 0] > among_real[positions, 1]
 
 
 class Authenticity(FeatureMetric):

@@ -10,6 +10,7 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.images import to_float
 from bootlight.metrics.score import Score
+from bootlight.metrics.uncertainty import binomial_standard_error
 from bootlight.networks.classifier import Classifier
 from bootlight.rng import derive_seed, numpy_rng
 
@@ -66,7 +67,7 @@ def two_sample_test(
         float(beta.ppf(0.975, right + 1, n - right)) if right < n else 1.0,
     )
     protocol = {"classifier": "3 convolutions", "epochs": epochs, "num_train": len(train), "num_test": n, "seed": seed}
-    return Score(share, (share * (1 - share) / n) ** 0.5, n, protocol, interval)
+    return Score(share, binomial_standard_error(share, n), n, protocol, interval)
 
 
 def _labels(count: int) -> Tensor:

@@ -12,11 +12,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bootlight.atomic import write_bytes
@@ -66,7 +64,7 @@ def _read(path: Path) -> dict[str, Tensor] | None:
         raise BootlightError(f"cannot read {path}: {error.strerror or error}; delete it and run the same command") from error
 
 
-def feature_key(content: str, network: nn.Module, image_size: int | None = None, dtype: torch.dtype = torch.float32) -> str:
+def feature_key(content: str, network: nn.Module) -> str:
     """Everything that features depend on, as a hexadecimal SHA-256.
 
     Of the network these are its class path, `name`, `protocol` and `channels`, and all its parameters and buffers. A network
@@ -74,17 +72,13 @@ def feature_key(content: str, network: nn.Module, image_size: int | None = None,
     hash of its file. The code of the network is not part of the key: give it another `name` when you change it.
 
     Args:
-        content: key of the images and their order, as from `content_key`.
+        content: key of the images as they are given to the network, and of their order, such as `Store.key`.
         network: the feature network.
-        image_size: edge to which the images were brought, where `content` was taken before that.
-        dtype: in which the features are computed.
     """
     kind = type(network)
     identity = {
         "format": FORMAT,
         "content": content,
-        "image_size": image_size,
-        "dtype": str(dtype),
         "class": f"{kind.__module__}.{kind.__qualname__}",
         "name": feature_name(network),
         "channels": getattr(network, "channels", 3),
@@ -92,14 +86,6 @@ def feature_key(content: str, network: nn.Module, image_size: int | None = None,
         "weights": _weights_hash(network),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-def content_key(images: NDArray[np.uint8]) -> str:
-    """SHA-256 over shape, type and pixels of images, in their order; for `feature_key`."""
-    digest = hashlib.sha256(f"{images.shape} {images.dtype.str}\n".encode())
-    for image in images:  # one by one: `images` may be a file mapped into memory, or not contiguous
-        digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
 
 
 def _weights_hash(network: nn.Module) -> str:

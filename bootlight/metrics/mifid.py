@@ -12,6 +12,7 @@ from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.frechet import frechet_distance
 from bootlight.metrics.score import Score
 from bootlight.metrics.statistics import feature_statistics, reference_statistics
+from bootlight.metrics.uncertainty import jackknife_standard_error
 
 EPSILON = 1e-14  # added to the distance so that exact copies have a finite score; the competition's value
 GROUPS = 10
@@ -76,7 +77,7 @@ def mifid(*, real: Tensor, synthetic: Tensor, threshold: float = 0.1) -> MifidEs
         for kept in _without_a_group(len(synthetic)):
             distance = frechet_distance(real=reference, synthetic=feature_statistics(synthetic[kept.to(synthetic.device)]))
             left_out.append(penalised(distance, memorization[kept.to(memorization.device)], threshold))
-        error = ((GROUPS - 1) * torch.tensor(left_out, dtype=torch.float64).var(correction=0)).sqrt().item()
+        error = jackknife_standard_error(torch.tensor(left_out, dtype=torch.float64))
     return MifidEstimate(penalised(value, memorization, threshold), error, memorization.mean().item())
 
 

@@ -1,6 +1,7 @@
 """The answer of a metric: never a bare number."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 MAX_DECIMALS = 6
@@ -33,6 +34,15 @@ class Score(NamedTuple):
 
     def __str__(self) -> str:
         return format_value(self.value, self.standard_error)
+
+
+def by_remark(scores: Mapping[str, Score]) -> dict[str, list[str]]:
+    """The remarks of scores, once each, with the names of the scores that they are about."""
+    found: dict[str, list[str]] = {}
+    for name, score in scores.items():
+        for remark in score.remarks:
+            found.setdefault(remark, []).append(name)
+    return found
 
 
 def format_value(value: float, standard_error: float | None) -> str:

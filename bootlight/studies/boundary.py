@@ -10,7 +10,7 @@ from bootlight.studies.statistics import PairedDifference, paired_difference
 HELPS, HURTS, NOTHING, UNKNOWN = "helps", "hurts", "nothing found", "not measured"
 RAISES, LOWERS = "raises", "lowers"  # for scores that have no good direction
 BETTER_HIGHER = ("discriminator_score", "precision", "recall", "density", "coverage", "vendi", "inception_score")
-BETTER_LOWER = ("fd", "fid", "sfid", "kid", "mmd", "mifid", "loss", "plateau")
+BETTER_LOWER = ("fd", "fid", "sfid", "kid", "mmd", "mifid", "plateau")
 # Settings of the data, and what they add.
 EXTRA_IMAGES = {"teacher": "teacher", "duplicate_fraction": "duplicates", "num_duplicates": "duplicates"}
 
@@ -113,6 +113,7 @@ def _policy(cell: Cell) -> str:
     sampler = model.get("sampler")
     if class_name(sampler):
         words.append(f"{class_name(sampler)} {arguments(model, 'sampler').get('num_steps', '')}".strip())
+    words += ["warm start"] * bool(words and arguments(cell.config, "bootstrap").get("warm_start"))
     bias = model.get("sampling_bias", 1)
     if is_number(bias) and bias != 1:
         words.append(f"bias {bias:g}")

@@ -5,6 +5,7 @@ import re
 from bootlight.atomic import read_json
 from bootlight.kept_config import differing_keys
 from bootlight.studies.results import Cell, StudyResults
+from bootlight.studies.settings import arguments, class_name
 from bootlight.studies.table import REAL, real_answers
 
 FEW_SEEDS = 3
@@ -12,7 +13,7 @@ FEW_SEEDS = 3
 
 def study_remarks(results: StudyResults) -> list[str]:
     """One sentence or two for each doubt; none where there is none."""
-    doubts = (_runs, _seeds, _alike, _generations, _judges, _counts, _scores)
+    doubts = (_runs, _seeds, _alike, _generations, _steps, _judges, _counts, _scores)
     return [remark for doubt in doubts for remark in doubt(results)]
 
 
@@ -65,6 +66,28 @@ def _generations(results: StudyResults) -> list[str]:
     if len(lengths) < 2:
         return []
     return [f"Runs have {', '.join(map(str, lengths))} generations: comparisons of the last ones compare different numbers."]
+
+
+def _steps(results: StudyResults) -> list[str]:
+    """What is compared though it was trained for different numbers of steps."""
+    last = {arm.name: next(iter(results.finished(arm.name).values()), None) for arm in results.record.arms}
+    remarks = []
+    loops = [name for name, cell in last.items() if cell and len({row.steps for row in cell.generations}) > 1]
+    warm = [name for name, cell in last.items() if cell and arguments(cell.config, "bootstrap").get("warm_start")]
+    if loops or warm:
+        arms = ", ".join(dict.fromkeys([*loops, *warm]))
+        remarks.append(
+            f"{arms}: later generations were trained for more steps, which alone may explain what changed since the first."
+        )
+    pairs = []
+    for names in results.record.comparisons:
+        cells = [cell for name in names if (cell := last[name])]
+        steps = [f"{cell.generations[-1].steps:,}" for cell in cells]
+        if len(set(steps)) == 2 and len({class_name(cell.config.get("model")) for cell in cells}) == 1:
+            pairs.append(f"{names[0]} and {names[1]} ({steps[0]} and {steps[1]} steps)")
+    if pairs:
+        remarks.append(f"Trained for different numbers of steps, which alone may explain a difference: {', '.join(pairs)}.")
+    return remarks
 
 
 def _judges(results: StudyResults) -> list[str]:

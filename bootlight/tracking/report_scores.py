@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from html import escape
 
-from bootlight.metrics.score import Score, format_value
+from bootlight.metrics.score import Score, by_remark, format_value
 from bootlight.tracking.curves import LARGEST, MAX_CHARTS, Curve, score_chart
 from bootlight.tracking.page import definitions, figure, remark, section, table
 from bootlight.tracking.scores import GenerationScores, main_scores, score_names
@@ -12,7 +12,8 @@ from bootlight.tracking.table import score_column
 
 UNCERTAINTY = (
     "± is one standard error: how far the number would typically move if as many other images were drawn from the same "
-    "trained model. It does not cover training again with another seed. n is the number of images measured."
+    "trained model. It does not cover training again with another seed. n is the number of images measured. "
+    "The loss is a mean over the last logged steps: its ± and n are of these."
 )
 
 
@@ -62,7 +63,14 @@ def scores_table(rows: list[GenerationScores]) -> str:
         *(score_column(name, [row.scores.get(name) for row in rows]) for name in compared),
     ]
     header, *lines = [list(line) for line in zip(*columns, strict=True)]
-    return section("Scores", table(header, lines), remark(UNCERTAINTY))
+    doubts = {f"{name} (generation {row.generation})": score for row in rows for name, score in row.scores.items()}
+    return section("Scores", table(header, lines), remark(UNCERTAINTY), bullets(by_remark(doubts)))
+
+
+def bullets(remarks: dict[str, list[str]]) -> str:
+    """What must be known before believing the scores: what the metrics remarked, and of which scores."""
+    items = "".join(f"<li>{escape(', '.join(names))}: {escape(text)}</li>" for text, names in remarks.items())
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def score_curves(rows: list[GenerationScores]) -> str:
@@ -105,6 +113,8 @@ def protocols(rows: list[GenerationScores]) -> str:
     for name in score_names(rows):
         scores = [row.scores[name] for row in rows if name in row.scores]
         entries = {"n": _distinct(score.n for score in scores)}
+        if intervals := [score.interval for score in scores if score.interval]:
+            entries["95 % interval"] = _distinct(f"{low:.4g} to {high:.4g}" for low, high in intervals)
         for key in dict.fromkeys(key for score in scores for key in score.protocol):
             entries[key.replace("_", " ")] = _distinct(score.protocol[key] for score in scores if key in score.protocol)
         parts.append(f"<h3>{escape(name)}</h3>{definitions(entries)}")

@@ -127,6 +127,8 @@ def main_scores(names: Sequence[str]) -> list[str]:
     """Those of the names that describe synthetic images.
 
     ``discriminator_score/train`` beside ``discriminator_score`` is the same measurement made on real images, there for
-    comparison; ``fd-digits/train``, without a plain ``fd-digits``, is a distance of the synthetic images to a reference.
+    comparison, and so is ``vendi/real/train``; ``fd-digits/train``, without a plain ``fd-digits``, is a distance of the
+    synthetic images to a reference.
     """
-    return [name for name in names if "/" not in name or name.split("/")[0] not in names]
+    parts = {name: name.split("/") for name in names}
+    return [name for name in names if "real" not in parts[name] and (len(parts[name]) == 1 or parts[name][0] not in names)]

@@ -82,9 +82,11 @@ def _expected(results: StudyResults, arm: str) -> list[float]:
 def boundary_map(results: StudyResults) -> str:
     """Where synthetic images help: for each score and policy a grid of real fraction by synthetic ratio."""
     parts: list[str] = []
+    count = 0
     names = sorted(main_scores(results.score_names()), key=lambda name: better(name) is None)
     for name in names[:MAX_MAPS]:
         found = effects(results, name)
+        count += sum(effect.difference is not None and effect.difference.interval is not None for effect in found)
         policies = dict.fromkeys(effect.place.policy for effect in found)
         grids = [_grid(policy, [effect for effect in found if effect.place.policy == policy]) for policy in policies]
         if grids:
@@ -96,7 +98,9 @@ def boundary_map(results: StudyResults) -> str:
         "Rows: real images of generation 0; columns: synthetic images that join in one generation, as a ratio to the "
         "real ones. ▲ helps, ▼ hurts (the 95 % interval over seeds excludes 0), ○ nothing found, which is not the same as no "
         "effect, · not measured on two seeds; ↑ ↓ for scores without a good direction. Each number is the mean change from "
-        "generation 0 to the last generation, or from the baseline where there is one generation, ± half of the interval."
+        "generation 0 to the last generation, or from the baseline where there is one generation, ± half of the interval. The "
+        f"intervals are not corrected for their number: of {count} about {0.05 * count:.1f} would exclude 0 by chance if "
+        "nothing differed."
     )
     return section("Where synthetic images help", *parts, remark(note))
 

@@ -4,14 +4,14 @@ import csv
 import textwrap
 
 from bootlight.atomic import atomic_write, write_json
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import Score, by_remark
 from bootlight.run_folder import RunFolder, read_generation_metrics
 from bootlight.tracking.scores import GenerationScores, main_scores, read_scores, score_names
 
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100
 GAP = "  "
-LEGEND = "± is one standard error; n is the number of images measured"
+LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
 
 
 def write_table(run: RunFolder) -> None:
@@ -45,7 +45,7 @@ def _csv_row(row: GenerationScores, names: list[str]) -> list[float | int | None
 
 
 def format_table(run: RunFolder) -> str:
-    """The table for a terminal, at most 100 columns wide, with a closing line that says what ± means.
+    """The table for a terminal, at most 100 columns wide, with a line that says what ± means and the last row's remarks.
 
     Shows the scores of synthetic images; the CSV also has those of real images, made for comparison. Scores that would
     be wider than the terminal are named below the table.
@@ -74,6 +74,8 @@ def format_table(run: RunFolder) -> str:
     lines.append(LEGEND)
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
+    for remark, names in by_remark(rows[-1].scores).items():
+        lines.append(textwrap.fill(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
     return "\n".join(lines)
 
 

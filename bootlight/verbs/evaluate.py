@@ -34,6 +34,13 @@ def main(args: list[str]) -> None:
     check_range("--judge-steps", options.judge_steps, 1)
     if (options.real is None) == (options.reference_stats is None):
         raise BootlightError("give either --real or --reference-stats")
+    if options.reference_stats is not None:
+        other = [key for key in ("held_out", "save_stats", "neighbours", "judges", "c2st", "pixels") if options[key]]
+        other += ["metrics"] * (options.metrics not in ("fd", parser.get_default("metrics")))
+        if other:
+            named = ", ".join("--" + key.replace("_", "-") for key in other)
+            raise BootlightError(f"--reference-stats has no images: a Frechet distance is all there can be; leave out {named}")
+        options.metrics = "fd"
     keys = ("real", "synthetic", "held_out", "reference_stats", "save_stats", "neighbours", *MORE)
     with redirect_stdout(sys.stderr):  # bars of trainings: standard output is for the answer
         answer = evaluate(read_setting(parser, options), **{key: options[key] for key in keys})
