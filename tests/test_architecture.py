@@ -276,7 +276,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "studies.plateau": {"metrics.score"},
     "studies.record": {"atomic", "errors"},
-    "studies.remarks": {"atomic", "kept_config", "studies.results", "studies.settings", "studies.table"},
+    "studies.remarks": {"atomic", "kept_config", "metrics.score", "studies.results", "studies.settings", "studies.table"},
     "studies.results": {
         "atomic", "errors", "kept_config", "metrics.score", "run_folder", "studies.derived", "studies.plateau",
         "studies.record", "studies.settings", "studies.statistics", "tracking.scores",

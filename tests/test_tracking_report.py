@@ -231,3 +231,16 @@ def test_group_means_use_every_point_once():
     # 301 points: groups of one or two; their sizes times their means must give back the total.
     x, means = group_means(list(range(301)), [1.0] * 301)
     assert len(means) == 200 and x[0] >= 0 and x[-1] <= 300 and means == [1.0] * 200
+
+
+def test_page_says_what_the_metrics_remarked(run):
+    for generation in range(3):
+        entry = metrics(generation)
+        entry["scores"]["fd-digits/train"]["remarks"] = [f"about {generation}.5 of it is <bias>"]
+        entry["scores"]["fd-digits/holdout"]["remarks"] = [f"about {generation} of it is <bias>"] + ["collapsed"] * (
+            generation == 1
+        )
+        run.generation(generation).metrics.write_text(json.dumps(entry))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "<li>fd-digits/holdout, fd-digits/train: about 0 of it is &lt;bias&gt;</li>" in page  # once, whatever the numbers
+    assert "<li>fd-digits/holdout (generation 1): collapsed</li>" in page

@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 
 def remark_lines(scores: Mapping[str, Score]) -> list[str]:
     """The remarks of scores, for a terminal."""
-    found = by_remark(scores).items()
+    found = by_remark(scores.items()).items()
     return [textwrap.fill(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ") for remark, names in found]
 
 

@@ -1,9 +1,11 @@
 """The answer of a metric: never a bare number."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
 
+K = TypeVar("K")
 MAX_DECIMALS = 6
 
 
@@ -36,12 +38,17 @@ class Score(NamedTuple):
         return format_value(self.value, self.standard_error)
 
 
-def by_remark(scores: Mapping[str, Score]) -> dict[str, list[str]]:
-    """The remarks of scores, once each, with the names of the scores that they are about."""
-    found: dict[str, list[str]] = {}
-    for name, score in scores.items():
+def by_remark(scores: Iterable[tuple[K, Score]]) -> dict[str, list[K]]:
+    """The remarks of scores, once each, with the keys of all scores that they are about.
+
+    Remarks that differ in their numbers alone are one, with the numbers of the first.
+    """
+    first: dict[str, str] = {}
+    found: dict[str, list[K]] = {}
+    for key, score in scores:
         for remark in score.remarks:
-            found.setdefault(remark, []).append(name)
+            text = first.setdefault(re.sub(r"\d[\d,.e+-]*", "#", remark), remark)
+            found.setdefault(text, []).append(key)
     return found
 
 

@@ -1,9 +1,8 @@
 """What a reader must know before believing the numbers of a study."""
 
-import re
-
 from bootlight.atomic import read_json
 from bootlight.kept_config import differing_keys
+from bootlight.metrics.score import by_remark
 from bootlight.studies.results import Cell, StudyResults
 from bootlight.studies.settings import arguments, class_name
 from bootlight.studies.table import REAL, real_answers
@@ -119,13 +118,7 @@ def _counts(results: StudyResults) -> list[str]:
 
 
 def _scores(results: StudyResults) -> list[str]:
-    """What the metrics themselves remarked, once each: remarks that differ in their numbers alone are one."""
-    first: dict[str, str] = {}
-    where: dict[str, dict[str, None]] = {}
-    for cell in results.cells.values():
-        for name, score in cell.generations[-1].scores.items() if cell.finished else ():
-            for remark in score.remarks:
-                pattern = re.sub(r"\d[\d,.e+-]*", "#", remark)
-                first.setdefault(pattern, remark)
-                where.setdefault(pattern, {})[name] = None
-    return [f"{', '.join(where[pattern])}: {remark.rstrip('.')}." for pattern, remark in first.items()]
+    """What the metrics themselves remarked, once each."""
+    finished = [cell.generations[-1].scores for cell in results.cells.values() if cell.finished]
+    found = by_remark(item for scores in finished for item in scores.items())
+    return [f"{', '.join(dict.fromkeys(names))}: {remark.rstrip('.')}." for remark, names in found.items()]

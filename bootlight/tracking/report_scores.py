@@ -63,14 +63,19 @@ def scores_table(rows: list[GenerationScores]) -> str:
         *(score_column(name, [row.scores.get(name) for row in rows]) for name in compared),
     ]
     header, *lines = [list(line) for line in zip(*columns, strict=True)]
-    doubts = {f"{name} (generation {row.generation})": score for row in rows for name, score in row.scores.items()}
-    return section("Scores", table(header, lines), remark(UNCERTAINTY), bullets(by_remark(doubts)))
+    return section("Scores", table(header, lines), remark(UNCERTAINTY), _doubts(rows))
 
 
-def bullets(remarks: dict[str, list[str]]) -> str:
+def _doubts(rows: list[GenerationScores]) -> str:
     """What must be known before believing the scores: what the metrics remarked, and of which scores."""
-    items = "".join(f"<li>{escape(', '.join(names))}: {escape(text)}</li>" for text, names in remarks.items())
-    return f"<ul>{items}</ul>" if items else ""
+    items = []
+    for text, places in by_remark(
+        ((name, row.generation), score) for row in rows for name, score in row.scores.items()
+    ).items():
+        names, generations = (list(dict.fromkeys(part)) for part in zip(*places, strict=True))
+        where = "" if len(generations) == len(rows) else f" (generation {', '.join(map(str, generations))})"
+        items.append(f"<li>{escape(', '.join(map(str, names)) + where)}: {escape(text)}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
 def score_curves(rows: list[GenerationScores]) -> str:

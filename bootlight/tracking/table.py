@@ -74,7 +74,7 @@ def format_table(run: RunFolder) -> str:
     lines.append(LEGEND)
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
-    for remark, names in by_remark(rows[-1].scores).items():
+    for remark, names in by_remark(rows[-1].scores.items()).items():
         lines.append(textwrap.fill(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
     return "\n".join(lines)
 
