@@ -114,14 +114,16 @@ ALLOWED: dict[str, set[str]] = {
     "metrics.statistics": {"errors", "metrics.exact", "metrics.once"},
     "synthesis": {"atomic", "clock", "generators.base", "images", "rng", "run_folder"},
     "callbacks": set(),
-    "callbacks.checkpoints": {"atomic", "clock", "run_folder", "tracking.history"},
+    "callbacks.checkpoints": {"atomic", "clock", "errors", "run_folder", "tracking.history"},
     "callbacks.progress": {"run_folder"},
     "callbacks.stop": {"callbacks.checkpoints", "processes", "run_folder", "stopping"},
     "lock": {"errors", "record_lock"},
     "processes": {"atomic", "errors"},
     "stopping": {"errors", "processes"},
     "callbacks.generation_end": {"clock", "generators.base", "run_folder", "stopping"},
-    "callbacks.publish": {"atomic", "callbacks.generation_end", "clock", "generators.base", "processes"},
+    "callbacks.publish": {
+        "atomic", "callbacks.checkpoints", "callbacks.generation_end", "clock", "generators.base", "processes",
+    },
     "callbacks.synthesis": {
         "atomic", "batch_size", "callbacks.generation_end", "clock", "errors", "generators.base", "processes", "rng",
         "stopping", "synthesis",
