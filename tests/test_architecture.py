@@ -182,7 +182,7 @@ ALLOWED: dict[str, set[str]] = {
         "tracking.seconds", "tracking.strip", "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "errors", "kept_config", "processes", "run_folder", "run_links"},
-    "plan": {"bootstrap", "data.datamodule", "generators.base", "images"},
+    "plan": {"bootstrap", "data.datamodule", "errors", "generators.base", "images"},
     "cli": {
         "bootstrap", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.progress", "callbacks.publish",
         "callbacks.step_clock", "callbacks.stop", "callbacks.synthesis", "data.datamodule", "environment", "errors",
