@@ -242,7 +242,7 @@ ALLOWED: dict[str, set[str]] = {
     "run_links": {"errors"},
     "verbs": set(),
     "verbs.fit": {"cli", "errors", "quiet"},
-    "verbs.sample": {"atomic", "errors", "generators.load", "images", "run_folder"},
+    "verbs.sample": {"atomic", "data.resolve", "errors", "generators.load", "images", "run_folder"},
     "verbs.report": {"bootstrap", "errors", "run_folder", "run_links"},
     "verbs.weights": {"metrics.inception_weights"},
     "verbs.compare": {"errors", "evaluation.options", "evaluation.run_compare"},
