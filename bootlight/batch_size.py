@@ -28,6 +28,8 @@ def fastest_batch_size(module: GeneratorModule, most: int) -> int:
     short, _ = module.shortened()
     if module.device.type == "cpu":
         most = min(most, PIXELS_ON_CPU // module.image_size**2)
+    if module.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(module.device)  # until now it is that of training
     best, least, size = 1, float("inf"), min(FIRST, most)
     while size >= 1 and size <= min(most, LARGEST):
         try:

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 
 from bootlight.bootstrap import BootstrapSettings
 from bootlight.data.datamodule import BootstrapData
+from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import to_arrays
 
@@ -29,16 +30,27 @@ def print_plan(
 ) -> None:
     """Print a row for each generation: training set, steps, images, disk, and the estimated time on this machine.
 
+    Times are measured on one device. Of several processes that a launcher has started, the first prints.
+
     Args:
         settings: of the loop.
         model: as configured, untrained.
         data: as configured.
         batch_size: images of one network call in synthesis.
         make_trainer: makes a trainer of the configured devices, given its callbacks and limits.
+
+    Raises:
+        BootlightError: unusable images, or a batch that the devices cannot share.
     """
+    configured = make_trainer(**PROBE)
+    if not configured.is_global_zero:
+        return
+    devices = configured.world_size
+    if data.batch_size % devices:
+        raise BootlightError(f"data.batch_size is {data.batch_size}; it must be a multiple of the {devices} devices")
     data.setup()
-    device = make_trainer(**PROBE).strategy.root_device
-    train, draw = training_seconds(model, data, make_trainer), drawing_seconds(model, batch_size, device)
+    train = training_seconds(model, data, make_trainer)
+    draw = drawing_seconds(model, batch_size, configured.strategy.root_device)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
     weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     print(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
@@ -48,11 +60,15 @@ def print_plan(
         size = data.train_size(generation, settings.num_synthetic)
         steps = data.steps_for(size)
         seen = steps * data.batch_size
-        seconds = seen * train + settings.num_synthetic * draw
+        seconds = (seen * train + settings.num_synthetic * draw) / devices
         total += seconds
         disk = (drawn_bytes + weight_bytes) / 2**20
         print(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
-    print(f"about {total / 60:.0f} min in all on this machine; judge and evaluation come on top; results in {settings.run_dir}")
+    shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
+    print(
+        f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "
+        f"{settings.run_dir}"
+    )
 
 
 class StepTimes(Callback):
@@ -69,15 +85,18 @@ class StepTimes(Callback):
 
 
 def training_seconds(model: GeneratorModule, data: BootstrapData, make_trainer: Callable[..., Trainer]) -> float:
-    """Seconds of one training image, measured over a few steps."""
+    """Seconds of one training image, measured over a few steps of the first device with its share of a batch."""
+    configured = make_trainer(**PROBE)
+    index = configured.strategy.root_device.index
+    alone = {"devices": 1 if index is None else [index], "num_nodes": 1, "strategy": "auto"}
 
     def step(images: int) -> float:
         times = StepTimes()
-        trainer = make_trainer(**{**PROBE, "callbacks": [times]})
+        trainer = make_trainer(**{**PROBE, **alone, "callbacks": [times]})
         trainer.fit(model, datamodule=data.for_judge(num_steps=3, batch_size=images))
         return (times.ends[-1] - times.ends[0]) / (len(times.ends) - 1)
 
-    return seconds_per_image(step, data.batch_size)
+    return seconds_per_image(step, max(1, data.batch_size // configured.world_size))
 
 
 def drawing_seconds(model: GeneratorModule, batch_size: int, device: torch.device) -> float:

@@ -18,6 +18,7 @@ DDPM = {
     "model": "bootlight.DDPM", "model.width": 8, "model.channel_multipliers": "[1,2]", "model.num_res_blocks": 1,
     "model.attention_resolutions": "[]", "model.num_heads": 1, "model.num_train_timesteps": 25,
 }  # fmt: skip
+GUIDED = DDPM | {"model.num_classes": 2, "model.sampler": "bootlight.DDIM", "model.sampler.guidance": 3}
 DCGAN = {"model": "bootlight.DCGAN", "model.width": 8, "model.latent_dim": 8}
 
 
@@ -113,6 +114,8 @@ def test_a_setting_out_of_range_is_named(fit, tmp_path, key, value, message):
         (DDPM, "model.gradient_clip", 0, r"model\.gradient_clip is 0\.0; it must be above 0"),
         (DDPM | {"model.sampler": "bootlight.DDIM"}, "model.sampler.eta", -3, r"model\.sampler\.eta is -3\.0"),
         (DDPM | {"model.sampler": "bootlight.DDIM"}, "model.sampler.guidance", ".nan", r"model\.sampler\.guidance is nan"),
+        (GUIDED, "model.num_classes", "null", r"model\.sampler\.guidance is 3\.0, .* set model\.num_classes"),
+        (GUIDED, "model.label_dropout", 0, r"guidance is 3\.0, .* model\.label_dropout above 0, or leave guidance at 1"),
         (DCGAN, "model.latent_dim", 0, r"model\.latent_dim is 0"),
         (DCGAN, "model.beta1", 1.5, r"model\.beta1 is 1\.5; it must be at least 0 and below 1"),
     ],

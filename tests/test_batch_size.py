@@ -59,6 +59,22 @@ def test_has_room_for_twice_the_peak(monkeypatch):
     assert batch_size.has_room(torch.device("cpu"))
 
 
+def test_the_peak_of_training_says_nothing_about_drawing(monkeypatch):
+    """Training took 90 of 100 bytes and has left 10; eight drawn images take one: calls of 128 have a peak of 26, of 256 42."""
+    facts = {"memory_allocated": 10, "memory_reserved": 90, "mem_get_info": (10, 100), "max_memory_allocated": 90}
+    for name in facts:
+        monkeypatch.setattr(torch.cuda, name, lambda *_, name=name: facts[name])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: facts.update(max_memory_allocated=10))
+
+    def draw(_, size):
+        facts["max_memory_allocated"] = max(facts["max_memory_allocated"], 10 + size // 8)
+        return 1 / size
+
+    monkeypatch.setattr(batch_size, "seconds_per_image", draw)
+    module = SimpleNamespace(device=torch.device("cuda"), shortened=lambda: (None, 1.0))
+    assert fastest_batch_size(module, 1000) == 256  # 0.8 (10 + 90) = 80 may be used: twice 26 are less, twice 42 more
+
+
 def test_time_of_an_image_is_that_of_the_faster_call(monkeypatch):
     times = iter([0.0, 50.0, 58.0, 62.0])  # warming up takes 50, then 8 and 4
     monkeypatch.setattr(batch_size, "time", SimpleNamespace(perf_counter=lambda: next(times)))

@@ -15,11 +15,13 @@ from torch.utils.data import DataLoader
 from bootlight.atomic import read_json, write_json
 from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable, periodic_checkpoint
 from bootlight.callbacks.publish import Publish
+from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.diffusion.sampler import DDIM
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
 from bootlight.generators.load import load_generator
+from bootlight.quiet import quiet
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
 
 
@@ -66,18 +68,21 @@ def test_unpicklable_state_leaves_nothing(tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval", "ignore:GPU available")
-def test_periodic_checkpoints_of_a_training(folder, tmp_path):
-    """Seven steps, a checkpoint every third: at the end the state after the sixth, in two files, and nothing else."""
-    module, states = DCGAN(8, 1, latent_dim=4, width=4), []
-    module.on_train_batch_end = lambda *_: states.append({k: v.clone() for k, v in module.state_dict().items()})
-    callback, batches = periodic_checkpoint(folder, every_n_steps=3), [random_batch(4, seed) for seed in range(7)]
+def train(module, callback, num_steps):
+    """So many steps on noise."""
     silent = dict.fromkeys(["logger", "enable_progress_bar", "enable_model_summary"], False)
     trainer = Trainer(accelerator="cpu", max_epochs=1, callbacks=[callback], plugins=[AtomicCheckpointIO()], **silent)
     with warnings.catch_warnings():
-        for message in (".*LeafSpec", ".*does not have many workers", ".*pre-optimization state"):
-            warnings.filterwarnings("ignore", message)
-        trainer.fit(module, DataLoader(batches, batch_size=None))
+        quiet()
+        trainer.fit(module, DataLoader([random_batch(4, seed) for seed in range(num_steps)], batch_size=None))
+    return trainer
+
+
+def test_periodic_checkpoints_of_a_training(folder):
+    """Seven steps, a checkpoint every third: at the end the state after the sixth, in two files, and nothing else."""
+    module, states = DCGAN(8, 1, latent_dim=4, width=4), []
+    module.on_train_batch_end = lambda *_: states.append({k: v.clone() for k, v in module.state_dict().items()})
+    trainer = train(module, periodic_checkpoint(folder, every_n_steps=3), 7)
     assert trainer.global_step == 7
     found = {path.name: torch.load(path, weights_only=True) for path in folder.checkpoints.iterdir()}
     assert sorted(found) == ["last.ckpt", "step=6.ckpt"]
@@ -85,6 +90,42 @@ def test_periodic_checkpoints_of_a_training(folder, tmp_path):
         assert checkpoint["global_step"] == 6
         assert all(torch.equal(value, states[5][name]) for name, value in checkpoint["state_dict"].items())
     assert newest_readable(folder).name == "last.ckpt"
+
+
+def spoil(network):
+    """Make the last of many weights NaN."""
+    with torch.no_grad():
+        list(network.parameters())[-1][-1] = float("nan")
+
+
+@pytest.mark.parametrize("part", ["net_g", "ema"])
+def test_a_diverged_training_stops_and_leaves_the_last_good_checkpoint(folder, part):
+    """Its weights, or their average alone, are lost in step 5; the checkpoint after step 6 would be of no use."""
+    module = DCGAN(8, 1, latent_dim=4, width=4, ema_decay=0.9)
+    module.on_train_batch_end = lambda _, __, step: spoil(getattr(module, part)) if step == 4 else None
+    with pytest.raises(BootlightError, match=r"gen_000 diverged: .* after step 6 \(last good state: .*last\.ckpt\); lower "):
+        train(module, periodic_checkpoint(folder, every_n_steps=3), 7)
+    assert names(folder.checkpoints) == ["last.ckpt", "step=3.ckpt"]
+    for path in folder.checkpoints.iterdir():
+        checkpoint = torch.load(path, weights_only=True)
+        weights = [value for value in checkpoint["state_dict"].values() if isinstance(value, torch.Tensor)]
+        assert checkpoint["global_step"] == 3 and len(weights) == 20 and all(bool(value.isfinite().all()) for value in weights)
+
+
+def test_a_diverged_state_is_not_saved_on_request_nor_published(folder):
+    module = DCGAN(8, 1, latent_dim=4, width=4)
+    saved = []
+    trainer = SimpleNamespace(
+        lightning_module=module, save_checkpoint=saved.append, _logger_connector=SimpleNamespace(should_update_logs=False)
+    )
+    StopBetweenSteps(folder)._save(trainer)
+    assert saved == [folder.checkpoints / "last.ckpt"]
+    spoil(module.net_d)
+    with pytest.raises(BootlightError, match=r"diverged: .* none was saved"):
+        StopBetweenSteps(folder)._save(trainer)
+    with pytest.raises(BootlightError, match="diverged"):
+        publish(folder, module, {})
+    assert len(saved) == 1 and names(folder.path) == []
 
 
 def save(path, step, seconds):

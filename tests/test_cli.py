@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -122,16 +123,44 @@ def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
     assert sorted(file.name for file in (tmp_path / "drawn").iterdir()) == ["000003.png", "000004.png"]
 
 
+PLAN = [
+    "fit", "--plan", "--model=bootlight.DCGAN", "--model.width=8", "--data=bootlight.Digits", "--data.num_epochs=2",
+    "--bootstrap.num_synthetic=100", "--bootstrap.run_dir=run", "--trainer.accelerator=cpu",
+]  # fmt: skip
+
+
 def test_the_plan_counts_without_training(bootlight, tmp_path, capsys):
-    bootlight(
-        "fit", "--plan", "--model=bootlight.DCGAN", "--model.width=8", "--data=bootlight.Digits", "--data.num_epochs=2",
-        "--bootstrap.num_synthetic=100", "--bootstrap.run_dir=run",
-    )  # fmt: skip
+    bootlight(*PLAN)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     # 1,797 digits, a fifth (359) held out: 1,438 to train on; two epochs in batches of 64, rounded up.
     assert rows[2][:5] == ["0", "1438", "45", "2880", "100"]
     assert rows[4][:5] == ["2", "1638", "52", "3328", "100"]
     assert not (tmp_path / "run" / "gen_000").exists()
+
+
+def test_the_plan_of_several_devices_is_measured_on_one(bootlight, monkeypatch, capsys):
+    sizes = []
+
+    def a_minute(work, size):
+        sizes.append(size)
+        assert work(1) > 0  # an image, which two devices could not share
+        return 60.0
+
+    monkeypatch.setattr("bootlight.plan.seconds_per_image", a_minute)
+    bootlight(*PLAN, "--trainer.devices=2", "--trainer.strategy=ddp")
+    out = capsys.readouterr().out
+    assert sizes == [32, 100]  # of 64 to train on, each device has half; of a call in drawing, all
+    assert out.splitlines()[2].split()[-1] == "1490.0"  # (2,880 + 100) / 2
+    assert "min in all on this machine if 2 such devices are 2 times as fast as one; judge" in out
+    with pytest.raises(BootlightError, match=r"^data\.batch_size is 64; it must be a multiple of the 3 devices$"):
+        bootlight(*PLAN, "--trainer.devices=3", "--trainer.strategy=ddp")
+
+
+def test_one_of_several_processes_prints_the_plan(capsys):
+    from bootlight.plan import print_plan
+
+    print_plan(None, None, None, 1, lambda **_: SimpleNamespace(is_global_zero=False))
+    assert capsys.readouterr().out == ""
 
 
 def test_the_plan_times_a_whole_batch_only_where_that_is_quick():

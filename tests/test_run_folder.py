@@ -1,10 +1,12 @@
 """Where files lie, when a stage is done; and what the verb `sample` reads from its words."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bootlight.atomic import write_json
+from bootlight.data.resolve import split_suffix
 from bootlight.errors import BootlightError
 from bootlight.run_folder import (
     GenerationContext,
@@ -169,3 +171,15 @@ def test_generation_of_the_command_line(run):
             find_generation(f"{run.path}@{wrong}")
     with pytest.raises(BootlightError, match=r"nowhere: no such trained generation; .* has 0"):
         find_generation(str(run.path / "nowhere"))
+
+
+def test_an_at_in_the_name_of_a_run_and_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = RunFolder(tmp_path / "lr@1e-4").generation(0)
+    folder.path.mkdir(parents=True)
+    write_json(folder.model_config, {})
+    for text in (f"{tmp_path}/lr@1e-4", f"{tmp_path}/lr@1e-4@0", "~/lr@1e-4", "~/lr@1e-4@0"):
+        assert find_generation(text) == folder
+    assert split_suffix("~/lr@1e-4") == (tmp_path / "lr@1e-4", "")
+    assert split_suffix("~/other@1e-4") == (tmp_path / "other", "1e-4")
+    assert split_suffix("~nobody-here/x") == (Path("~nobody-here/x"), "")

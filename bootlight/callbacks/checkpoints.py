@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bootlight.atomic import atomic_write
 from bootlight.clock import clock
+from bootlight.errors import BootlightError
 from bootlight.run_folder import GenerationFolder
 from bootlight.tracking.history import HistoryLogger
 
@@ -60,8 +61,26 @@ def log_step(trainer: Trainer) -> None:
             logger.sync()
 
 
+def check_finite(module: LightningModule, folder: GenerationFolder) -> None:
+    """Refuse to save a training that has diverged: its checkpoints would take the place of those before.
+
+    Looks at the parameters, the average's among them, which are the same on all ranks. The loss may be infinite in a step that
+    float16 skips.
+
+    Raises:
+        BootlightError: one is not finite; on every rank.
+    """
+    if sum((~parameter.isfinite()).any() for parameter in module.parameters()):  # one synchronisation for all
+        kept = newest_readable(folder)
+        raise BootlightError(
+            f"{folder.path} diverged: its weights are not finite after step {module.global_step} (last good state: "
+            f"{kept or 'none was saved'}); lower model.learning_rate or set model.gradient_clip, and give that run its own "
+            "--bootstrap.run_dir, as this one keeps its settings"
+        )
+
+
 class PeriodicCheckpoint(ModelCheckpoint):
-    """Saves between steps only."""
+    """Saves between steps only, and nothing that is not finite."""
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Not while a gradient waits for more batches: Lightning would save there after a resume, without the gradient."""
@@ -69,6 +88,7 @@ class PeriodicCheckpoint(ModelCheckpoint):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
+        check_finite(trainer.lightning_module, GenerationFolder(Path(filepath).parent.parent))
         log_step(trainer)
         super()._save_checkpoint(trainer, filepath)
 

@@ -7,6 +7,7 @@ import safetensors.torch
 from lightning.pytorch import Trainer
 
 from bootlight.atomic import write_bytes, write_json
+from bootlight.callbacks.checkpoints import check_finite
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
 from bootlight.generators.base import GeneratorModule
@@ -27,6 +28,7 @@ class Publish(GenerationEnd):
         published = all(gather(folder.is_trained))
         take_from_rank_0(module.buffers())  # batch norm's running statistics are of each rank's own batches
         if not self.restored_from_the_end(trainer):
+            check_finite(module, folder)
             trainer.save_checkpoint(folder.trained_checkpoint)
         if self.writes(trainer):
             if not published:

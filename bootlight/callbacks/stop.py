@@ -4,7 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from bootlight.callbacks.checkpoints import log_step, step_is_done
+from bootlight.callbacks.checkpoints import check_finite, log_step, step_is_done
 from bootlight.processes import in_group
 from bootlight.run_folder import GenerationFolder
 from bootlight.stopping import leave_if_asked, stop_request
@@ -39,5 +39,6 @@ class StopBetweenSteps(Callback):
 
     def _save(self, trainer: Trainer) -> None:
         if self.folder is not None:
+            check_finite(trainer.lightning_module, self.folder)
             log_step(trainer)
             trainer.save_checkpoint(self.folder.checkpoints / "last.ckpt")

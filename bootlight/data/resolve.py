@@ -1,10 +1,18 @@
 """What a user names by a text: a folder, a zip, a split of one, or the images that a generation of a run has drawn."""
 
+import os
 from pathlib import Path
 
 from bootlight.data.reader import SPLITS
 from bootlight.errors import BootlightError
 from bootlight.run_folder import RunFolder
+
+
+def split_suffix(text: str) -> tuple[Path, str]:
+    """Path, `~` expanded, and what follows the last `@`: nothing where the whole text is the name of something that exists."""
+    text = os.path.expanduser(text)  # leaves the home of a stranger as it is, of which Path makes an error
+    path, at, suffix = text.rpartition("@")
+    return (Path(path), suffix) if at and not Path(text).exists() else (Path(text), "")
 
 
 def resolve(text: str) -> tuple[Path, str | None]:
@@ -17,10 +25,7 @@ def resolve(text: str) -> tuple[Path, str | None]:
     Raises:
         BootlightError: a run without images of that generation.
     """
-    path, at, suffix = text.rpartition("@")
-    if not at or Path(text).exists():
-        path, suffix = text, ""
-    root = Path(path).expanduser()
+    root, suffix = split_suffix(text)
     drawn = [folder for folder in RunFolder(root).generations() if folder.is_synthesized]
     if suffix.lower() in SPLITS:
         return root, suffix.lower()
@@ -29,5 +34,5 @@ def resolve(text: str) -> tuple[Path, str | None]:
     wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(int(folder.path.name[4:]))]
     if not wanted:
         known = ", ".join(str(int(folder.path.name[4:])) for folder in drawn)
-        raise BootlightError(f"{text}: no generation {suffix} with images; {path} has {known or 'none'}")
+        raise BootlightError(f"{text}: no generation {suffix} with images; {root} has {known or 'none'}")
     return wanted[0].samples, None

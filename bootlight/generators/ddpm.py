@@ -40,7 +40,7 @@ class DDPM(GeneratorModule):
         prediction: what the network predicts; Epsilon if left out.
         learned_variance: predict the variance too and add the variational bound to the loss (the hybrid objective).
         num_classes: number of labels of a class-conditional model; None = unconditional.
-        label_dropout: share of the images trained without their label, for classifier-free guidance.
+        label_dropout: share of the images trained without their label; classifier-free guidance needs some.
         learning_rate: of AdamW, after `warmup_steps`.
         weight_decay: of AdamW.
         warmup_steps: optimizer steps over which the learning rate rises from 0.
@@ -96,6 +96,11 @@ class DDPM(GeneratorModule):
         self.gradient_clip = gradient_clip
         self.prediction = prediction or Epsilon()
         self.sampler = sampler or Ancestral()
+        if self.sampler.guidance != 1 and (num_classes is None or label_dropout == 0):
+            raise BootlightError(
+                f"model.sampler.guidance is {self.sampler.guidance}, but the network learns nothing to guide by; set "
+                "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
+            )
         build = {"linear": Schedule.linear, "cosine": Schedule.cosine}[noise_schedule]
         self.schedule = build(num_train_timesteps)
         if self.schedule.alphas_cumprod.min() <= 0:

@@ -59,8 +59,10 @@ def find_generation(text: str) -> GenerationFolder:
     Raises:
         BootlightError: it is not there or not trained.
     """
-    path, _, number = text.rpartition("@") if "@" in text else (text, "", "")
-    trained = [folder for folder in RunFolder(Path(path)).generations() if folder.is_trained]
+    from bootlight.data.resolve import split_suffix
+
+    path, number = split_suffix(text)
+    trained = [folder for folder in RunFolder(path).generations() if folder.is_trained]
     if not number and trained:
         return trained[-1]
     wanted = [folder for folder in trained if number.isdecimal() and folder.path.name == f"gen_{int(number):03d}"]
