@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
         "rng", "run_folder",
     },
     "data.digits": {"data.datamodule", "data.mixing", "data.store"},
-    "data.extra": {"data.mixing", "data.resolve", "data.store", "errors", "rng", "run_folder"},
+    "data.extra": {"atomic", "data.mixing", "data.resolve", "data.store", "errors", "rng", "run_folder"},
     "data.gaussian": {"data.datamodule", "data.mixing", "data.store", "errors", "rng"},
     "data.resolve": {"data.reader", "errors", "run_folder"},
     "metrics": set(),

@@ -7,6 +7,7 @@ import pytest
 from few_digits import FewDigits
 from oracle import tiny_ddpm
 
+from bootlight.atomic import write_json
 from bootlight.data.batches import gather
 from bootlight.data.mixing import Accumulate, FreshReal, Replace, Source
 from bootlight.data.store import store_from_arrays
@@ -118,6 +119,25 @@ def test_classes_of_a_teacher_that_is_a_folder_are_known_by_their_names(tmp_path
     taught = FewDigits(teacher=str(tmp_path / "set")).sources[1]
     labels = taught.store.labels[taught.indices].tolist()
     assert dict(zip(brightness(taught), labels, strict=True)) == {30: 3, 70: 7, 99: -1}
+
+
+def test_classes_of_a_teacher_that_is_a_run_are_known_by_their_names_where_it_noted_them(run, tmp_path):
+    def labels():
+        taught = FewDigits(teacher=f"{tmp_path}/teacher@1").sources[1]
+        return taught.store.labels[taught.indices].tolist()
+
+    write_json(run.model_config, {"class_names": list("9876543210")})
+    assert labels() == [9 - i % 10 for i in range(40)]
+    write_json(run.model_config, {"class_names": [*"012345678", "cat"]})
+    with pytest.raises(BootlightError, match=r"^data\.teacher: .*teacher@1 has images of class 'cat', which the real"):
+        labels()
+    write_json(run.model_config, {"class_names": [*"0123456789", "cat"]})  # of which it has drawn none
+    assert labels() == [i % 10 for i in range(40)]
+    write_json(run.model_config, {"class_names": ["0", "1"]})
+    with pytest.raises(BootlightError, match=r"has labels beyond the 2 classes"):
+        labels()
+    write_json(run.model_config, {})  # an older run
+    assert labels() == [i % 10 for i in range(40)]
 
 
 def test_unlabelled_data_take_a_labelled_teacher(run, tmp_path):

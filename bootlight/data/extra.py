@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bootlight.atomic import read_json
 from bootlight.data.mixing import Source
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
@@ -115,21 +116,35 @@ class Extra:
 def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> Store:
     """All images of a teacher, with labels as positions in `class_names`.
 
-    Labels of a generation's images are such positions already; those of other images are known by the names of their classes.
+    Labels are known by the names of their classes. A generation that was drawn before runs noted these has positions already.
 
     Raises:
-        BootlightError: no such images.
+        BootlightError: no such images, or a generation's are of a class that is not in `class_names`.
     """
     try:
         root, split = resolve(text)
         if class_names and split is None and root.name == "samples" and (root / "metadata.jsonl").exists():
-            return open_drawn(GenerationFolder(root.parent), class_names, build)
-        store = build(root, split=split)
+            folder = GenerationFolder(root.parent)
+            store = open_drawn(folder, noted_classes(folder) or class_names, build)
+            lacking = [name for i, name in enumerate(store.class_names) if i in store.labels and name not in class_names]
+            if lacking:
+                raise BootlightError(
+                    f"{text} has images of class {lacking[0]!r}, which the real images lack; take a teacher of the same classes"
+                )
+        else:
+            store = build(root, split=split)
     except BootlightError as error:
         raise BootlightError(f"data.teacher: {error}") from error
     known = {name: position for position, name in enumerate(class_names)}
     positions = np.array([known.get(name, -1) for name in store.class_names] + [-1], np.int64)  # the last: no label
     return replace(store, labels=positions[store.labels], class_names=class_names)
+
+
+def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
+    """What the labels of a generation's images stand for, by position; empty where that was not noted."""
+    published = read_json(folder.model_config) if folder.is_trained else {}
+    names = published.get("class_names") if isinstance(published, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Store:
