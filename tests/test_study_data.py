@@ -1,5 +1,6 @@
 """Teachers, copies, fresh real images and ratios: which images a generation trains on, by their pixels."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from oracle import tiny_ddpm
 
 from bootlight.atomic import write_json
 from bootlight.data.batches import gather
-from bootlight.data.mixing import Accumulate, FreshReal, Replace, Source
+from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.gaussian import PixelGaussian
@@ -84,6 +85,28 @@ def test_copies_are_of_the_real_images_in_use(tmp_path):
     assert set(copies.indices) <= set(real.indices) and len(set(copies.indices)) == 36
     assert copies.store is real.store
     assert len(FewDigits(duplicate_fraction=0.0).sources) == 1
+
+
+def test_copies_are_of_the_real_images_of_the_generation(tmp_path):
+    data = FewDigits(num_duplicates=30, mixing=FreshReal(num_parts=3), num_steps=1)
+    data.synthetic = lambda generation: replace(data.holdout, role="synthetic", generation=generation)
+    parts = []
+    for generation in range(3):
+        data.attach(GenerationContext(RunFolder(tmp_path), generation, 0))
+        data.setup()
+        assert set(data.sources[-1].indices) == set(data.sources[0].indices)  # all thirty of the part
+        assert data.train_size(generation, 10) == sum(map(len, data.sources))
+        parts.append(data.sources[0].indices.tolist())
+    assert parts[0] != parts[1] != parts[2]
+
+
+@pytest.mark.parametrize("mixing", [AccumulateSubsample(), Replace(keep_real=False)])
+def test_copies_of_real_images_that_a_later_generation_may_lack_are_refused(mixing):
+    data = FewDigits(num_duplicates=30, mixing=mixing)
+    assert data.train_size(0, 100) == 120
+    with pytest.raises(BootlightError, match=r"^data\.num_duplicates: later generations of data\.mixing may have fewer real"):
+        data.train_size(1, 100)
+    assert FewDigits(mixing=mixing).train_size(1, 100) in (90, 100)  # without copies
 
 
 def test_the_judge_sees_real_images_only(run, tmp_path):
