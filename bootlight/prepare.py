@@ -170,6 +170,7 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     found = {"content": data.real.store.key, "count": len(data.real.store.images)}
     teacher = next((source.store.key for source in data.joining if source.store is not data.real.store), None)
     found |= {} if teacher is None else {"teacher": teacher}
+    found["held_out"] = None if data.holdout.store is data.real.store else data.holdout.store.key
     if run.generations() and file.exists():
         before = read_json(file)
         if before.get("teacher") != found.get("teacher"):
@@ -177,10 +178,15 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
                 f"data.teacher: {data.extra.teacher} does not hold the images that {run.path} was begun with; restore them, or "
                 "give this run its own --bootstrap.run_dir"
             )
-        if before != found:
+        if before.get("content") != found["content"]:
             raise BootlightError(
                 f"data.root: {data.root} does not hold the {before['count']} images that {run.path} was begun with; restore "
                 "them, or give this run its own --bootstrap.run_dir"
+            )
+        if before.get("held_out", found["held_out"]) != found["held_out"]:  # older runs have not noted it
+            raise BootlightError(
+                f"data.root: {data.root} does not hold out the images that {run.path} was begun with; restore that split, or "
+                "give this run its own --bootstrap.run_dir"
             )
     else:
         rank_zero_only(write_json)(file, found)

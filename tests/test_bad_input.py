@@ -9,6 +9,8 @@ import pytest
 from lightning.pytorch import Callback
 from torch import Tensor, nn
 
+from bootlight.atomic import read_json, write_json
+from bootlight.data.datamodule import _load_root
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import encode_png
 from bootlight.run_folder import RunFolder
@@ -231,6 +233,23 @@ def test_a_run_is_not_continued_with_other_images(fit, tmp_path, images):
     with pytest.raises(BootlightError, match=r"data\.root: .*other does not hold the 20 images that run was begun with"):
         fit(**{"data.root": other, "bootstrap.num_generations": 2})
     fit(**{"data.root": moved, "bootstrap.num_generations": 2})  # the same ones in another place
+
+
+def test_a_run_is_not_continued_with_other_held_out_images(fit, tmp_path):
+    (tmp_path / "split").mkdir()
+    write_noise(tmp_path / "split" / "train", 12)
+    held_out = write_noise(tmp_path / "split" / "test", 8)
+    two = {"data.root": tmp_path / "split", "bootstrap.num_generations": 2}
+    fit(**two | {"bootstrap.num_generations": 1})
+    added = held_out / "more.png"
+    added.write_bytes((held_out / "00.png").read_bytes())
+    _load_root.cache_clear()  # as in another process
+    with pytest.raises(BootlightError, match=r"data\.root: .*split does not hold out the images that run was begun with"):
+        fit(**two)
+    file = RunFolder(tmp_path / "run").real_images
+    known = read_json(file)
+    write_json(file, {key: known[key] for key in ("content", "count")})  # an older run
+    fit(**two)
 
 
 @pytest.mark.parametrize("text", ["", "a: [b\n", "only text"])
