@@ -171,7 +171,7 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     teacher = next((source.store.key for source in data.joining if source.store is not data.real.store), None)
     found |= {} if teacher is None else {"teacher": teacher}
     found["held_out"] = None if data.holdout.store is data.real.store else data.holdout.store.key
-    if run.generations() and file.exists():
+    if run.is_begun and file.exists():
         before = read_json(file)
         if before.get("teacher") != found.get("teacher"):
             raise BootlightError(
@@ -195,7 +195,7 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
 @rank_zero_only
 def write_real_previews(run: RunFolder, data: BootstrapData, count: int) -> None:
     """Some real images, for the first row of the strip."""
-    if not run.real_previews.exists() or not run.generations():
+    if not run.real_previews.exists() or not run.is_begun:
         order = numpy_rng("real previews").permutation(len(data.real))
         # By class, as the synthetic ones are; unlabelled images all have label -1 and keep their random order.
         by_class = order[np.argsort(data.real.store.labels[data.real.indices[order]], kind="stable")]

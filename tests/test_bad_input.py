@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from bootlight.atomic import read_json, write_json
@@ -14,6 +14,7 @@ from bootlight.data.datamodule import _load_root
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import encode_png
 from bootlight.run_folder import RunFolder
+from bootlight.tracking.history import read_history
 
 GAUSSIAN = {"model": "gaussian.Gaussian"}
 DDPM = {
@@ -224,6 +225,35 @@ def test_a_corrected_mistake_needs_no_other_folder(fit, tmp_path):
     assert (tmp_path / "run" / "report.html").exists()
     with pytest.raises(BootlightError, match=r"holds a run with other settings \(data\.init_args\.batch_size: 8 -> 4\)"):
         fit(**{"data.batch_size": 4})
+
+
+class FailsOnce(Callback):
+    """The third step finds no memory; what it had logged by then is written."""
+
+    failed = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        if batch_idx == 2 and not FailsOnce.failed:
+            FailsOnce.failed = True
+            raise BootlightError("out of memory")
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_settings_of_an_attempt_that_left_nothing_may_be_corrected(fit, tmp_path, monkeypatch, images, checkpoint):
+    monkeypatch.setattr(FailsOnce, "failed", False)
+    folder = RunFolder(tmp_path / "run").generation(0)
+    changes = DDPM | {"trainer.callbacks": "test_bad_input.FailsOnce", "trainer.log_every_n_steps": 1}
+    with pytest.raises(BootlightError, match="out of memory"):
+        fit(**changes, **{"data.num_steps": 4, "bootstrap.checkpoint_every": 1 if checkpoint else 1000})
+    assert len(read_history(folder.history)["train/loss"][0]) == 2 and folder.timing.exists()
+    if checkpoint:
+        with pytest.raises(BootlightError, match=r"run with other settings \(data\.init_args\.num_steps: 4 -> 1\)"):
+            fit(**changes, **{"data.num_steps": 1, "bootstrap.checkpoint_every": 1})
+    else:
+        other = write_noise(tmp_path / "other", 15)
+        fit(**changes, **{"data.num_steps": 1, "data.root": other})
+        assert len(read_history(folder.history)["train/loss"][0]) == 1
+        assert read_json(RunFolder(tmp_path / "run").real_images)["count"] == 15
 
 
 def test_a_run_is_not_continued_with_other_images(fit, tmp_path, images):
