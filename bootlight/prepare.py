@@ -42,19 +42,23 @@ def prepare(
     """The feature network and the judge (None where there is none), after everything that can be wrong has been looked at.
 
     Raises:
-        BootlightError: unusable images or other ones than before, labels that do not fit the model, missing weights.
+        BootlightError: batches that the devices cannot share, unusable images or other ones than before, labels that do not
+            fit the model, missing weights.
     """
     run = context.run
+    evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
+    has_judge = evaluation is not None and evaluation.judge_steps > 0
+    check_batch_size("data.batch_size", data.batch_size, trainer.world_size)
+    if evaluation is not None and has_judge:
+        check_batch_size("evaluation.judge_batch_size", evaluation.judge_batch_size, trainer.world_size)
     data.attach(context)
     set_up(data, trainer)
     check_same("data.root", data.available.store.key, "give all nodes the same images")
     check_labels(model, data)
-    evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
     if synthesis is not None:
         for generation in range(num_generations):  # better now than when that one begins
             data.train_size(generation, synthesis.num_synthetic)
     features = None if evaluation is None else check_features(evaluation, data, synthesis)
-    has_judge = evaluation is not None and evaluation.judge_steps > 0
     if has_judge and data.image_size not in SIZES:
         raise BootlightError(
             f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
@@ -76,6 +80,16 @@ def prepare(
         trainer=lambda: judge_trainer(run),
     )
     return features, judge
+
+
+def check_batch_size(key: str, batch_size: int, world_size: int) -> None:
+    """All devices have equal shares of a batch.
+
+    Raises:
+        BootlightError: they cannot.
+    """
+    if batch_size % world_size:
+        raise BootlightError(f"{key} is {batch_size}; it must be a multiple of the {world_size} devices")
 
 
 def set_up(data: BootstrapData, trainer: Trainer) -> None:
