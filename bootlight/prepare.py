@@ -57,7 +57,11 @@ def prepare(
     check_labels(model, data)
     if synthesis is not None:
         for generation in range(num_generations):  # better now than when that one begins
-            data.train_size(generation, synthesis.num_synthetic)
+            if data.train_size(generation, synthesis.num_synthetic) < 1:
+                raise BootlightError(
+                    f"data.mixing leaves no image to train on at generation {generation}; set data.mixing.keep_real, or raise "
+                    "data.mixing.synthetic_ratio"
+                )
     features = None if evaluation is None else check_features(evaluation, data, synthesis)
     if has_judge and data.image_size not in SIZES:
         raise BootlightError(
@@ -145,6 +149,8 @@ def check_features(evaluation: Evaluation, data: BootstrapData, synthesis: Synth
         raise BootlightError(
             f"{data.root}: {len(data.available)} images to train on; evaluation.metrics needs at least {least}, add some"
         )
+    if evaluation.max_real < least:
+        raise BootlightError(f"evaluation.max_real is {evaluation.max_real}; evaluation.metrics needs at least {least}")
     try:
         network = cast(nn.Module, evaluation.features())
         check = getattr(network, "check", None)

@@ -81,6 +81,7 @@ def test_a_range_refuses_what_is_outside_and_what_is_no_number(value):
         ("evaluation.judge_steps", -1, r"evaluation\.judge_steps is -1; it must be at least 0"),
         ("evaluation.judge_width", 0, r"evaluation\.judge_width is 0"),
         ("evaluation.max_real", 1, r"evaluation\.max_real is 1; it must be at least 2"),
+        ("evaluation.max_real", 6, r"evaluation\.max_real is 6; evaluation\.metrics needs at least 7"),
         ("evaluation.batch_size", 0, r"evaluation\.batch_size is 0"),
         ("evaluation.features.size", 0, r"evaluation\.features\.size is 0"),
         ("seed_everything", -1, r"seed_everything is -1; it must be at least 0 and at most"),
@@ -204,11 +205,15 @@ def test_a_feature_network_is_tried_before_training(fit, tmp_path, network, mess
         ({"": "Replace", ".synthetic_ratio": 0.5}, r"synthetic_ratio is 0\.5: 9 images of each generation, which draws 8"),
         ({"": "FreshReal", ".num_parts": 2}, r"num_parts is 2, which is too few for generation 2"),
         ({"": "AccumulateSubsample", ".keep_real": "false"}, r"size is 18, but only 8 images are there at generation 1"),
+        (
+            {"": "Replace", ".keep_real": "false", ".synthetic_ratio": 0.02},
+            r"leaves no image to train on at generation 1; set data\.mixing\.keep_real, or raise data\.mixing\.synthetic_ratio",
+        ),
     ],
 )
 def test_a_mixture_that_some_later_generation_cannot_have_is_named_before_training(fit, tmp_path, mixing, message):
     named = {f"data.mixing{key}": f"bootlight.{value}" if key == "" else value for key, value in mixing.items()}
-    with pytest.raises(BootlightError, match=rf"^data\.mixing\.{message}"):
+    with pytest.raises(BootlightError, match=rf"^data\.mixing[. ]{message}"):
         fit(**named, **{"bootstrap.num_generations": 3})
     assert not (tmp_path / "run" / "gen_000").exists()
 
