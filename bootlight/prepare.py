@@ -108,7 +108,7 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """A class-conditional model needs labelled images of exactly its number of classes.
 
     Raises:
-        BootlightError: says how many there are.
+        BootlightError: says how many classes there are, or images without a label.
     """
     if model.num_classes is None:
         return
@@ -119,11 +119,16 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
                 "images lack; leave model.num_classes out, or take a teacher with the same classes"
             )
     found = len(data.real.store.class_names)
-    labelled = bool((data.real.store.labels[data.real.indices] >= 0).all())
-    if found != model.num_classes or not labelled:
+    missing = int((data.real.store.labels[data.real.indices] < 0).sum())
+    if missing:
         raise BootlightError(
-            f"model.num_classes is {model.num_classes}, but {data.root} has {found if labelled else 0} classes; set it to that "
-            "number, or leave it out for an unconditional model"
+            f"model.num_classes is {model.num_classes}, but {missing} of the {len(data.real)} images in use of {data.root} "
+            "have no label; give them one, or leave model.num_classes out for an unconditional model"
+        )
+    if found != model.num_classes:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {data.root} has {found} classes; set it to that number, or leave "
+            "it out for an unconditional model"
         )
 
 

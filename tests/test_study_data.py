@@ -78,6 +78,16 @@ def test_images_without_labels_teach_a_class_conditional_model_that_can_use_them
         check_labels(model, data)
 
 
+@pytest.mark.parametrize("missing", [1, 90])
+def test_real_images_without_a_label_are_counted(missing):
+    data = FewDigits()
+    data.real.store.labels[data.real.indices[:missing]] = -1
+    with pytest.raises(
+        BootlightError, match=rf"^model\.num_classes is 10, but {missing} of the 90 images in use of digits have"
+    ):
+        check_labels(tiny_ddpm(num_classes=10), data)
+
+
 def test_copies_are_of_the_real_images_in_use(tmp_path):
     data = FewDigits(real_fraction=0.5, duplicate_fraction=0.4)
     real, copies = data.sources
