@@ -48,20 +48,13 @@ def prepare(
     run = context.run
     evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
     has_judge = evaluation is not None and evaluation.judge_steps > 0
-    check_batch_size("data.batch_size", data.batch_size, trainer.world_size)
-    if evaluation is not None and has_judge:
-        check_batch_size("evaluation.judge_batch_size", evaluation.judge_batch_size, trainer.world_size)
+    check_batch_sizes(data, evaluation, trainer.world_size)
     data.attach(context)
     set_up(data, trainer)
     check_same("data.root", data.available.store.key, "give all nodes the same images")
     check_labels(model, data)
     if synthesis is not None:
-        for generation in range(num_generations):  # better now than when that one begins
-            if data.train_size(generation, synthesis.num_synthetic) < 1:
-                raise BootlightError(
-                    f"data.mixing leaves no image to train on at generation {generation}; set data.mixing.keep_real, or raise "
-                    "data.mixing.synthetic_ratio"
-                )
+        check_mixtures(data, num_generations, synthesis.num_synthetic)
     features = None if evaluation is None else check_features(evaluation, data, synthesis)
     if has_judge and data.image_size not in SIZES:
         raise BootlightError(
@@ -86,14 +79,32 @@ def prepare(
     return features, judge
 
 
-def check_batch_size(key: str, batch_size: int, world_size: int) -> None:
-    """All devices have equal shares of a batch.
+def check_batch_sizes(data: BootstrapData, evaluation: Evaluation | None, world_size: int) -> None:
+    """All devices have equal shares of a batch, the judge's too.
 
     Raises:
         BootlightError: they cannot.
     """
-    if batch_size % world_size:
-        raise BootlightError(f"{key} is {batch_size}; it must be a multiple of the {world_size} devices")
+    sizes = {"data.batch_size": data.batch_size}
+    if evaluation is not None and evaluation.judge_steps > 0:
+        sizes["evaluation.judge_batch_size"] = evaluation.judge_batch_size
+    for key, size in sizes.items():
+        if size % world_size:
+            raise BootlightError(f"{key} is {size}; it must be a multiple of the {world_size} devices")
+
+
+def check_mixtures(data: BootstrapData, num_generations: int, num_synthetic: int) -> None:
+    """Every generation will have a training set; better known now than when it begins.
+
+    Raises:
+        BootlightError: one will not.
+    """
+    for generation in range(num_generations):
+        if data.train_size(generation, num_synthetic) < 1:
+            raise BootlightError(
+                f"data.mixing leaves no image to train on at generation {generation}; set data.mixing.keep_real, or raise "
+                "data.mixing.synthetic_ratio"
+            )
 
 
 def set_up(data: BootstrapData, trainer: Trainer) -> None:
