@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from bootlight.bootstrap import BootstrapSettings
+from bootlight.data.batches import check_shares
 from bootlight.data.datamodule import BootstrapData
-from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import to_arrays
 
@@ -46,8 +46,7 @@ def print_plan(
     if not configured.is_global_zero:
         return
     devices = configured.world_size
-    if data.batch_size % devices:
-        raise BootlightError(f"data.batch_size is {data.batch_size}; it must be a multiple of the {devices} devices")
+    check_shares("data.batch_size", data.batch_size, devices)
     data.setup()
     train = training_seconds(model, data, make_trainer)
     draw = drawing_seconds(model, batch_size, configured.strategy.root_device)

@@ -4,27 +4,24 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from bootlight.atomic import read_json, write_bytes, write_json
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.clock import clock
+from bootlight.data.batches import check_shares
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError
 from bootlight.evaluation.suite import check_metrics, least_images
 from bootlight.generators.base import GeneratorModule
-from bootlight.images import encode_png, row_of_tiles
 from bootlight.metrics.frechet import FrechetDistance
 from bootlight.metrics.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
 from bootlight.processes import barrier, check_same, rank
+from bootlight.real_images import check_same_images, write_real_previews
 from bootlight.reference import TrainedOnReal, train_judge
-from bootlight.rng import numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
 
 Found = TypeVar("Found", bound=Callback)
@@ -42,19 +39,20 @@ def prepare(
     """The feature network and the judge (None where there is none), after everything that can be wrong has been looked at.
 
     Raises:
-        BootlightError: unusable images or other ones than before, labels that do not fit the model, missing weights.
+        BootlightError: batches that the devices cannot share, unusable images or other ones than before, labels that do not
+            fit the model, missing weights.
     """
     run = context.run
+    evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
+    has_judge = evaluation is not None and evaluation.judge_steps > 0
+    check_batch_sizes(data, evaluation, trainer.world_size)
     data.attach(context)
     set_up(data, trainer)
     check_same("data.root", data.available.store.key, "give all nodes the same images")
     check_labels(model, data)
-    evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
     if synthesis is not None:
-        for generation in range(num_generations):  # better now than when that one begins
-            data.train_size(generation, synthesis.num_synthetic)
+        check_mixtures(data, num_generations, synthesis.num_synthetic)
     features = None if evaluation is None else check_features(evaluation, data, synthesis)
-    has_judge = evaluation is not None and evaluation.judge_steps > 0
     if has_judge and data.image_size not in SIZES:
         raise BootlightError(
             f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
@@ -78,6 +76,31 @@ def prepare(
     return features, judge
 
 
+def check_batch_sizes(data: BootstrapData, evaluation: Evaluation | None, world_size: int) -> None:
+    """All devices have equal shares of a batch, the judge's too.
+
+    Raises:
+        BootlightError: they cannot.
+    """
+    check_shares("data.batch_size", data.batch_size, world_size)
+    if evaluation is not None and evaluation.judge_steps > 0:
+        check_shares("evaluation.judge_batch_size", evaluation.judge_batch_size, world_size)
+
+
+def check_mixtures(data: BootstrapData, num_generations: int, num_synthetic: int) -> None:
+    """Every generation will have a training set; better known now than when it begins.
+
+    Raises:
+        BootlightError: one will not.
+    """
+    for generation in range(num_generations):
+        if data.train_size(generation, num_synthetic) < 1:
+            raise BootlightError(
+                f"data.mixing leaves no image to train on at generation {generation}; set data.mixing.keep_real, or raise "
+                "data.mixing.synthetic_ratio"
+            )
+
+
 def set_up(data: BootstrapData, trainer: Trainer) -> None:
     """One rank of each node decodes, the others find what it decoded."""
     for first in (True, False):
@@ -90,7 +113,7 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """A class-conditional model needs labelled images of exactly its number of classes.
 
     Raises:
-        BootlightError: says how many there are.
+        BootlightError: says how many classes there are, or images without a label.
     """
     if model.num_classes is None:
         return
@@ -101,11 +124,16 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
                 "images lack; leave model.num_classes out, or take a teacher with the same classes"
             )
     found = len(data.real.store.class_names)
-    labelled = bool((data.real.store.labels[data.real.indices] >= 0).all())
-    if found != model.num_classes or not labelled:
+    missing = int((data.real.store.labels[data.real.indices] < 0).sum())
+    if missing:
         raise BootlightError(
-            f"model.num_classes is {model.num_classes}, but {data.root} has {found if labelled else 0} classes; set it to that "
-            "number, or leave it out for an unconditional model"
+            f"model.num_classes is {model.num_classes}, but {missing} of the {len(data.real)} images in use of {data.root} "
+            "have no label; give them one, or leave model.num_classes out for an unconditional model"
+        )
+    if found != model.num_classes:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {data.root} has {found} classes; set it to that number, or leave "
+            "it out for an unconditional model"
         )
 
 
@@ -131,6 +159,8 @@ def check_features(evaluation: Evaluation, data: BootstrapData, synthesis: Synth
         raise BootlightError(
             f"{data.root}: {len(data.available)} images to train on; evaluation.metrics needs at least {least}, add some"
         )
+    if evaluation.max_real < least:
+        raise BootlightError(f"evaluation.max_real is {evaluation.max_real}; evaluation.metrics needs at least {least}")
     try:
         network = cast(nn.Module, evaluation.features())
         check = getattr(network, "check", None)
@@ -158,41 +188,3 @@ def probe_features(network: nn.Module, data: BootstrapData) -> None:
     images = data.real_images(data.real, 2)
     metric.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=True)
     feature_statistics(metric.real_features[0])
-
-
-def check_same_images(run: RunFolder, data: BootstrapData) -> None:
-    """A run is continued with the images that it was begun with, wherever they lie now.
-
-    Raises:
-        BootlightError: these are others.
-    """
-    file = run.real_images
-    found = {"content": data.real.store.key, "count": len(data.real.store.images)}
-    teacher = next((source.store.key for source in data.joining if source.store is not data.real.store), None)
-    found |= {} if teacher is None else {"teacher": teacher}
-    if run.generations() and file.exists():
-        before = read_json(file)
-        if before.get("teacher") != found.get("teacher"):
-            raise BootlightError(
-                f"data.teacher: {data.extra.teacher} does not hold the images that {run.path} was begun with; restore them, or "
-                "give this run its own --bootstrap.run_dir"
-            )
-        if before != found:
-            raise BootlightError(
-                f"data.root: {data.root} does not hold the {before['count']} images that {run.path} was begun with; restore "
-                "them, or give this run its own --bootstrap.run_dir"
-            )
-    else:
-        rank_zero_only(write_json)(file, found)
-
-
-@rank_zero_only
-def write_real_previews(run: RunFolder, data: BootstrapData, count: int) -> None:
-    """Some real images, for the first row of the strip."""
-    if not run.real_previews.exists() or not run.generations():
-        order = numpy_rng("real previews").permutation(len(data.real))
-        # By class, as the synthetic ones are; unlabelled images all have label -1 and keep their random order.
-        by_class = order[np.argsort(data.real.store.labels[data.real.indices[order]], kind="stable")]
-        chosen = by_class[((np.arange(count) + 0.5) * len(order) / count).astype(np.int64)]
-        images = data.real_images(data.real)[chosen]
-        write_bytes(run.real_previews, encode_png(row_of_tiles(images)))

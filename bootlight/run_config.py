@@ -21,12 +21,22 @@ def save_config(run: RunFolder, text: str) -> None:
     """
     if run.config.exists() and run.generations():  # without a generation there is nothing that could be mixed up
         changed = sorted(differing_keys(read_config(run.config), yaml.safe_load(text)))
-        if changed:
+        if changed and run.is_begun:
             raise BootlightError(
                 f"{run.path} holds a run with other settings ({changed[0]}); give this one its own --bootstrap.run_dir, "
                 "or restore the settings to continue that one"
             )
+        if changed:
+            forget_attempt(run)
     rank_zero_only(write_bytes)(run.config, text.encode())
+
+
+@rank_zero_only
+def forget_attempt(run: RunFolder) -> None:
+    """Remove the lines of a training that left nothing else: they would show among those of one with other settings."""
+    for folder in run.generations():
+        folder.history.unlink(missing_ok=True)
+        folder.timing.unlink(missing_ok=True)
 
 
 def check_same_config(text: str) -> None:

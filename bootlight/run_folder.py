@@ -152,8 +152,16 @@ class RunFolder:
 
     @property
     def real_images(self) -> Path:
-        """Hash and number of the real images, and hash of a teacher's, that the run was begun with."""
+        """Hash and number of the real images, hashes of a held-out split and of a teacher's, that the run was begun with."""
         return self.references / "real_images.json"
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it has what other settings would not fit: a checkpoint, weights, images or scores of some generation."""
+        return any(
+            any(folder.checkpoints.glob("*.ckpt")) or folder.is_trained or folder.samples.exists() or folder.is_evaluated
+            for folder in self.generations()
+        )
 
     def generation(self, generation: int) -> GenerationFolder:
         """Files of generation `generation`, counted from 0."""

@@ -48,13 +48,13 @@ ALLOWED: dict[str, set[str]] = {
     "data.store_folder": {"errors"},
     "data.store_passes": {"budget", "data.reader", "errors"},
     "data.mixing": {"data.store", "errors", "rng"},
-    "data.batches": {"batch", "clock", "data.mixing", "rng"},
+    "data.batches": {"batch", "clock", "data.mixing", "errors", "rng"},
     "data.datamodule": {
         "batch", "cache_folder", "data.batches", "data.extra", "data.mixing", "data.reader", "data.store", "errors", "images",
         "rng", "run_folder",
     },
     "data.digits": {"data.datamodule", "data.mixing", "data.store"},
-    "data.extra": {"data.mixing", "data.resolve", "data.store", "errors", "rng", "run_folder"},
+    "data.extra": {"atomic", "data.mixing", "data.resolve", "data.store", "errors", "rng", "run_folder"},
     "data.gaussian": {"data.datamodule", "data.mixing", "data.store", "errors", "rng"},
     "data.resolve": {"data.reader", "errors", "run_folder"},
     "metrics": set(),
@@ -173,8 +173,8 @@ ALLOWED: dict[str, set[str]] = {
         "reference_cache", "rng",
     },
     "prepare": {
-        "atomic", "callbacks.evaluation", "callbacks.synthesis", "clock", "data.datamodule", "errors", "evaluation.suite",
-        "generators.base", "images", "metrics.frechet", "metrics.statistics", "networks.dcgan", "processes", "reference", "rng",
+        "callbacks.evaluation", "callbacks.synthesis", "clock", "data.batches", "data.datamodule", "errors", "evaluation.suite",
+        "generators.base", "metrics.frechet", "metrics.statistics", "networks.dcgan", "processes", "real_images", "reference",
         "run_folder",
     },
     "bootstrap": {
@@ -183,7 +183,7 @@ ALLOWED: dict[str, set[str]] = {
         "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "errors", "kept_config", "processes", "run_folder", "run_links"},
-    "plan": {"bootstrap", "data.datamodule", "errors", "generators.base", "images"},
+    "plan": {"bootstrap", "data.batches", "data.datamodule", "generators.base", "images"},
     "cli": {
         "bootstrap", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.progress", "callbacks.publish",
         "callbacks.step_clock", "callbacks.stop", "callbacks.synthesis", "data.datamodule", "environment", "errors",
@@ -297,6 +297,7 @@ ALLOWED: dict[str, set[str]] = {
     "studies.yaml_file": {"atomic", "errors"},
     "cache_folder": set(),
     "kept_config": {"atomic", "errors"},
+    "real_images": {"atomic", "data.datamodule", "errors", "images", "rng", "run_folder"},
 }  # fmt: skip
 OUTSIDE = {  # libraries that only these parts may import
     "wandb": ("tracking.wandb_logger", "tracking.wandb_study"),

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from bootlight.atomic import read_json, write_json
+from bootlight.data.datamodule import _load_root
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import encode_png
 from bootlight.run_folder import RunFolder
+from bootlight.tracking.history import read_history
 
 GAUSSIAN = {"model": "gaussian.Gaussian"}
 DDPM = {
@@ -79,6 +82,7 @@ def test_a_range_refuses_what_is_outside_and_what_is_no_number(value):
         ("evaluation.judge_steps", -1, r"evaluation\.judge_steps is -1; it must be at least 0"),
         ("evaluation.judge_width", 0, r"evaluation\.judge_width is 0"),
         ("evaluation.max_real", 1, r"evaluation\.max_real is 1; it must be at least 2"),
+        ("evaluation.max_real", 6, r"evaluation\.max_real is 6; evaluation\.metrics needs at least 7"),
         ("evaluation.batch_size", 0, r"evaluation\.batch_size is 0"),
         ("evaluation.features.size", 0, r"evaluation\.features\.size is 0"),
         ("seed_everything", -1, r"seed_everything is -1; it must be at least 0 and at most"),
@@ -204,11 +208,15 @@ def test_a_feature_network_is_tried_before_training(fit, tmp_path, network, mess
         ({"": "Replace", ".synthetic_ratio": 0.5}, r"synthetic_ratio is 0\.5: 9 images of each generation, which draws 8"),
         ({"": "FreshReal", ".num_parts": 2}, r"num_parts is 2, which is too few for generation 2"),
         ({"": "AccumulateSubsample", ".keep_real": "false"}, r"size is 18, but only 8 images are there at generation 1"),
+        (
+            {"": "Replace", ".keep_real": "false", ".synthetic_ratio": 0.02},
+            r"leaves no image to train on at generation 1; set data\.mixing\.keep_real, or raise data\.mixing\.synthetic_ratio",
+        ),
     ],
 )
 def test_a_mixture_that_some_later_generation_cannot_have_is_named_before_training(fit, tmp_path, mixing, message):
     named = {f"data.mixing{key}": f"bootlight.{value}" if key == "" else value for key, value in mixing.items()}
-    with pytest.raises(BootlightError, match=rf"^data\.mixing\.{message}"):
+    with pytest.raises(BootlightError, match=rf"^data\.mixing[. ]{message}"):
         fit(**named, **{"bootstrap.num_generations": 3})
     assert not (tmp_path / "run" / "gen_000").exists()
 
@@ -227,6 +235,35 @@ def test_a_corrected_mistake_needs_no_other_folder(fit, tmp_path):
         fit(**{"data.batch_size": 4})
 
 
+class FailsOnce(Callback):
+    """The third step finds no memory; what it had logged by then is written."""
+
+    failed = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        if batch_idx == 2 and not FailsOnce.failed:
+            FailsOnce.failed = True
+            raise BootlightError("out of memory")
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_settings_of_an_attempt_that_left_nothing_may_be_corrected(fit, tmp_path, monkeypatch, images, checkpoint):
+    monkeypatch.setattr(FailsOnce, "failed", False)
+    folder = RunFolder(tmp_path / "run").generation(0)
+    changes = DDPM | {"trainer.callbacks": "test_bad_input.FailsOnce", "trainer.log_every_n_steps": 1}
+    with pytest.raises(BootlightError, match="out of memory"):
+        fit(**changes, **{"data.num_steps": 4, "bootstrap.checkpoint_every": 1 if checkpoint else 1000})
+    assert len(read_history(folder.history)["train/loss"][0]) == 2 and folder.timing.exists()
+    if checkpoint:
+        with pytest.raises(BootlightError, match=r"run with other settings \(data\.init_args\.num_steps: 4 -> 1\)"):
+            fit(**changes, **{"data.num_steps": 1, "bootstrap.checkpoint_every": 1})
+    else:
+        other = write_noise(tmp_path / "other", 15)
+        fit(**changes, **{"data.num_steps": 1, "data.root": other})
+        assert len(read_history(folder.history)["train/loss"][0]) == 1
+        assert read_json(RunFolder(tmp_path / "run").real_images)["count"] == 15
+
+
 def test_a_run_is_not_continued_with_other_images(fit, tmp_path, images):
     fit()
     other, moved = write_noise(tmp_path / "other", 15), tmp_path / "moved"
@@ -234,6 +271,23 @@ def test_a_run_is_not_continued_with_other_images(fit, tmp_path, images):
     with pytest.raises(BootlightError, match=r"data\.root: .*other does not hold the 20 images that run was begun with"):
         fit(**{"data.root": other, "bootstrap.num_generations": 2})
     fit(**{"data.root": moved, "bootstrap.num_generations": 2})  # the same ones in another place
+
+
+def test_a_run_is_not_continued_with_other_held_out_images(fit, tmp_path):
+    (tmp_path / "split").mkdir()
+    write_noise(tmp_path / "split" / "train", 12)
+    held_out = write_noise(tmp_path / "split" / "test", 8)
+    two = {"data.root": tmp_path / "split", "bootstrap.num_generations": 2}
+    fit(**two | {"bootstrap.num_generations": 1})
+    added = held_out / "more.png"
+    added.write_bytes((held_out / "00.png").read_bytes())
+    _load_root.cache_clear()  # as in another process
+    with pytest.raises(BootlightError, match=r"data\.root: .*split does not hold out the images that run was begun with"):
+        fit(**two)
+    file = RunFolder(tmp_path / "run").real_images
+    known = read_json(file)
+    write_json(file, {key: known[key] for key in ("content", "count")})  # an older run
+    fit(**two)
 
 
 @pytest.mark.parametrize("text", ["", "a: [b\n", "only text"])

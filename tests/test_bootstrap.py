@@ -249,6 +249,7 @@ def test_labels_survive_synthesis_and_mixing(bootlight, tmp_path):
     bootlight("fit", *TINY_DDPM, "--model.num_classes=2", *common(tmp_path / "images", run, **changes), *NO_JUDGE)
     labels = [row["label"] for row in read_metadata(RunFolder(run).generation(1))]
     assert sorted(labels) == [0] * 6 + [1] * 2  # the real proportions, 12 to 4
+    assert read_json(RunFolder(run).generation(1).model_config)["class_names"] == ["a", "b"]
     with pytest.raises(BootlightError, match=r"model\.num_classes is 3, but .* has 2 classes"):
         bootlight(
             "fit", *TINY_DDPM, "--model.num_classes=3", *common(tmp_path / "images", tmp_path / "other", **changes), *NO_JUDGE

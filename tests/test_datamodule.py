@@ -8,13 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from few_digits import never
 
 from bootlight import Batch
 from bootlight.cache_folder import default_cache
+from bootlight.callbacks.evaluation import Evaluation
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
+from bootlight.prepare import prepare
 from bootlight.run_folder import GenerationContext, RunFolder
 
 COUNT = 50
@@ -123,6 +126,16 @@ def test_batch_size_must_be_divisible_by_the_devices():
     data.trainer = cpu_trainer(3, 0)
     with pytest.raises(BootlightError, match=r"^data\.batch_size is 8; it must be a multiple of the 3 devices$"):
         data.train_dataloader()
+
+
+@pytest.mark.parametrize(("key", "batch", "judge_batch"), [("data.batch_size", 8, 9), ("evaluation.judge_batch_size", 9, 8)])
+def test_both_batch_sizes_are_checked_by_their_own_names_before_anything_is_read_or_trained(key, batch, judge_batch):
+    trainer = cpu_trainer(3, 0)
+    trainer.callbacks = [Evaluation(judge_steps=1, judge_batch_size=judge_batch)]
+    data, context = InMemory("memory", 2, 1, num_steps=1, batch_size=batch), GenerationContext(RunFolder(Path("unused")), 0, 0)
+    data.setup = never
+    with pytest.raises(BootlightError, match=rf"^{key} is 8; it must be a multiple of the 3 devices$"):
+        prepare(None, data, trainer, context, never, 1)
 
 
 # Steps and batches

@@ -85,6 +85,25 @@ def test_generations_up_to_the_first_gap(run):
 
 
 @pytest.mark.parametrize(
+    ("file", "begun"),
+    [
+        ("train.jsonl", False),
+        ("timing.jsonl", False),
+        ("checkpoints/.last.ckpt.0123abcd.tmp", False),
+        ("checkpoints/last.ckpt", True),
+        ("model.json", True),
+        ("samples/00000/000000.png", True),
+        ("metrics.json", True),
+    ],
+)
+def test_a_run_is_begun_when_it_has_something_worth_keeping(run, file, begun):
+    assert not run.is_begun
+    (run.generation(0).path / file).parent.mkdir(parents=True)
+    (run.generation(0).path / file).touch()
+    assert run.is_begun is begun
+
+
+@pytest.mark.parametrize(
     ("file", "stages"),
     [
         ("model.safetensors", (False, False, False)),

@@ -1,5 +1,6 @@
 """Teachers, copies, fresh real images and ratios: which images a generation trains on, by their pixels."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from few_digits import FewDigits
 from oracle import tiny_ddpm
 
+from bootlight.atomic import write_json
 from bootlight.data.batches import gather
-from bootlight.data.mixing import Accumulate, FreshReal, Replace, Source
+from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.gaussian import PixelGaussian
@@ -76,6 +78,16 @@ def test_images_without_labels_teach_a_class_conditional_model_that_can_use_them
         check_labels(model, data)
 
 
+@pytest.mark.parametrize("missing", [1, 90])
+def test_real_images_without_a_label_are_counted(missing):
+    data = FewDigits()
+    data.real.store.labels[data.real.indices[:missing]] = -1
+    with pytest.raises(
+        BootlightError, match=rf"^model\.num_classes is 10, but {missing} of the 90 images in use of digits have"
+    ):
+        check_labels(tiny_ddpm(num_classes=10), data)
+
+
 def test_copies_are_of_the_real_images_in_use(tmp_path):
     data = FewDigits(real_fraction=0.5, duplicate_fraction=0.4)
     real, copies = data.sources
@@ -83,6 +95,28 @@ def test_copies_are_of_the_real_images_in_use(tmp_path):
     assert set(copies.indices) <= set(real.indices) and len(set(copies.indices)) == 36
     assert copies.store is real.store
     assert len(FewDigits(duplicate_fraction=0.0).sources) == 1
+
+
+def test_copies_are_of_the_real_images_of_the_generation(tmp_path):
+    data = FewDigits(num_duplicates=30, mixing=FreshReal(num_parts=3), num_steps=1)
+    data.synthetic = lambda generation: replace(data.holdout, role="synthetic", generation=generation)
+    parts = []
+    for generation in range(3):
+        data.attach(GenerationContext(RunFolder(tmp_path), generation, 0))
+        data.setup()
+        assert set(data.sources[-1].indices) == set(data.sources[0].indices)  # all thirty of the part
+        assert data.train_size(generation, 10) == sum(map(len, data.sources))
+        parts.append(data.sources[0].indices.tolist())
+    assert parts[0] != parts[1] != parts[2]
+
+
+@pytest.mark.parametrize("mixing", [AccumulateSubsample(), Replace(keep_real=False)])
+def test_copies_of_real_images_that_a_later_generation_may_lack_are_refused(mixing):
+    data = FewDigits(num_duplicates=30, mixing=mixing)
+    assert data.train_size(0, 100) == 120
+    with pytest.raises(BootlightError, match=r"^data\.num_duplicates: later generations of data\.mixing may have fewer real"):
+        data.train_size(1, 100)
+    assert FewDigits(mixing=mixing).train_size(1, 100) in (90, 100)  # without copies
 
 
 def test_the_judge_sees_real_images_only(run, tmp_path):
@@ -118,6 +152,25 @@ def test_classes_of_a_teacher_that_is_a_folder_are_known_by_their_names(tmp_path
     taught = FewDigits(teacher=str(tmp_path / "set")).sources[1]
     labels = taught.store.labels[taught.indices].tolist()
     assert dict(zip(brightness(taught), labels, strict=True)) == {30: 3, 70: 7, 99: -1}
+
+
+def test_classes_of_a_teacher_that_is_a_run_are_known_by_their_names_where_it_noted_them(run, tmp_path):
+    def labels():
+        taught = FewDigits(teacher=f"{tmp_path}/teacher@1").sources[1]
+        return taught.store.labels[taught.indices].tolist()
+
+    write_json(run.model_config, {"class_names": list("9876543210")})
+    assert labels() == [9 - i % 10 for i in range(40)]
+    write_json(run.model_config, {"class_names": [*"012345678", "cat"]})
+    with pytest.raises(BootlightError, match=r"^data\.teacher: .*teacher@1 has images of class 'cat', which the real"):
+        labels()
+    write_json(run.model_config, {"class_names": [*"0123456789", "cat"]})  # of which it has drawn none
+    assert labels() == [i % 10 for i in range(40)]
+    write_json(run.model_config, {"class_names": ["0", "1"]})
+    with pytest.raises(BootlightError, match=r"has labels beyond the 2 classes"):
+        labels()
+    write_json(run.model_config, {})  # an older run
+    assert labels() == [i % 10 for i in range(40)]
 
 
 def test_unlabelled_data_take_a_labelled_teacher(run, tmp_path):

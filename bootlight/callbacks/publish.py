@@ -34,16 +34,23 @@ class Publish(GenerationEnd):
             if not published:
                 weights = safetensors.torch.save(module.published_state())
                 write_bytes(folder.weights, weights)
-                write_json(folder.model_config, self._config(weights, module))
+                write_json(folder.model_config, self._config(weights, trainer, module))
             for periodic in set(folder.checkpoints.glob("*.ckpt")) - {folder.trained_checkpoint}:
                 periodic.unlink(missing_ok=True)  # another node may have the same folder
 
-    def _config(self, weights: bytes, module: GeneratorModule) -> dict[str, Any]:
+    def _config(self, weights: bytes, trainer: Trainer, module: GeneratorModule) -> dict[str, Any]:
         assert self.context is not None
         return {
             "generation": self.context.generation,
             "image_size": module.image_size,
             "channels": module.channels,
+            "class_names": class_names(trainer),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "model": self.context.model,
         }
+
+
+def class_names(trainer: Trainer) -> list[str] | None:
+    """What the labels stand for, by position; None where a stock Trainer has data that do not say."""
+    real = getattr(getattr(trainer, "datamodule", None), "real", None)
+    return None if real is None else list(real.store.class_names)

@@ -13,7 +13,18 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bootlight.batch import Batch
 from bootlight.clock import clock
 from bootlight.data.mixing import Source
+from bootlight.errors import BootlightError
 from bootlight.rng import derive_seed, numpy_rng
+
+
+def check_shares(key: str, batch_size: int, world_size: int) -> None:
+    """Refuse a batch that the devices cannot share.
+
+    Raises:
+        BootlightError: names the key.
+    """
+    if batch_size % world_size:
+        raise BootlightError(f"{key} is {batch_size}; it must be a multiple of the {world_size} devices")
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.cache_folder import default_cache
-from bootlight.data.batches import StepDataset, StepLoader, gather
+from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
 from bootlight.data.extra import Build, Extra, open_drawn
 from bootlight.data.mixing import Accumulate, MixingPolicy, Source
 from bootlight.data.reader import open_images
@@ -41,8 +41,8 @@ class BootstrapData(LightningDataModule):
         teacher: images that join the training set of every generation: a run and generation (`runs/x@0`), a folder or a zip.
         num_teacher: take so many of them; None = all, or what `teacher_fraction` says.
         teacher_fraction: take so many of them, as a share of all real training images, in use or not.
-        duplicate_fraction: let real images in use join a second time, so many as a share of all real training images: what
-            the images of a teacher add beyond this, they add by being new.
+        duplicate_fraction: let real images of the generation join a second time, so many as a share of all real training
+            images: what the images of a teacher add beyond this, they add by being new.
         num_duplicates: let so many join a second time, instead of a share.
         mixing: what later generations train on; Accumulate if left out.
         flip: mirror each training image with probability 1/2.
@@ -158,12 +158,18 @@ class BootstrapData(LightningDataModule):
         return self.limit_real
 
     def extra_sources(self) -> list[Source]:
-        """Open what joins every generation: copies of real images, images of a teacher."""
-        real, count, seed = self.real, len(self.available), self.subset_seed
-        return [*self.extra.copies(real, count, seed), *self.extra.taught(real, count, seed, self._build)]
+        """Open what joins this generation as every other: copies of its real images, images of a teacher."""
+        count, seed = len(self.available), self.subset_seed
+        return [*self.extra.copies(self.sources, count, seed), *self.extra.taught(self.real, count, seed, self._build)]
 
     def train_size(self, generation: int, num_synthetic: int) -> int:
-        """Images of the training set of a generation, where each one draws `num_synthetic`."""
+        """Images of the training set of a generation, where each one draws `num_synthetic`.
+
+        Raises:
+            BootlightError: it cannot be had.
+        """
+        if generation > 0:
+            self.extra.check_copies(len(self.available), self.mixing)
         mixed = self.mixing.size(generation, num_real=len(self.real), num_synthetic=num_synthetic)
         return mixed + sum(map(len, self.joining))
 
@@ -202,8 +208,7 @@ class BootstrapData(LightningDataModule):
     def train_dataloader(self) -> StepLoader:
         """One batch for each step."""
         world_size = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % world_size:
-            raise BootlightError(f"data.batch_size is {self.batch_size}; it must be a multiple of the {world_size} devices")
+        check_shares("data.batch_size", self.batch_size, world_size)
         dataset = StepDataset(
             self.sources,
             seed=derive_seed(self.context.seed, self.context.generation, "data"),

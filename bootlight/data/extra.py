@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bootlight.data.mixing import Source
+from bootlight.atomic import read_json
+from bootlight.data.mixing import MixingPolicy, Source
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
 from bootlight.errors import BootlightError, check_range
@@ -76,18 +77,37 @@ class Extra:
         """Real images that join a second time."""
         return round(self.duplicate_fraction * num_available) if self.num_duplicates is None else self.num_duplicates
 
-    def copies(self, real: Source, num_available: int, seed: int) -> list[Source]:
-        """Real images in use for a second time, in the place of synthetic ones.
+    def copies(self, mixed: list[Source], num_available: int, seed: int) -> list[Source]:
+        """Real images of a mixture for a second time, in the place of synthetic ones: nothing in them is new.
 
         Raises:
-            BootlightError: not so many are in use.
+            BootlightError: not so many take part in it.
         """
         count = self.num_copies(num_available)
-        if count > len(real):
-            key = f"duplicate_fraction is {self.duplicate_fraction:g}" if self.num_duplicates is None else "num_duplicates"
-            raise BootlightError(f"data.{key}: {count} copies, but only {len(real)} real images are in use; lower it")
-        chosen = np.sort(numpy_rng(seed, "duplicates").permutation(len(real))[:count])
-        return [replace(real, role="synthetic", indices=real.indices[chosen])] * (count > 0)
+        real = next((source for source in mixed if source.role == "real"), None)
+        found = 0 if real is None else len(real)
+        if count > found:
+            raise BootlightError(f"data.{self._copies_key}: {count} copies, but only {found} real images are in use; lower it")
+        if real is None or count == 0:
+            return []
+        chosen = np.sort(numpy_rng(seed, "duplicates").permutation(found)[:count])
+        return [replace(real, role="synthetic", indices=real.indices[chosen])]
+
+    def check_copies(self, num_available: int, mixing: MixingPolicy) -> None:
+        """Refuse copies beside a mixture that may lack in later generations what generation 0 has.
+
+        Raises:
+            BootlightError: says so.
+        """
+        if self.num_copies(num_available) > 0 and not mixing.has_fixed_real:
+            raise BootlightError(
+                f"data.{self._copies_key}: later generations of data.mixing may have fewer real images to copy; leave the "
+                "copies out, or take a mixture that keeps the real images"
+            )
+
+    @property
+    def _copies_key(self) -> str:
+        return "num_duplicates" if self.num_duplicates is not None else f"duplicate_fraction is {self.duplicate_fraction:g}"
 
     def taught(self, real: Source, num_available: int, seed: int, build: Build) -> list[Source]:
         """Images of the teacher, a random subset where not all are wanted; a smaller one is a subset of a larger one.
@@ -115,21 +135,35 @@ class Extra:
 def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> Store:
     """All images of a teacher, with labels as positions in `class_names`.
 
-    Labels of a generation's images are such positions already; those of other images are known by the names of their classes.
+    Labels are known by the names of their classes. A generation that was drawn before runs noted these has positions already.
 
     Raises:
-        BootlightError: no such images.
+        BootlightError: no such images, or a generation's are of a class that is not in `class_names`.
     """
     try:
         root, split = resolve(text)
         if class_names and split is None and root.name == "samples" and (root / "metadata.jsonl").exists():
-            return open_drawn(GenerationFolder(root.parent), class_names, build)
-        store = build(root, split=split)
+            folder = GenerationFolder(root.parent)
+            store = open_drawn(folder, noted_classes(folder) or class_names, build)
+            lacking = [name for i, name in enumerate(store.class_names) if i in store.labels and name not in class_names]
+            if lacking:
+                raise BootlightError(
+                    f"{text} has images of class {lacking[0]!r}, which the real images lack; take a teacher of the same classes"
+                )
+        else:
+            store = build(root, split=split)
     except BootlightError as error:
         raise BootlightError(f"data.teacher: {error}") from error
     known = {name: position for position, name in enumerate(class_names)}
     positions = np.array([known.get(name, -1) for name in store.class_names] + [-1], np.int64)  # the last: no label
     return replace(store, labels=positions[store.labels], class_names=class_names)
+
+
+def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
+    """What the labels of a generation's images stand for, by position; empty where that was not noted."""
+    published = read_json(folder.model_config) if folder.is_trained else {}
+    names = published.get("class_names") if isinstance(published, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Store:

@@ -48,6 +48,11 @@ class MixingPolicy(ABC):
         self.keep_real = keep_real
         self.synthetic_ratio = synthetic_ratio
 
+    @property
+    def has_fixed_real(self) -> bool:
+        """Whether each generation trains on as many real images as the first."""
+        return self.keep_real
+
     @abstractmethod
     def synthetic_generations(self, generation: int) -> range:
         """The earlier generations whose images take part in `generation` >= 1."""
@@ -128,6 +133,11 @@ class AccumulateSubsample(Accumulate):
         if size is not None and size < 1:
             raise BootlightError(f"data.mixing.size is {size}; it must be at least 1")
         self.size_limit = size
+
+    @property
+    def has_fixed_real(self) -> bool:
+        """No: how many of the subset are real is left to chance."""
+        return False
 
     def sources(self, generation: int, *, real: Source, synthetic: Callable[[int], Source], seed: int) -> list[Source]:
         """A uniform draw without replacement from all images, its own for each generation."""
