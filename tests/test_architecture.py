@@ -316,6 +316,7 @@ OUTSIDE = {  # libraries that only these parts may import
         "tracking.",
         "reference",
         "prepare",
+        "real_images",
         "bootstrap",
         "plan",
         "cli",
