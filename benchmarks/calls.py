@@ -49,7 +49,7 @@ def drawn(module: DDPM, sampler: Sampler, labels: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run of digits_ddpm, whose first generation is used")
-    parser.add_argument("--count", type=int, default=1000, help="images of each sampler")
+    parser.add_argument("--count", type=int, default=500, help="images of each sampler")
     chosen = parser.parse_args()
     module = load_generator(RunFolder(chosen.run).generation(0))
     assert isinstance(module, DDPM)
