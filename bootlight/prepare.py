@@ -25,6 +25,7 @@ from bootlight.reference import TrainedOnReal, train_judge
 from bootlight.run_folder import GenerationContext, RunFolder
 
 Found = TypeVar("Found", bound=Callback)
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 NUM_PREVIEWS = 12  # where nothing is synthesized
 
 
@@ -46,6 +47,8 @@ def prepare(
     evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
     has_judge = evaluation is not None and evaluation.judge_steps > 0
     check_batch_sizes(data, evaluation, trainer.world_size)
+    if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
+        raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
     data.attach(context)
     set_up(data, trainer)
     check_same("data.root", data.available.store.key, "give all nodes the same images")

@@ -91,6 +91,7 @@ def test_a_range_refuses_what_is_outside_and_what_is_no_number(value):
         ("trainer.max_time", "soon", r"soon.*DD:HH:MM:SS"),
         ("trainer.limit_train_batches", 1, r"trainer\.limit_train_batches cannot be set: .*data\.num_steps"),
         ("trainer.fast_dev_run", "true", r"trainer\.fast_dev_run cannot be set"),
+        ("trainer.precision", "bf16-true", r"trainer\.precision is bf16-true; .* take 32-true, bf16-mixed, 16-mixed"),
     ],
 )
 def test_a_setting_out_of_range_is_named(fit, tmp_path, key, value, message):
