@@ -146,8 +146,8 @@ MOMENTS = {
     "after evaluation": (
         TIMING,
         lambda _, stage, __: stage == "evaluation",
-        "gen_001/checkpoints/last.ckpt",
-        "gen_001/model.json",
+        "gen_000/metrics.json",
+        "gen_001",
     ),
 }
 
