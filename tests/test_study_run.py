@@ -1,5 +1,7 @@
 """A study through the command line, its runs in this process: teachers, the shared judge, reports, dry run."""
 
+import re
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -112,6 +114,16 @@ def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, cap
     assert table["student"][1:8] == ["master", "2", "0", "60", "3", "60", "60"]  # 20 + 40 images, in batches of 20
     assert table["master"][1:7] == ["2", "0", "100", "5", "100", "60"]
     assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, capsys):
+    monkeypatch.setattr("bootlight.studies.plan.training_seconds", lambda *_: 60.0)
+    monkeypatch.setattr("bootlight.studies.plan.drawing_seconds", lambda *_: 0.0)
+    minutes = []
+    for devices in (1, 2):
+        study("--dry-run", "--trainer.devices", str(devices))
+        minutes.append(int(re.search(r"about (\d+) min in all", capsys.readouterr().out).group(1)))
+    assert minutes[0] == 2 * minutes[1] > 0
 
 
 @pytest.mark.parametrize("verb", ["--dry-run", "--check"])

@@ -147,16 +147,18 @@ def named(arm: Arm) -> Iterator[None]:
 
 
 def _seconds(cli: PlanCLI, data: BootstrapData, measured: dict[str, tuple[float, float]]) -> tuple[float, float]:
-    """Of a training image and of a drawn one."""
+    """Of a training image and of a drawn one, where so many devices as a run has are so many times as fast as one."""
     at_once = cli.settings.synthesis.batch_size
     size = PLANNED_BATCH if at_once == "auto" else at_once
     parts = [cli.settings.model.as_dict(), data.batch_size, size, cli.settings.trainer.as_dict()]
     key = json.dumps(parts, default=str, sort_keys=True)
     if key not in measured:
         make_trainer = partial(cli.make_trainer, cli._get(cli.config_init, "trainer"))
-        device = make_trainer(**PROBE).strategy.root_device
+        configured = make_trainer(**PROBE)
         with quietly():
-            measured[key] = training_seconds(cli.model, data, make_trainer), drawing_seconds(cli.model, size, device)
+            train = training_seconds(cli.model, data, make_trainer)
+            draw = drawing_seconds(cli.model, size, configured.strategy.root_device)
+        measured[key] = train / configured.world_size, draw / configured.world_size
     return measured[key]
 
 
