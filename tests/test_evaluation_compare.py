@@ -11,6 +11,7 @@ from bootlight.evaluation.compare import Difference, Measured, compare_means, co
 from bootlight.evaluation.suite import measure_all
 from bootlight.metrics.features import PixelFeatures
 from bootlight.metrics.score import Score
+from bootlight.metrics.uncertainty import jackknife_standard_error
 
 NETWORK = PixelFeatures(1, channels=3)
 
@@ -152,3 +153,23 @@ def test_copies_are_found_among_all_real_images_unless_that_is_limited():
     limited = measure(max_copied=10_000)["authpct"]
     assert limited.value > 0  # their originals are not there
     assert "copies were looked for among 10,000 of the 12,000 real images" in limited.remarks[-1]
+
+
+def test_classes_that_take_turns_do_not_widen_the_interval():
+    """Ten classes, cyclically: groups of every twentieth pair would each be of one class."""
+    first = 3 * gaussian(10, 5)[torch.arange(400) % 10] + 0.3 * gaussian(400, 1)
+    second = 1.1 * first + 0.2 * gaussian(400, 2) + 0.1
+    shuffled = []
+    for seed in range(4):
+        order = torch.randperm(400, generator=torch.Generator().manual_seed(seed))
+        shuffled.append(compared(first[order], second[order], paired=True).standard_error)
+    expected = sum(shuffled) / 4
+    # A jackknife of 20 groups has a relative error of 1 / sqrt(2 * 19) = 16 %, the mean of four 8 %: three times 18 %.
+    assert compared(first, second, paired=True).standard_error == pytest.approx(expected, rel=0.54)
+
+    def without(group: int, features: torch.Tensor) -> float:
+        kept = {"features": features[torch.arange(400) % 20 != group]}
+        return measure_all(["fd"], NETWORK, real={"features": gaussian(500, 0)}, synthetic=kept)["fd-pixels"].value
+
+    every_twentieth = torch.tensor([without(group, second) - without(group, first) for group in range(20)])
+    assert jackknife_standard_error(every_twentieth) > 2.5 * expected  # so this case tells one from the other

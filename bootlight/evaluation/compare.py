@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from bootlight.evaluation.suite import METRICS, Features, measure_all
 from bootlight.metrics.score import Score, format_value
-from bootlight.metrics.uncertainty import Z95, jackknife_standard_error
+from bootlight.metrics.uncertainty import Z95, jackknife_standard_error, without_groups
 
 GROUPS = 20
 MAX_REAL = 2_000  # where every pair of images is looked at: both sets share them, so their draw hardly moves a difference
@@ -117,10 +117,9 @@ def measure_set(
     measure = partial(measure_all, network=network, max_real=MAX_REAL, max_copied=MAX_REAL)
     scores = {name: measure([name], real=real, synthetic=chosen) for name in tqdm(names, desc="comparing", leave=False)}
     without: dict[str, list[float]] = {}
-    groups = min(GROUPS, n) if paired else 0
-    for group in tqdm(range(groups), desc="comparing · without each group", leave=False, delay=2):
-        kept = _chosen(chosen, torch.arange(n)[torch.arange(n) % groups != group])
-        for key, score in measure(names, real=real, synthetic=kept).items():
+    parts = list(without_groups(n, min(GROUPS, n))) if paired else []
+    for kept in tqdm(parts, desc="comparing · without each group", leave=False, delay=2):
+        for key, score in measure(names, real=real, synthetic=_chosen(chosen, kept)).items():
             without.setdefault(key, []).append(score.value)
     return Measured(scores, without, n)
 

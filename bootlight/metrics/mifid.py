@@ -1,6 +1,5 @@
 """Memorization-informed FID: a Fréchet distance that copies of training images make worse (Bai et al. 2021)."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,7 @@ from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.frechet import frechet_distance
 from bootlight.metrics.score import Score
 from bootlight.metrics.statistics import feature_statistics, reference_statistics
-from bootlight.metrics.uncertainty import jackknife_standard_error
+from bootlight.metrics.uncertainty import jackknife_standard_error, without_groups
 
 EPSILON = 1e-14  # added to the distance so that exact copies have a finite score; the competition's value
 GROUPS = 10
@@ -74,18 +73,11 @@ def mifid(*, real: Tensor, synthetic: Tensor, threshold: float = 0.1) -> MifidEs
     error = None
     if len(synthetic) >= 2 * GROUPS:
         left_out = []
-        for kept in _without_a_group(len(synthetic)):
+        for kept in without_groups(len(synthetic), GROUPS):
             distance = frechet_distance(real=reference, synthetic=feature_statistics(synthetic[kept.to(synthetic.device)]))
             left_out.append(penalised(distance, memorization[kept.to(memorization.device)], threshold))
         error = jackknife_standard_error(torch.tensor(left_out, dtype=torch.float64))
     return MifidEstimate(penalised(value, memorization, threshold), error, memorization.mean().item())
-
-
-def _without_a_group(count: int) -> Iterator[Tensor]:
-    """Indices (about 9/10 of `count`) without each of 10 random groups; random because images may lie sorted by class."""
-    groups = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tensor_split(GROUPS)
-    for left_out in range(GROUPS):
-        yield torch.cat([group for index, group in enumerate(groups) if index != left_out])
 
 
 class MemorizationInformedFrechetDistance(FeatureMetric):

@@ -1,5 +1,8 @@
 """Standard errors and 95 % intervals of shares and of statistics without a formula."""
 
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor
 
 Z95 = 1.959964  # 97.5 % quantile of the standard normal distribution
@@ -34,6 +37,16 @@ def jackknife_standard_error(without: Tensor) -> float | None:
     changes = without.double() - without[0].double()  # equal values must have a spread of 0 and not of rounding error
     error: float = ((changes.var(correction=0) * (n - 1)) ** 0.5).item()
     return error if error > 0 else None
+
+
+def without_groups(count: int, groups: int) -> Iterator[Tensor]:
+    """Indices below `count` without each of some groups in turn, for a jackknife; always the same groups.
+
+    The groups are random: images may lie sorted by class, or classes may take turns, and a group of one class says nothing.
+    """
+    parts = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tensor_split(groups)
+    for left_out in range(groups):
+        yield torch.cat([part for index, part in enumerate(parts) if index != left_out])
 
 
 def share_interval(share: float, standard_error: float | None) -> tuple[float, float] | None:
