@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bootlight import DDIM, Ancestral, ClassifierFeatures, DPMSolver, Heun, NoiseStreams, Sampler
+from bootlight import DDIM, Ancestral, ClassifierFeatures, DPMSolver, Heun, Sampler
 from bootlight.data.digits import Digits
 from bootlight.evaluation.compare import compare_measured, measure_set
 from bootlight.generators.ddpm import DDPM
@@ -35,15 +35,11 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
-@torch.no_grad()
 def drawn(module: DDPM, sampler: Sampler, labels: Tensor) -> Tensor:
     """Images (N, C, H, W), uint8; image i from seed i."""
-    parts = []
-    for seeds in tqdm(torch.split(torch.arange(len(labels)), BATCH), leave=False):
-        noise = NoiseStreams(seeds.tolist())
-        start = noise.normal(*module.image_shape)
-        parts.append(to_uint8(sampler(module.denoiser(), module.schedule, start, noise, labels[seeds])))
-    return torch.cat(parts)
+    module.sampler = sampler
+    chunks = tqdm(torch.split(torch.arange(len(labels)), BATCH), leave=False)
+    return torch.cat([to_uint8(module.sample(seeds.tolist(), labels=labels[seeds])) for seeds in chunks])
 
 
 def main() -> None:

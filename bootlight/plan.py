@@ -48,8 +48,7 @@ def print_plan(
     devices = configured.world_size
     check_shares("data.batch_size", data.batch_size, devices)
     data.setup()
-    train = training_seconds(model, data, make_trainer)
-    draw = drawing_seconds(model, batch_size, configured.strategy.root_device)
+    train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
     weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     print(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
@@ -59,7 +58,7 @@ def print_plan(
         size = data.train_size(generation, settings.num_synthetic)
         steps = data.steps_for(size)
         seen = steps * data.batch_size
-        seconds = (seen * train + settings.num_synthetic * draw) / devices
+        seconds = seen * train + settings.num_synthetic * draw
         total += seconds
         disk = (drawn_bytes + weight_bytes) / 2**20
         print(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
@@ -83,9 +82,19 @@ class StepTimes(Callback):
         self.ends.append(time.perf_counter())
 
 
-def training_seconds(model: GeneratorModule, data: BootstrapData, make_trainer: Callable[..., Trainer]) -> float:
+def seconds_an_image(
+    model: GeneratorModule, data: BootstrapData, batch_size: int, configured: Trainer, make_trainer: Callable[..., Trainer]
+) -> tuple[float, float]:
+    """Seconds of a training image and of a drawn one, if so many devices as are configured are so many times as fast as one."""
+    train = training_seconds(model, data, configured, make_trainer)
+    draw = drawing_seconds(model, batch_size, configured.strategy.root_device)
+    return train / configured.world_size, draw / configured.world_size
+
+
+def training_seconds(
+    model: GeneratorModule, data: BootstrapData, configured: Trainer, make_trainer: Callable[..., Trainer]
+) -> float:
     """Seconds of one training image, measured over a few steps of the first device with its share of a batch."""
-    configured = make_trainer(**PROBE)
     index = configured.strategy.root_device.index
     alone = {"devices": 1 if index is None else [index], "num_nodes": 1, "strategy": "auto"}
 

@@ -158,7 +158,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tracking.study_report": {
         "atomic", "studies.claims", "studies.remarks", "studies.results", "studies.table", "studies.table_files",
-        "tracking.page", "tracking.study_curves", "tracking.study_runs", "tracking.study_scores",
+        "tracking.page", "tracking.study_curves", "tracking.study_runs", "tracking.study_scores", "tracking.table",
     },
     "tracking.study_runs": {"atomic", "studies.results", "tracking.history", "tracking.page", "tracking.report_run"},
     "tracking.study_scores": {
@@ -205,7 +205,7 @@ ALLOWED: dict[str, set[str]] = {
     "doctor.tracker": {"doctor.finding"},
     "environment": {"atomic", "errors"},
     "evaluation": set(),
-    "evaluation.answer": {"metrics.score"},
+    "evaluation.answer": {"metrics.score", "tracking.table"},
     "evaluation.compare": {"evaluation.suite", "metrics.score", "metrics.uncertainty"},
     "evaluation.features": {
         "errors", "evaluation.sources", "metrics.feature_cache", "metrics.feature_metric", "metrics.frozen",
@@ -229,8 +229,8 @@ ALLOWED: dict[str, set[str]] = {
         "metrics.score", "metrics.statistics", "networks.dcgan", "tracking.neighbours",
     },
     "evaluation.run_compare": {
-        "errors", "evaluation.answer", "evaluation.compare", "evaluation.features", "evaluation.judge_file",
-        "evaluation.options", "evaluation.sources", "evaluation.suite", "tracking.forest",
+        "errors", "evaluation.compare", "evaluation.features", "evaluation.judge_file", "evaluation.options",
+        "evaluation.sources", "evaluation.suite", "tracking.forest", "tracking.table",
     },
     "evaluation.sources": {"data.reader", "data.resolve", "data.store", "data.store_passes", "images"},
     "evaluation.suite": {

@@ -117,8 +117,8 @@ def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, cap
 
 
 def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, capsys):
-    monkeypatch.setattr("bootlight.studies.plan.training_seconds", lambda *_: 60.0)
-    monkeypatch.setattr("bootlight.studies.plan.drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.plan.training_seconds", lambda *_: 60.0)
+    monkeypatch.setattr("bootlight.plan.drawing_seconds", lambda *_: 0.0)
     minutes = []
     for devices in (1, 2):
         study("--dry-run", "--trainer.devices", str(devices))

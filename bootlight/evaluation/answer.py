@@ -1,12 +1,11 @@
 """What `evaluate` says, for people and for programs."""
 
 import textwrap
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bootlight.metrics.score import Score, by_remark
+from bootlight.metrics.score import Score
+from bootlight.tracking.table import WIDTH, remark_lines
 
-WIDTH = 100
 SHOWN = ("features", "resize", "num_features", "weights_sha256", "original_weights")  # of the protocol, in the heading
 
 
@@ -43,12 +42,6 @@ class Answer(NamedTuple):
         for name, score in self.scores.items():
             lines.append(f"{name:{width}}  {values[name]:>{max(column, 22)}}  {interval_text(score)}".rstrip())
         return "\n".join([*lines, *remark_lines(self.scores), *self.notes])
-
-
-def remark_lines(scores: Mapping[str, Score]) -> list[str]:
-    """The remarks of scores, for a terminal."""
-    found = by_remark(scores.items()).items()
-    return [textwrap.fill(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ") for remark, names in found]
 
 
 def interval_text(score: Score) -> str:

@@ -1,12 +1,10 @@
 """Comparing sets of images with the first of them."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.answer import WIDTH, remark_lines
 from bootlight.evaluation.compare import Difference, compare_means, compare_measured, measure_set
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge_file import find_judge, load_judge
@@ -14,6 +12,7 @@ from bootlight.evaluation.options import Setting
 from bootlight.evaluation.sources import open_source, size_remark
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.tracking.forest import Row, write_forest
+from bootlight.tracking.table import remark_line, remark_lines
 
 
 class Comparison(NamedTuple):
@@ -59,8 +58,7 @@ class Comparison(NamedTuple):
         scores = {f"A {key}": found.first for key, found in self.differences[0].items()}
         for i, differences in enumerate(self.differences, start=1):
             scores |= {f"{chr(65 + i)} {key}": found.second for key, found in differences.items()}
-        remarks = [textwrap.fill(f"! {remark}", WIDTH, subsequent_indent="  ") for remark in self.remarks]
-        return "\n".join([*lines, *remarks, *remark_lines(scores), *self.notes])
+        return "\n".join([*lines, *map(remark_line, self.remarks), *remark_lines(scores), *self.notes])
 
 
 def _plain(found: Difference, name: str, first: str, second: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.data.extra import Extra
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
-from bootlight.plan import PROBE, drawing_seconds, training_seconds
+from bootlight.plan import PROBE, seconds_an_image
 from bootlight.quiet import quiet
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
@@ -156,9 +156,7 @@ def _seconds(cli: PlanCLI, data: BootstrapData, measured: dict[str, tuple[float,
         make_trainer = partial(cli.make_trainer, cli._get(cli.config_init, "trainer"))
         configured = make_trainer(**PROBE)
         with quietly():
-            train = training_seconds(cli.model, data, make_trainer)
-            draw = drawing_seconds(cli.model, size, configured.strategy.root_device)
-        measured[key] = train / configured.world_size, draw / configured.world_size
+            measured[key] = seconds_an_image(cli.model, data, size, configured, make_trainer)
     return measured[key]
 
 

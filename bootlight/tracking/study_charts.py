@@ -76,6 +76,14 @@ def band_chart(bands: Sequence[Band]) -> str:
     return svg(lambda axes: _draw_bands(axes, bands), HEIGHT + LEGEND_INCHES * len(bands))
 
 
+def chance_note(count: int) -> str:
+    """What so many 95 % intervals must be read with."""
+    return (
+        f"The intervals are not corrected for their number: of {count} about {0.05 * count:.1f} would exclude 0 by chance if "
+        "nothing differed."
+    )
+
+
 def difference_chart(rows: Sequence[Difference]) -> str:
     """Differences with their intervals, from top to bottom; blue is better, orange worse, grey not known to be either."""
     return svg(lambda axes: _draw_differences(axes, rows), 0.4 + ROW_INCHES * len(rows))

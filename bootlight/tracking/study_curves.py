@@ -23,7 +23,7 @@ from bootlight.tracking.curves import LARGEST
 from bootlight.tracking.history import read_history
 from bootlight.tracking.page import figure, remark, section, table
 from bootlight.tracking.scores import main_scores
-from bootlight.tracking.study_charts import MAX_LINES, Band, Losses, band_chart, loss_chart
+from bootlight.tracking.study_charts import MAX_LINES, Band, Losses, band_chart, chance_note, loss_chart
 
 MAX_CHARTS = 40
 MAX_MAPS = 6  # scores
@@ -98,9 +98,8 @@ def boundary_map(results: StudyResults) -> str:
         "Rows: real images of generation 0; columns: synthetic images that join in one generation, as a ratio to the "
         "real ones. ▲ helps, ▼ hurts (the 95 % interval over seeds excludes 0), ○ nothing found, which is not the same as no "
         "effect, · not measured on two seeds; ↑ ↓ for scores without a good direction. Each number is the mean change from "
-        "generation 0 to the last generation, or from the baseline where there is one generation, ± half of the interval. The "
-        f"intervals are not corrected for their number: of {count} about {0.05 * count:.1f} would exclude 0 by chance if "
-        "nothing differed."
+        "generation 0 to the last generation, or from the baseline where there is one generation, ± half of the interval. "
+        + chance_note(count)
     )
     return section("Where synthetic images help", *parts, remark(note))
 

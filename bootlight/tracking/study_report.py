@@ -12,8 +12,8 @@ from bootlight.studies.table import format_text, legends, table_lines
 from bootlight.studies.table_files import write_tables
 from bootlight.tracking import study_curves, study_runs, study_scores
 from bootlight.tracking.page import page
+from bootlight.tracking.table import WIDTH, remark_line
 
-WIDTH = 100
 # Names of arms are long: they may take several lines, or on a phone they would hide the numbers.
 STYLE = """
 summary { margin: .4em 0; }
@@ -75,5 +75,5 @@ def format_study_table(folder: Path) -> str:
     parts = [format_text(lines), *(textwrap.fill(legend, WIDTH) for legend in legends(lines))]
     for verdict in judge_claims(results):
         parts.append(textwrap.fill(f"{verdict.claim.text.rstrip('.')}. {verdict.sentence}", WIDTH, subsequent_indent="  "))
-    parts += [textwrap.fill(f"! {remark}", WIDTH, subsequent_indent="  ") for remark in study_remarks(results)]
+    parts += map(remark_line, study_remarks(results))
     return "\n\n".join(parts)

@@ -21,7 +21,7 @@ from bootlight.studies.table import (
 )
 from bootlight.tracking.page import figure, remark, section, table
 from bootlight.tracking.scores import main_scores
-from bootlight.tracking.study_charts import BETTER, MAX_ROWS, UNKNOWN, WORSE, Difference, difference_chart
+from bootlight.tracking.study_charts import BETTER, MAX_ROWS, UNKNOWN, WORSE, Difference, chance_note, difference_chart
 
 MAX_CHARTS = 12
 MARKS = {SUPPORTED: ("✓", BETTER), CONTRADICTED: ("✗", WORSE)}
@@ -92,9 +92,8 @@ def differences(results: StudyResults) -> str:
         return ""
     note = (
         "Mean differences over the seeds that both have, with 95 % intervals (Student's t, pairs of equal seeds); an open dot "
-        "has no interval. Blue: better; orange: worse; grey: the interval holds 0, or the score has no good direction. The "
-        f"intervals are not corrected for their number: of {count} about {0.05 * count:.1f} would exclude 0 by chance if "
-        "nothing differed."
+        "has no interval. Blue: better; orange: worse; grey: the interval holds 0, or the score has no good direction. "
+        + chance_note(count)
     )
     if any(num_stayed(results.scores(arm, PLATEAU_STEPS).values()) for pair in results.record.comparisons for arm in pair):
         note += (

@@ -2,6 +2,7 @@
 
 import csv
 import textwrap
+from collections.abc import Mapping
 
 from bootlight.atomic import atomic_write, write_json
 from bootlight.metrics.score import Score, by_remark
@@ -74,9 +75,17 @@ def format_table(run: RunFolder) -> str:
     lines.append(LEGEND)
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
-    for remark, names in by_remark(rows[-1].scores.items()).items():
-        lines.append(textwrap.fill(f"! {', '.join(names)}: {remark}", WIDTH, subsequent_indent="  ", break_on_hyphens=False))
-    return "\n".join(lines)
+    return "\n".join([*lines, *remark_lines(rows[-1].scores)])
+
+
+def remark_lines(scores: Mapping[str, Score]) -> list[str]:
+    """The remarks of scores by name, for a terminal."""
+    return [remark_line(f"{', '.join(names)}: {remark}") for remark, names in by_remark(scores.items()).items()]
+
+
+def remark_line(text: str) -> str:
+    """A remark for a terminal, in as many lines as it needs."""
+    return textwrap.fill(f"! {text}", WIDTH, subsequent_indent="  ")
 
 
 def score_column(name: str, scores: list[Score | None]) -> list[str]:
