@@ -153,7 +153,8 @@ ALLOWED: dict[str, set[str]] = {
     "tracking.seconds": {"run_folder", "tracking.history", "tracking.table"},
     "tracking.study_charts": {"tracking.curves"},
     "tracking.study_curves": {
-        "studies.boundary", "studies.derived", "studies.plateau", "studies.results", "studies.statistics", "tracking.curves",
+        "studies.boundary", "studies.derived", "studies.plateau", "studies.results", "studies.statistics", "studies.times",
+        "tracking.curves",
         "tracking.history", "tracking.page", "tracking.scores", "tracking.study_charts",
     },
     "tracking.study_report": {
@@ -162,7 +163,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tracking.study_runs": {"atomic", "studies.results", "tracking.history", "tracking.page", "tracking.report_run"},
     "tracking.study_scores": {
-        "studies.boundary", "studies.claims", "studies.plateau", "studies.results", "studies.statistics", "studies.table",
+        "studies.boundary", "studies.claims", "studies.results", "studies.statistics", "studies.table", "studies.times",
         "tracking.page", "tracking.scores", "tracking.study_charts",
     },
     "tracking.wandb_study": {
@@ -266,9 +267,9 @@ ALLOWED: dict[str, set[str]] = {
     "studies.boundary": {"studies.gaussian_loop", "studies.results", "studies.settings", "studies.statistics"},
     "studies.child": {"errors"},
     "studies.claim_lock": {"errors", "record_lock"},
-    "studies.claims": {"metrics.score", "studies.plateau", "studies.record", "studies.results", "studies.statistics"},
+    "studies.claims": {"metrics.score", "studies.record", "studies.results", "studies.statistics", "studies.times"},
     "studies.derived": {
-        "atomic", "metrics.score", "run_folder", "studies.plateau", "studies.settings", "tracking.history", "tracking.scores",
+        "atomic", "metrics.score", "run_folder", "studies.settings", "studies.times", "tracking.history", "tracking.scores",
     },
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
@@ -276,23 +277,24 @@ ALLOWED: dict[str, set[str]] = {
         "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.job", "studies.record",
         "studies.spec", "tracking.table", "verbs.fit",
     },
-    "studies.plateau": {"metrics.score"},
+    "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
     "studies.remarks": {"atomic", "kept_config", "metrics.score", "studies.results", "studies.settings", "studies.table"},
     "studies.results": {
-        "atomic", "errors", "kept_config", "metrics.score", "run_folder", "studies.derived", "studies.plateau",
-        "studies.record", "studies.settings", "studies.statistics", "tracking.scores",
+        "atomic", "errors", "kept_config", "metrics.score", "run_folder", "studies.derived", "studies.record",
+        "studies.settings", "studies.statistics", "studies.times", "tracking.scores",
     },
     "studies.settings": set(),
     "studies.spec": {"errors", "studies.record", "studies.yaml_file"},
     "studies.statistics": {"metrics.score"},
     "studies.table": {
-        "metrics.score", "studies.plateau", "studies.results", "studies.settings", "studies.statistics", "tracking.scores",
-        "tracking.table",
+        "metrics.score", "studies.plateau", "studies.results", "studies.settings", "studies.statistics", "studies.times",
+        "tracking.scores", "tracking.table",
     },
     "studies.table_files": {
-        "atomic", "studies.claims", "studies.plateau", "studies.results", "studies.statistics", "studies.table",
+        "atomic", "studies.claims", "studies.results", "studies.statistics", "studies.table", "studies.times",
     },
+    "studies.times": {"metrics.score", "studies.plateau", "studies.statistics"},
     "studies.worker": {"errors", "studies.child", "studies.claim_lock", "studies.job", "studies.spec"},
     "studies.yaml_file": {"atomic", "errors"},
     "cache_folder": set(),
@@ -305,7 +307,7 @@ OUTSIDE = {  # libraries that only these parts may import
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),
     "timm": ("metrics.dino",),
-    "scipy": ("metrics.c2st", "evaluation.compare", "evaluation.judges", "studies.statistics"),
+    "scipy": ("metrics.c2st", "evaluation.compare", "evaluation.judges", "studies.plateau", "studies.statistics"),
     "lightning": (
         "processes",
         "lock",

@@ -109,17 +109,48 @@ def test_no_common_seed(tmp_path):
     assert judge_claims(read_study(tmp_path))[0].sentence == "Not tested: no seed is finished in both arms yet."
 
 
-def test_times_on_the_plateau_are_compared_as_far_as_both_trained(tmp_path):
-    def history(leaves, trained):
-        return lambda _: [{"step": t, "train/loss_d": 0.2 if t < leaves else 1.2} for t in range(trained)]
+def history(leaves, trained):
+    """A discriminator's loss that leaves its plateau at a step, or drifts from the first on where it is None."""
 
+    def loss(t):
+        return t / 100 if leaves is None else (0.2 if t < leaves else 1.2)
+
+    return lambda _: [{"step": t, "train/loss_d": loss(t)} for t in range(1, trained + 1)]
+
+
+def judged_times(folder, slow, quick, trained=(1000, 480)):
+    """Verdict on the slow arm's later leaving."""
     claims = [claim("slow", "quick", "plateau_steps", "The quick one is quicker.")]
-    write_record(tmp_path, {"slow": "slow", "quick": "quick"}, [0, 1, 2], layout="gan", claims=claims)
-    # The slow arm trains for 1,000 steps, the quick one for 400: steps beyond 399 do not count.
-    for seed, (slow, quick) in enumerate([(300, 100), (2000, 130), (390, 110)]):
-        write_run(tmp_path, "slow", seed, [{}], history=history(slow, 1000))
-        write_run(tmp_path, "quick", seed, [{}], history=history(quick, 400))
-    (verdict,) = judge_claims(read_study(tmp_path))
-    assert verdict.difference.value == pytest.approx(((300 - 100) + (399 - 130) + (390 - 110)) / 3)
-    assert "(1 of 6 trainings never left it, and count as far as both arms trained)" in verdict.sentence
-    assert verdict.status == "supported"
+    write_record(folder, {"slow": "slow", "quick": "quick"}, range(len(slow)), layout="gan", claims=claims)
+    for seed, leaves in enumerate(zip(slow, quick, strict=True)):
+        for arm, step, end in zip(("slow", "quick"), leaves, trained, strict=True):
+            write_run(folder, arm, seed, [{}], history=history(step, end))
+    return judge_claims(read_study(folder))[0]
+
+
+def test_times_on_the_plateau_are_compared_as_far_as_all_trained(tmp_path):
+    # The slow arm trains for 1,000 steps, the quick one for 480, so leaving is seen until 400. Of four against four the
+    # p-value of the one most extreme deal and its mirror is 2 / 70.
+    verdict = judged_times(tmp_path, (350, 2000, 390, 500), (170, 180, 190, 100))
+    assert verdict.difference.value == pytest.approx((350 + 400 + 390 + 400 - 170 - 180 - 190 - 160) / 4)
+    assert verdict.difference.restricted == (160.0, 400.0)
+    assert (verdict.status, verdict.p_value, verdict.seeds_needed) == ("supported", pytest.approx(2 / 70), None)
+    assert "of 8 trainings 5 left it, 1 left it before the margin, 2 never left it" in verdict.sentence
+
+
+def test_three_trainings_of_unknown_times_cannot_support_a_claim(tmp_path):
+    verdict = judged_times(tmp_path, (350, 2000, 390), (170, 180, 190))
+    assert (verdict.status, verdict.p_value) == ("not distinguishable at this size", pytest.approx(0.1))
+    assert "cannot give less than p = 0.1" in verdict.sentence
+
+
+def test_equal_trainings_of_unequal_length_do_not_differ(tmp_path):
+    steps = (190, 260, 340, 2000, 100, 380)
+    verdict = judged_times(tmp_path, steps, steps)
+    assert (verdict.difference.value, verdict.p_value) == (0.0, 1.0)
+
+
+def test_arms_without_a_plateau_are_not_tested(tmp_path):
+    verdict = judged_times(tmp_path, (None, None), (200, 300))
+    assert (verdict.status, verdict.difference) == ("not tested", None)
+    assert "of 4 trainings 2 left it, 2 had none" in verdict.sentence

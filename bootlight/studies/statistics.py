@@ -56,6 +56,8 @@ class PairedDifference(NamedTuple):
             independent; root mean square of the pairs. None where a run does not know it.
         seeds: which.
         n: images of a run, the fewest.
+        restricted: where some times are only known to lie below or above: the ends between which they count. Then nothing
+            but the p-value is known of the error, by dealing the trainings to the arms anew.
     """
 
     value: float
@@ -66,11 +68,14 @@ class PairedDifference(NamedTuple):
     sampling_error: float | None
     seeds: tuple[int, ...]
     n: int
+    restricted: tuple[float, float] | None = None
 
     @property
     def found(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval excludes 0, or without one the p-value is below 5 %."""
+        if self.interval is None:
+            return self.restricted is not None and self.p_value is not None and self.p_value < LEVEL
+        return not self.interval[0] <= 0 <= self.interval[1]
 
 
 def summarise(scores: Sequence[Score]) -> Summary | None:
