@@ -7,6 +7,9 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
 import warnings
 import zipfile
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bootlight.cache_folder import temporary_cache
 from bootlight.data import store as store_module
 from bootlight.data.reader import open_images
 from bootlight.data.store import build_store, store_from_arrays
@@ -233,21 +237,58 @@ def test_old_leftovers_are_removed_and_young_ones_are_not(root, cache):
     assert entries(cache) == sorted([".k.2.tmp", ".k.3.tmp", "notes.tmp", key])
 
 
-def test_cache_that_cannot_be_written(root, tmp_path):
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Where temporary caches are made."""
+    temporary_cache.cache_clear()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    yield tmp_path / "temporary"
+    temporary_cache.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["file", "file/cache"])
+def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_image(root, tmp_path, cache, temporary, name):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BootlightError, match=r"cannot write .*file.*data\.cache") as caught:
-        build(root, tmp_path / "file" / "cache")
-    assert "\n" not in str(caught.value)
+    with pytest.warns(UserWarning, match=rf"{tmp_path}/{name} cannot be used.*data\.cache") as told:
+        stores = [build(root, tmp_path / name) for _ in range(2)]
+    assert len(told) == 1 and all(store.key == build(root, cache).key for store in stores)
+    assert (stores[1].images == build(root, cache).images).all()
+    assert [Path(store.images.filename).parents[2] for store in stores] == [temporary] * 2
+    assert len(list(temporary.glob("*/*"))) == 1  # decoded once
 
 
-def test_full_disk_leaves_nothing(root, cache, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def test_a_temporary_cache_ends_with_its_process(tmp_path):
+    code = "from bootlight.cache_folder import temporary_cache as t; (t() / 'x').write_text('x'); print(t())"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).parent == tmp_path and list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_in_a_cache_that_cannot_be_written_is_read(root, cache, monkeypatch):
+    build(root, cache)
+    monkeypatch.setattr(store_module, "publish_folder", pytest.fail)
+    assert Path(build(root, cache).images.filename).is_relative_to(cache)
+
+
+def test_a_full_disk_leaves_nothing_and_where_there_is_no_room_at_all_that_is_said(root, cache, temporary, monkeypatch):
+    full_disks = [cache]
+
+    def full(file):
+        if any(str(disk) in os.readlink(f"/proc/self/fd/{file}") for disk in full_disks):
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("bootlight.atomic.os.fsync", full)
-    with pytest.raises(BootlightError, match="No space left on device"):
-        build(root, cache)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        assert Path(build(root, cache).images.filename).is_relative_to(temporary)
     assert entries(cache) == []
+    full_disks.append(temporary)
+    with pytest.raises(BootlightError, match="No space left on device"):
+        build(root, cache, image_size=5)
+    monkeypatch.setattr(tempfile, "tempdir", str(cache / "none"))
+    temporary_cache.cache_clear()
+    with pytest.raises(BootlightError, match=r"no room .*data\.cache"):
+        build(root, cache, image_size=4)
 
 
 # Failures
