@@ -179,7 +179,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "clock",
-        "data.datamodule", "errors", "generators.base", "prepare", "processes", "rng", "run_folder", "stopping",
+        "data.datamodule", "environment", "errors", "generators.base", "prepare", "processes", "rng", "run_folder", "stopping",
         "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "errors", "kept_config", "processes", "run_folder", "run_links"},
