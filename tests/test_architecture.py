@@ -179,8 +179,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "clock",
-        "data.datamodule", "errors", "generators.base", "paths", "prepare", "processes", "rng", "run_folder", "stopping",
-        "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table", "tracking.wandb_logger",
+        "data.datamodule", "environment", "errors", "generators.base", "paths", "prepare", "processes", "rng", "run_folder",
+        "stopping", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "errors", "kept_config", "processes", "run_folder", "run_links"},
     "plan": {"bootstrap", "data.batches", "data.datamodule", "generators.base", "images"},

@@ -18,7 +18,7 @@ from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import to_float
 from bootlight.paths import expanded
-from bootlight.rng import derive_seed, numpy_rng
+from bootlight.rng import derive_key, derive_seed, numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
 
 HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
@@ -212,7 +212,7 @@ class BootstrapData(LightningDataModule):
         check_shares("data.batch_size", self.batch_size, world_size)
         dataset = StepDataset(
             self.sources,
-            seed=derive_seed(self.context.seed, self.context.generation, "data"),
+            seed=derive_key(self.context.seed, self.context.generation, "data"),
             num_steps=self.num_steps,
             batch_size=self.batch_size,
             flip=self.flip,
