@@ -297,7 +297,7 @@ ALLOWED: dict[str, set[str]] = {
     "studies.yaml_file": {"atomic", "errors"},
     "cache_folder": set(),
     "kept_config": {"atomic", "errors"},
-    "real_images": {"atomic", "data.datamodule", "errors", "images", "rng", "run_folder"},
+    "real_images": {"atomic", "data.datamodule", "data.store", "errors", "images", "rng", "run_folder"},
 }  # fmt: skip
 OUTSIDE = {  # libraries that only these parts may import
     "wandb": ("tracking.wandb_logger", "tracking.wandb_study"),

@@ -3,8 +3,10 @@
 import io
 import os
 import threading
+import unicodedata
 import zipfile
 import zlib
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -31,7 +33,7 @@ class Files(Protocol):
 
     @property
     def names(self) -> list[str]:
-        """Relative names with forward slashes, in no order."""
+        """Relative names with forward slashes, composed as Unicode's form NFC has them, in no order."""
 
     def size(self, name: str) -> int:
         """Bytes that `read` will hold, 0 where it will fail."""
@@ -56,6 +58,11 @@ def open_files(root: Path) -> Files:
     if not zipfile.is_zipfile(root):
         raise BootlightError(f"{root} is neither a folder nor a readable zip; give a folder or a zip of images")
     return ZipFiles(root)
+
+
+def composed(text: str) -> str:
+    """Unicode's form NFC: file systems and archives write one accented letter as one character or as two."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def is_image(name: str) -> bool:
@@ -85,16 +92,18 @@ class FolderFiles:
     def __init__(self, root: Path) -> None:
         self.where = str(root)
         self._root = str(root.resolve())  # text: joining paths would cost as much as opening the files
-        self.names: list[str] = []
+        self._spelled: dict[str, str] = {}  # as the file system has it, where that is not NFC
+        found: list[str] = []
         folders = [""]
         while folders:  # a loop: folders can lie deeper in each other than functions can call
             prefix = folders.pop()
             try:
-                folders += self._list(prefix)
+                folders += self._list(prefix, found)
             except OSError as error:
                 raise BootlightError(f"{self.where}/{prefix} cannot be listed ({error.strerror}); correct it") from error
+        self.names = _compose(found, self._spelled, self.where)
 
-    def _list(self, prefix: str) -> list[str]:
+    def _list(self, prefix: str, found: list[str]) -> list[str]:
         """Note the files in a folder; its folders."""
         folders = []
         with os.scandir(os.path.join(self._root, prefix)) as entries:
@@ -107,8 +116,8 @@ class FolderFiles:
             if is_folder:
                 folders.append(name + "/")
             elif _is_wanted(name) and entry.is_file():
-                self.names.append(name)
-        if len(self.names) > MAX_ENTRIES:
+                found.append(name)
+        if len(found) > MAX_ENTRIES:
             raise BootlightError(f"{self.where} has more than {MAX_ENTRIES} images; split it")
         return folders
 
@@ -121,7 +130,7 @@ class FolderFiles:
     def size(self, name: str) -> int:
         """Bytes that `read` will hold, 0 where it will fail."""
         try:
-            size = os.stat(os.path.join(self._root, name)).st_size
+            size = os.stat(self._path(name)).st_size
         except OSError:
             return 0
         return size if size <= MAX_FILE_BYTES else 0
@@ -133,15 +142,35 @@ class FolderFiles:
             BootlightError: it cannot be read or is larger than `MAX_FILE_BYTES`.
         """
         try:
-            with open(os.path.join(self._root, name), "rb", buffering=0) as file:
+            with open(self._path(name), "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                     raise BootlightError(f"{name}: larger than {MAX_FILE_BYTES} bytes; shrink or remove it")
                 return file.readall()
         except OSError as error:
             raise BootlightError(f"{name}: cannot be read ({error.strerror}); repair or remove it") from error
 
+    def _path(self, name: str) -> str:
+        return os.path.join(self._root, self._spelled.get(name, name))
+
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _compose(found: list[str], spelled: dict[str, str], where: str) -> list[str]:
+    """Names in NFC; how those are spelled that differ from it is noted.
+
+    Raises:
+        BootlightError: two files have one name then.
+    """
+    names = []
+    for name in found:
+        names.append(composed(name))
+        if names[-1] != name:
+            spelled[names[-1]] = name
+    if spelled and len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise BootlightError(f"{where} has two files {twice}, whose names differ in how their accents are stored; rename one")
+    return names
 
 
 class _BoundedReader(io.BufferedReader):
@@ -200,7 +229,7 @@ class ZipFiles:
             self._check_entry(name, info)
             entries[name] = info
         self._check_overlaps(entries)
-        return entries
+        return dict(zip(_compose(list(entries), {}, self.where), entries.values(), strict=True))
 
     def _check_entry(self, name: str, info: zipfile.ZipInfo) -> None:
         if info.flag_bits & _ENCRYPTED:

@@ -89,7 +89,7 @@ class FileSource:
 
     Args:
         where: how messages call it.
-        key: hash of names and files.
+        key: hash of files, and of names without the folders that hold all of them.
         names: of the images.
         root: folder or zip.
         split: of the root, or None.
@@ -148,7 +148,7 @@ def open_source(text: str, *, image_size: int | None, cache: Path, channels: int
         content = hashlib.sha256()
         for part in over_images(images, lambda i: hashlib.sha256(images.read(i)).hexdigest(), f"checksums of {text}"):
             content.update(json.dumps(part).encode())
-        content.update(json.dumps(images.names).encode())
+        content.update(json.dumps(images.known_as).encode())
         return FileSource(text, content.hexdigest(), tuple(images.names), root, split)
 
 
