@@ -21,6 +21,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.environment import STREAMS, streams_of
 from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.paths import expanded_text
 from bootlight.prepare import prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
 from bootlight.rng import seed_everywhere
@@ -60,6 +61,7 @@ class BootstrapSettings:
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
+        self.run_dir = expanded_text(self.run_dir)
 
 
 class Parts(NamedTuple):

@@ -6,8 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bootlight.data.reader_files import Files, is_image, open_files
+from bootlight.data.reader_files import Files, open_files
 from bootlight.data.reader_manifest import Labels, read_manifest
+from bootlight.data.reader_names import is_image
 from bootlight.errors import BootlightError
 
 MAX_DIGITS = 18  # of a class that is a number

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bootlight.data.reader_files import Files, composed
+from bootlight.data.reader_files import Files
+from bootlight.data.reader_names import composed
 from bootlight.errors import BootlightError
 
 Labels = dict[str, str | None]  # image name -> class name

@@ -4,8 +4,9 @@ import hashlib
 import json
 import logging
 import mmap
+import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootlight.atomic import atomic_write, read_json, write_json
+from bootlight.cache_folder import can_keep, tell_not_kept, temporary_cache
 from bootlight.data.reader import ImageSet, open_images
 from bootlight.data.store_folder import publish_folder, remove_leftovers
 from bootlight.data.store_passes import over_images
@@ -76,7 +78,8 @@ def build_store(
         description: of the progress bar.
 
     Raises:
-        BootlightError: no images, pictures that cannot be decoded, or a cache that cannot be written.
+        BootlightError: no images, pictures that cannot be decoded, or no room for them, neither in the cache nor in the
+            system's folder for temporary files.
     """
     with open_images(root, split) as images:
         digests = [
@@ -86,13 +89,26 @@ def build_store(
         ]
         shape = (image_size, image_size, channels)
         key = _content_key(shape, images.class_names, images.known_as, images.labels, digests)
-        folder = cache / key
-        store = _open(folder)
-        if store is None:
+        return _open(cache / key) or _decoded(cache, key, lambda to: _write(to, images, shape, description))
+
+
+def _decoded(cache: Path, key: str, write: Callable[[Path], None]) -> Store:
+    """The store that `write` fills a folder with: in the cache, or in a temporary one where that cannot be written."""
+    if can_keep(cache):
+        try:
             remove_leftovers(cache)
-            publish_folder(folder, lambda to: _write(to, images, shape, description), lambda at: _open(at) is not None)
-            store = _open(folder)
-    if store is None:
+            return _published(cache / key, write)
+        except (BootlightError, OSError) as error:
+            if not isinstance(error.__cause__ or error, OSError):  # pictures that cannot be decoded
+                raise
+            tell_not_kept(cache, "decoded images", error)
+    folder = temporary_cache() / key
+    return _open(folder) or _published(folder, write)
+
+
+def _published(folder: Path, write: Callable[[Path], None]) -> Store:
+    publish_folder(folder, write, lambda at: _open(at) is not None)
+    if (store := _open(folder)) is None:
         raise BootlightError(f"{folder} cannot be read back; check the disk or choose another data.cache")
     return store
 
@@ -176,7 +192,7 @@ def _write_images(path: Path, images: ImageSet, shape: tuple[int, int, int], des
 
 def _open(folder: Path) -> Store | None:
     """The store in a folder; None if it is absent or damaged."""
-    if not folder.exists():
+    if not os.path.exists(folder):  # nor can it be looked for: Path.exists would raise
         return None
     try:
         about = read_json(folder / "store.json", MAX_NAMES_BYTES)
