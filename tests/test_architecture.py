@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "atomic": {"errors"},
     "rng": set(),
     "images": {"budget", "errors"},
+    "picture_header": {"images"},
     "run_folder": {"atomic", "errors"},
     "batch": {"rng"},
     "diffusion": set(),
@@ -227,14 +228,15 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.run": {
         "errors", "evaluation.answer", "evaluation.judges", "evaluation.options", "evaluation.reference_stats",
-        "evaluation.sources", "evaluation.suite", "images", "metrics.c2st", "metrics.neighbours", "metrics.pixel_statistics",
-        "metrics.score", "metrics.statistics", "networks.dcgan", "tracking.neighbours",
+        "evaluation.source_remarks", "evaluation.sources", "evaluation.suite", "images", "metrics.c2st", "metrics.neighbours",
+        "metrics.pixel_statistics", "metrics.score", "metrics.statistics", "networks.dcgan", "tracking.neighbours",
     },
     "evaluation.run_compare": {
         "errors", "evaluation.compare", "evaluation.features", "evaluation.judge_file", "evaluation.options",
-        "evaluation.sources", "evaluation.suite", "tracking.forest", "tracking.table",
+        "evaluation.source_remarks", "evaluation.sources", "evaluation.suite", "tracking.forest", "tracking.table",
     },
-    "evaluation.sources": {"data.reader", "data.resolve", "data.store", "data.store_passes", "images"},
+    "evaluation.sources": {"data.reader", "data.resolve", "data.store", "data.store_passes", "images", "picture_header"},
+    "evaluation.source_remarks": {"evaluation.sources", "picture_header"},
     "evaluation.suite": {
         "errors", "metrics.authenticity", "metrics.copying", "metrics.density_coverage", "metrics.fd_infinity",
         "metrics.feature_metric", "metrics.features", "metrics.frechet", "metrics.inception_score", "metrics.kid",
@@ -251,7 +253,7 @@ ALLOWED: dict[str, set[str]] = {
     "verbs.compare": {"errors", "evaluation.options", "evaluation.run_compare", "paths"},
     "verbs.doctor": {"doctor.examine", "doctor.finding", "paths"},
     "verbs.evaluate": {"errors", "evaluation.options", "evaluation.run", "paths"},
-    "verbs.data": {"cache_folder", "errors", "evaluation.duplicates", "evaluation.sources"},
+    "verbs.data": {"cache_folder", "errors", "evaluation.duplicates", "evaluation.sources", "images"},
     "verbs.study": {
         "errors", "paths", "studies.begin", "studies.child", "studies.job", "studies.plan", "studies.spec", "studies.worker",
         "studies.yaml_file", "tracking.study_report",

@@ -62,6 +62,7 @@ def build_store(
     cache: Path,
     split: str | None = None,
     description: str = "reading images",
+    note: Callable[[bytes], None] = lambda data: None,
 ) -> Store:
     """Decode all images of a folder or zip, or find them decoded in the cache.
 
@@ -76,17 +77,20 @@ def build_store(
         cache: folder of decoded images, one sub-folder for each key. Any number of processes may share it.
         split: which split; None is `train`, or everything where there are no splits.
         description: of the progress bar.
+        note: called once with each encoded picture, in no order and from several threads.
 
     Raises:
         BootlightError: no images, pictures that cannot be decoded, or no room for them, neither in the cache nor in the
             system's folder for temporary files.
     """
     with open_images(root, split) as images:
-        digests = [
-            digest
-            for part in over_images(images, lambda i: hashlib.sha256(images.read(i)).digest(), f"{description}: checksums")
-            for digest in part
-        ]
+
+        def checksum(i: int) -> bytes:
+            data = images.read(i)
+            note(data)
+            return hashlib.sha256(data).digest()
+
+        digests = [digest for part in over_images(images, checksum, f"{description}: checksums") for digest in part]
         shape = (image_size, image_size, channels)
         key = _content_key(shape, images.class_names, images.known_as, images.labels, digests)
         return _open(cache / key) or _decoded(cache, key, lambda to: _write(to, images, shape, description))
