@@ -5,6 +5,7 @@ import os
 import sys
 
 from bootlight.errors import INTERRUPTED, BootlightError
+from bootlight.terminal import close_streams, open_streams
 
 VERBS = {
     "fit": ("bootlight.verbs.fit", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
@@ -22,7 +23,19 @@ HELP = "usage: bootlight VERB [options]\n\n{verbs}\n\nbootlight VERB --help says
 
 def main() -> None:
     """Run a verb; a `BootlightError` ends the program with its one line and status 1."""
-    args = sys.argv[1:]
+    open_streams()
+    try:
+        answer(sys.argv[1:])
+    finally:
+        close_streams()
+
+
+def answer(args: list[str]) -> None:
+    """Run a verb, or say which there are.
+
+    Raises:
+        SystemExit: with a status of `errors`, or that of the verb.
+    """
     if not args or args[0] in ("-h", "--help"):
         print(HELP.format(verbs="\n".join(f"  {verb:10}{text}" for verb, (_, text) in VERBS.items())), end="")
         return
@@ -34,7 +47,8 @@ def main() -> None:
     try:
         run_verb(args[0], args[1:])
     except BootlightError as error:
-        sys.exit(f"bootlight: {error}")
+        print(f"bootlight: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

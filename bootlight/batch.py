@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bootlight.rng import torch_rng
+from bootlight.rng import derive_key, normal_rows, random_words, split_key, to_uniform, torch_rng
 
 
 class Batch(NamedTuple):
@@ -31,10 +31,16 @@ class Batch(NamedTuple):
 
     def normal(self, stream: str, *shape: int) -> Tensor:
         """Standard normal noise (B, *shape) of a named stream: this rank's rows of that of the global batch."""
-        noise = torch.randn(self.total, *shape, generator=self.rng(stream), device=self.images.device)
-        return noise[self.start : self.start + len(self.images)]
+        return normal_rows(self._key(stream), self._rows(), *shape).to(self.images.device)
 
     def uniform(self, stream: str) -> Tensor:
         """Uniform numbers in [0, 1), (B,): this rank's rows of those of the global batch."""
-        numbers = torch.rand(self.total, generator=self.rng(stream), device=self.images.device)
-        return numbers[self.start : self.start + len(self.images)]
+        return to_uniform(random_words(self._key(stream), self._rows(), 1))[:, 0].to(self.images.device)
+
+    def _key(self, stream: str) -> tuple[int, int, int, int]:
+        return split_key(derive_key(self.seed, stream))
+
+    def _rows(self) -> Tensor:
+        device = self.images.device
+        made_on = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+        return torch.arange(self.start, self.start + len(self.images), device=made_on)[:, None]

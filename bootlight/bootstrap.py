@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
@@ -18,11 +18,13 @@ from bootlight.callbacks.generation_end import GenerationEnd, note_times
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
+from bootlight.environment import STREAMS, streams_of
 from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.paths import expanded_text
 from bootlight.prepare import prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
-from bootlight.rng import derive_seed
+from bootlight.rng import seed_everywhere
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
 from bootlight.stopping import leave_if_asked
 from bootlight.tracking.report import write_report
@@ -59,6 +61,7 @@ class BootstrapSettings:
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
+        self.run_dir = expanded_text(self.run_dir)
 
 
 class Parts(NamedTuple):
@@ -99,6 +102,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
     if not todo:
         announce(f"{run.path} is finished: {settings.num_generations} generations")
     else:
+        check_streams(run)
         with stops_explained():
             clock.take()  # what was before is not of this run
             with clock.part("preparation"):
@@ -109,6 +113,20 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
             logger.finish()
     finish(run, rebuild=bool(todo))
     return run
+
+
+def check_streams(run: RunFolder) -> None:
+    """Refuse to finish a run whose images and batches were made of other noise: its result would be that of neither.
+
+    Raises:
+        BootlightError: on every rank.
+    """
+    begun = agree(streams_of(run.environment) if rank() == 0 else None)
+    if run.is_begun and begun != STREAMS:
+        raise BootlightError(
+            f"{run.path} was begun by a version of bootlight with other random numbers; finish it with that version, or give "
+            "this run its own --bootstrap.run_dir"
+        )
 
 
 @contextmanager
@@ -131,7 +149,7 @@ def run_generation(
     context: GenerationContext, settings: BootstrapSettings, build: Build, features: nn.Module | None, judge: nn.Module | None
 ) -> Trainer:
     """Train, synthesize and evaluate one generation, or what of that is left to do; the trainer that did it."""
-    seed_everything(derive_seed(context.seed, context.generation, "weights") % 2**32, workers=True, verbose=False)
+    seed_everywhere(context.seed, context.generation, "weights")
     model, data, trainer, context = build(context)
     attach(context, data, trainer, settings, features, judge)
     if settings.warm_start and context.generation > 0:

@@ -27,6 +27,7 @@ from bootlight.environment import note_environment
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.lock import locked
+from bootlight.paths import expand_settings
 from bootlight.processes import meet
 from bootlight.run_config import check_same_config, check_writable, save_config
 from bootlight.run_folder import GenerationContext, RunFolder
@@ -82,8 +83,9 @@ class BootlightCLI(LightningCLI):
         parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and refuse seeds that only later would be found unfit."""
+        """Parse, make paths whole, and refuse seeds that only later would be found unfit."""
         super().parse_arguments(parser, args)
+        expand_settings(self.config[self.config.subcommand])
         seed = self.config[self.config.subcommand].seed_everything
         if isinstance(seed, bool) or seed is None:
             raise BootlightError(f"seed_everything is {seed}; give a number, so that the run can be repeated")

@@ -8,6 +8,7 @@ from typing import Any
 from bootlight.atomic import read_json, write_json
 from bootlight.errors import BootlightError
 
+STREAMS = "philox4x32-10"  # changes when the counters of bootlight.rng would give other numbers
 PACKAGES = ("bootlight", "torchvision", "lightning", "numpy", "pillow")
 CPUINFO = Path("/proc/cpuinfo")
 
@@ -23,6 +24,7 @@ def describe() -> dict[str, Any]:
     gpu = torch.cuda.is_available()
     return {
         **{name: _version(name) for name in PACKAGES},
+        "random_streams": STREAMS,
         "torch": torch.__version__,  # with the build, as in 2.6.0+cu124, which the metadata may lack
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -72,6 +74,12 @@ def note_environment(path: Path, world_size: int, precision: str) -> list[str]:
     if not isinstance(before, dict):
         raise BootlightError(f"{path} is not the record of an environment; delete it and run the same command again")
     return differences(before, now)
+
+
+def streams_of(path: Path) -> str | None:
+    """How the run with this record makes its noise; None for one that was begun before streams had 64 bits of key and more."""
+    before = read_json(path) if path.exists() else {"random_streams": STREAMS}
+    return str(before["random_streams"]) if isinstance(before, dict) and "random_streams" in before else None
 
 
 def cpu_model() -> str:

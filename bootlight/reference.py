@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -24,7 +24,7 @@ from bootlight.images import to_float
 from bootlight.networks.classifier import Classifier
 from bootlight.processes import agree, in_group, rank
 from bootlight.reference_cache import shared
-from bootlight.rng import derive_seed, numpy_rng
+from bootlight.rng import numpy_rng, seed_everywhere, seed_torch
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -98,7 +98,7 @@ class ClassifierFeatures(nn.Module):
         settings = {"epochs": self.epochs, "features": self.num_features, "lr": self.learning_rate, "seed": self.seed}
         file = folder / f"classifier-{reference_key(data, **settings)}.safetensors"
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "classifier"))
+            seed_torch(self.seed, "classifier")
             network = Classifier(data.channels, len(source.store.class_names), num_features=self.num_features)
         images = source.store.images[source.indices]
         if not file.exists():
@@ -191,7 +191,7 @@ def shared_judge(file: Path, data: BootstrapData, trainer: Trainer) -> Iterator[
 def trained_gan(data: BootstrapData, *, num_steps: int, width: int, batch_size: int, trainer: Trainer, seed: int = 0) -> DCGAN:
     """A DCGAN trained on all real training images; another `seed` is another start and another order of the images."""
     counters = ("judge",) if seed == 0 else ("judge", seed)
-    seed_everything(derive_seed(*counters) % 2**32, verbose=False)
+    seed_everywhere(*counters)
     gan = DCGAN(data.image_size, data.channels, width=width)
     trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
     return gan

@@ -11,12 +11,14 @@ from typing import Any
 
 import bootlight
 from bootlight.atomic import read_weights, write_bytes
+from bootlight.cache_folder import tell_not_kept
 from bootlight.environment import describe
 from bootlight.errors import BootlightError
 from bootlight.record_lock import LOCK_NAME, try_lock
 from bootlight.stopping import leave_if_asked
 
 POLL_SECONDS = 0.5
+WHAT = "networks trained on real images"
 SUFFIXES = (".json", ".safetensors")  # in this order: the weights declare a network complete
 
 
@@ -37,8 +39,9 @@ def shared(file: Path, cache: Path, setting: dict[str, Any], *, wait: bool = Tru
     Yields:
         Whether it was found; if not, the block must write `file`.
 
+    A cache that cannot be written costs a training next time, and a warning.
+
     Raises:
-        BootlightError: the cache cannot be written.
         SystemExit: this process was asked to stop while it waited.
     """
     folder = cache / _key(file.name, setting)
@@ -49,7 +52,10 @@ def shared(file: Path, cache: Path, setting: dict[str, Any], *, wait: bool = Tru
             _copy(kept, file)
         yield found
         if not found and file.exists():
-            _copy(file, kept)
+            try:
+                _copy(file, kept)
+            except BootlightError as error:
+                tell_not_kept(cache.parent, WHAT, error)
 
 
 def _key(name: str, setting: dict[str, Any]) -> str:
@@ -81,14 +87,14 @@ def _copy(source: Path, target: Path) -> None:
 
 @contextmanager
 def _turn(folder: Path, wait: bool) -> Iterator[None]:
-    """Hold the lock of a folder; where there are no locks, all train, which is only a waste."""
+    """Hold the lock of a folder; where there are no locks or files cannot be made, all train, which is only a waste."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise BootlightError(
-            f"cannot write {folder.parent}: {error.strerror or error}; set data.cache to a folder that can be written"
-        ) from error
+        tell_not_kept(folder.parent.parent, WHAT, error)
+        yield
+        return
     try:
         told = False
         while not _taken(descriptor) and wait:

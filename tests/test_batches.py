@@ -9,7 +9,7 @@ import torch
 from bootlight.data.batches import StepDataset, StepLoader, gather, mirror, positions
 from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays
-from bootlight.rng import derive_seed
+from bootlight.rng import derive_key
 
 RNG = np.random.default_rng(1)
 
@@ -97,7 +97,7 @@ def test_shares_of_ranks_make_up_the_global_batch(world_size):
         assert torch.equal(torch.cat([part.labels for part in parts]), whole[step].labels)
         assert [part.start for part in parts] == list(range(0, 8, 8 // world_size))
         assert {part.total for part in parts} == {8} == {whole[step].total}
-        assert {part.seed for part in parts} == {whole[step].seed} == {derive_seed(7, "step", step)}
+        assert {part.seed for part in parts} == {whole[step].seed} == {derive_key(7, "step", step)}
 
 
 # Flips

@@ -72,17 +72,19 @@ def test_a_terminal_without_the_marks_gets_the_words(monkeypatch):
     assert sys.stdout.read().startswith("? problem a")
 
 
-def test_a_reader_that_leaves_does_not_change_the_exit_status():
+def test_a_reader_that_leaves_ends_it_quietly():
     code = (
         "import bootlight.doctor.examine as e, bootlight.verbs.doctor as v\n"
         "from bootlight.doctor.finding import Finding\n"
+        "from bootlight.terminal import open_streams\n"
+        "open_streams()\n"
         "e.examine = lambda *args: iter([Finding('a', 'ok', 'x')] * 20_000 + [Finding('a', 'problem', 'bad', 'mend')])\n"
         "v.main([])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline().startswith("✓ ok      a ".encode())
     process.stdout.close()  # 20,000 lines of 31 bytes do not fit into the 64 KiB of a pipe
-    assert (process.wait(timeout=20), process.stderr.read()) == (1, b"")
+    assert (process.wait(timeout=20), process.stderr.read()) == (141, b"")
     process.stderr.close()
 
 

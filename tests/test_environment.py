@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from bootlight import environment
+from bootlight.bootstrap import check_streams
 from bootlight.environment import cpu_model, cpuinfo_field, describe, differences, note_environment
 from bootlight.errors import BootlightError
+from bootlight.run_folder import RunFolder
 
 CPUINFO = "processor\t: 0\nmodel name\t: Fast CPU @ 3: GHz\nflags\t\t: avx2 amx_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
 
@@ -100,3 +102,25 @@ def test_the_name_of_the_processor(tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text("processor : 0\nFeatures : fp asimd bf16\n")  # ARM
     assert cpuinfo_field("flags", "Features") == "fp asimd bf16"
     assert cpu_model() == "x86_64"
+
+
+def begun_run(path, record):
+    run = RunFolder(path)
+    run.generation(0).checkpoints.mkdir(parents=True)
+    (run.generation(0).checkpoints / "last.ckpt").touch()
+    run.environment.write_text(json.dumps(record))
+    return run
+
+
+@pytest.mark.parametrize("record", [{}, {"random_streams": "other"}, []])
+def test_a_run_is_not_finished_with_other_random_numbers(tmp_path, record):
+    with pytest.raises(BootlightError, match=r"bootstrap\.run_dir"):
+        check_streams(begun_run(tmp_path, record))
+
+
+def test_a_run_goes_on_with_the_random_numbers_that_it_was_begun_with(tmp_path):
+    check_streams(begun_run(tmp_path / "a", describe()))
+    check_streams(RunFolder(tmp_path / "new"))
+    old = begun_run(tmp_path / "b", {})
+    (old.generation(0).checkpoints / "last.ckpt").unlink()  # nothing is there that could be mixed
+    check_streams(old)

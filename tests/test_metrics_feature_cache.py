@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bootlight.data.store import store_from_arrays
-from bootlight.errors import BootlightError
 from bootlight.metrics import feature_cache
 from bootlight.metrics.feature_cache import cached_features, feature_key
 from bootlight.metrics.features import PixelFeatures
@@ -157,13 +156,22 @@ def test_an_interrupted_computation_leaves_nothing(tmp_path: Path, monkeypatch: 
     assert cached_features("key", features, tmp_path)["features"][1, 1] == 3
 
 
-def test_a_folder_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_costs_a_warning_and_no_feature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BootlightError, match=r"cannot (read|write) .*key\.safetensors"):
-        cached_features("key", features, tmp_path / "file")
-    (tmp_path / "features" / "key.safetensors").mkdir(parents=True)
-    with pytest.raises(BootlightError, match=r"cannot read .*key\.safetensors.*delete it"):
-        cached_features("key", features, tmp_path)
+    (tmp_path / "taken" / "features" / "key.safetensors").mkdir(parents=True)
+    for folder in (tmp_path / "file", tmp_path / "file" / "cache", tmp_path / "taken"):
+        with pytest.warns(UserWarning, match=f"{folder} cannot be used.*data.cache") as told:
+            for _ in range(2):
+                assert cached_features("key", features, folder)["features"][1, 1] == 3
+        assert len(told) == 1  # of two attempts
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        assert cached_features("key", features, tmp_path / "full")["features"][1, 1] == 3
+    assert list((tmp_path / "full" / "features").iterdir()) == []
 
 
 def ask(rank: int, folder: Path, barrier: "multiprocessing.synchronize.Barrier", results: multiprocessing.Queue) -> None:

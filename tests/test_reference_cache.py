@@ -10,17 +10,18 @@ import safetensors.torch
 import torch
 
 from bootlight import reference_cache
+from bootlight.errors import BootlightError
 from bootlight.reference_cache import shared
 from bootlight.stopping import stop_request
 
 WEIGHTS = safetensors.torch.save({"w": torch.arange(3.0)})
 
 
-def take(folder: Path, name: str, **setting) -> bool:
+def take(folder: Path, name: str, *, cache: Path | None = None, **setting) -> bool:
     """Whether it was found; if not, it is made."""
     file = folder / name / "judge.safetensors"
     file.parent.mkdir(exist_ok=True)
-    with shared(file, folder / "cache", setting) as found:
+    with shared(file, cache or folder / "cache", setting) as found:
         if not found:
             file.with_suffix(".json").write_text(name)
             file.write_bytes(WEIGHTS)
@@ -47,6 +48,27 @@ def test_a_training_that_fails_leaves_nothing_and_a_damaged_file_is_replaced(tmp
     kept.write_bytes(WEIGHTS[:20])
     assert not take(tmp_path, "b")
     assert kept.read_bytes() == WEIGHTS and take(tmp_path, "c")
+
+
+@pytest.mark.parametrize("where", ["cache", "cache/judges"])
+def test_a_cache_that_cannot_be_written_costs_a_warning_and_a_training(tmp_path, where):
+    (tmp_path / where).parent.mkdir(exist_ok=True)
+    (tmp_path / where).write_text("a file")
+    with pytest.warns(UserWarning, match=f"{tmp_path}/cache cannot be used.*data.cache") as told:
+        for name in "ab":
+            assert not take(tmp_path, name, cache=tmp_path / "cache" / "judges")
+            assert (tmp_path / name / "judge.safetensors").read_bytes() == WEIGHTS
+    assert len(told) == 1
+
+
+def test_a_disk_that_is_full_after_a_training(tmp_path, monkeypatch):
+    def full(*_):
+        raise BootlightError("cannot write") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reference_cache, "write_bytes", full)
+    with pytest.warns(UserWarning, match="No space left"):
+        assert not take(tmp_path, "a")
+    assert (tmp_path / "a" / "judge.safetensors").read_bytes() == WEIGHTS
 
 
 def train_apart(folder: Path, name: str, seconds: float) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bootlight.batch import Batch
 from bootlight.clock import clock
 from bootlight.data.mixing import Source
 from bootlight.errors import BootlightError
-from bootlight.rng import derive_seed, numpy_rng
+from bootlight.rng import derive_key, numpy_rng, seed_everywhere
 
 
 def check_shares(key: str, batch_size: int, world_size: int) -> None:
@@ -82,7 +82,7 @@ class StepDataset(Dataset[Batch]):
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=None if labels is None else torch.from_numpy(labels),
-            seed=derive_seed(self.seed, "step", step),
+            seed=derive_key(self.seed, "step", step),
             start=start,
             total=self.batch_size,
         )
@@ -119,6 +119,11 @@ def mirror(images: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> None:
     images[which] = flipped.permute(0, 2, 3, 1).numpy()
 
 
+def _seed_worker(seed: int, worker: int) -> None:
+    """Nothing here draws from global generators; for what a subclass of a dataset may do."""
+    seed_everywhere(seed, "worker", worker)
+
+
 class StepSampler(Sampler[int]):
     """The steps from `start` on."""
 
@@ -145,7 +150,15 @@ class StepLoader(DataLoader[Batch]):
     def __init__(self, dataset: StepDataset, num_workers: int = 0, pin_memory: bool = False) -> None:
         self.steps = StepSampler(len(dataset))
         self.handed_out = 0
-        super().__init__(dataset, batch_size=None, sampler=self.steps, num_workers=num_workers, pin_memory=pin_memory)
+        seed_worker = partial(_seed_worker, dataset.seed)
+        super().__init__(
+            dataset,
+            batch_size=None,
+            sampler=self.steps,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            worker_init_fn=seed_worker,
+        )
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self.handed_out = self.steps.start

@@ -17,7 +17,8 @@ from bootlight.data.reader import open_images
 from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import to_float
-from bootlight.rng import derive_seed, numpy_rng
+from bootlight.paths import expanded
+from bootlight.rng import derive_key, derive_seed, numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
 
 HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
@@ -101,7 +102,7 @@ class BootstrapData(LightningDataModule):
         self.flip = flip
         self.num_workers = num_workers
         self.subset_seed = subset_seed
-        self.cache = default_cache() if cache is None else Path(cache).expanduser()
+        self.cache = default_cache() if cache is None else expanded(cache)
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
         self.sources: list[Source] = []
         self.joining: list[Source] = []  # of the sources, those that every generation has beside its mixture
@@ -112,7 +113,7 @@ class BootstrapData(LightningDataModule):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return _load_root(Path(self.root).expanduser(), self.image_size, self.channels, self.cache)
+        return _load_root(expanded(self.root), self.image_size, self.channels, self.cache)
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""
@@ -211,7 +212,7 @@ class BootstrapData(LightningDataModule):
         check_shares("data.batch_size", self.batch_size, world_size)
         dataset = StepDataset(
             self.sources,
-            seed=derive_seed(self.context.seed, self.context.generation, "data"),
+            seed=derive_key(self.context.seed, self.context.generation, "data"),
             num_steps=self.num_steps,
             batch_size=self.batch_size,
             flip=self.flip,

@@ -1,16 +1,16 @@
 """What a user names by a text: a folder, a zip, a split of one, or the images that a generation of a run has drawn."""
 
-import os
 from pathlib import Path
 
 from bootlight.data.reader import SPLITS
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded_text
 from bootlight.run_folder import RunFolder
 
 
 def split_suffix(text: str) -> tuple[Path, str]:
-    """Path, `~` expanded, and what follows the last `@`: nothing where the whole text is the name of something that exists."""
-    text = os.path.expanduser(text)  # leaves the home of a stranger as it is, of which Path makes an error
+    """Path, expanded, and what follows the last `@`: nothing where the whole text is the name of something that exists."""
+    text = expanded_text(text)
     path, at, suffix = text.rpartition("@")
     return (Path(path), suffix) if at and not Path(text).exists() else (Path(text), "")
 

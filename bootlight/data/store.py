@@ -4,8 +4,9 @@ import hashlib
 import json
 import logging
 import mmap
+import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootlight.atomic import atomic_write, read_json, write_json
+from bootlight.cache_folder import can_keep, tell_not_kept, temporary_cache
 from bootlight.data.reader import ImageSet, open_images
 from bootlight.data.store_folder import publish_folder, remove_leftovers
 from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
 from bootlight.images import decode
 
-FORMAT = 1  # goes up when the same files would give other pixels, or lie otherwise on disk
+FORMAT = 2  # goes up when the same files would give other pixels, or lie otherwise on disk
 MAX_NAMES_BYTES = 2**30  # of the names of all images
 _log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class Store:
         images: uint8 (N, H, W, C), read-only; mapped into memory if it comes from `build_store`.
         labels: int64 (N,), position in `class_names`, -1 = none.
         class_names: sorted; empty where nothing is labelled.
-        names: relative name of each image.
+        names: of the images, without the folders that hold all of them.
         key: hexadecimal SHA-256 of the content, the same on every machine.
     """
 
@@ -60,11 +62,13 @@ def build_store(
     cache: Path,
     split: str | None = None,
     description: str = "reading images",
+    note: Callable[[bytes], None] = lambda data: None,
 ) -> Store:
     """Decode all images of a folder or zip, or find them decoded in the cache.
 
-    The key is made of the names, labels and bytes of the images: a changed picture gives another key; the same content
-    in another place, or in a zip instead of a folder, the same. So every call reads all files, but decodes them once.
+    The key is made of the labels and bytes of the images, and of their names without the folders that hold all of them: a
+    changed picture gives another key; the same content in another place, in a zip instead of a folder, or a folder deeper,
+    the same. So every call reads all files, but decodes them once.
 
     Args:
         root: folder or zip, see `reader.open_images`.
@@ -73,25 +77,42 @@ def build_store(
         cache: folder of decoded images, one sub-folder for each key. Any number of processes may share it.
         split: which split; None is `train`, or everything where there are no splits.
         description: of the progress bar.
+        note: called once with each encoded picture, in no order and from several threads.
 
     Raises:
-        BootlightError: no images, pictures that cannot be decoded, or a cache that cannot be written.
+        BootlightError: no images, pictures that cannot be decoded, or no room for them, neither in the cache nor in the
+            system's folder for temporary files.
     """
     with open_images(root, split) as images:
-        digests = [
-            digest
-            for part in over_images(images, lambda i: hashlib.sha256(images.read(i)).digest(), f"{description}: checksums")
-            for digest in part
-        ]
+
+        def checksum(i: int) -> bytes:
+            data = images.read(i)
+            note(data)
+            return hashlib.sha256(data).digest()
+
+        digests = [digest for part in over_images(images, checksum, f"{description}: checksums") for digest in part]
         shape = (image_size, image_size, channels)
-        key = _content_key(shape, images.class_names, images.names, images.labels, digests)
-        folder = cache / key
-        store = _open(folder)
-        if store is None:
+        key = _content_key(shape, images.class_names, images.known_as, images.labels, digests)
+        return _open(cache / key) or _decoded(cache, key, lambda to: _write(to, images, shape, description))
+
+
+def _decoded(cache: Path, key: str, write: Callable[[Path], None]) -> Store:
+    """The store that `write` fills a folder with: in the cache, or in a temporary one where that cannot be written."""
+    if can_keep(cache):
+        try:
             remove_leftovers(cache)
-            publish_folder(folder, lambda to: _write(to, images, shape, description), lambda at: _open(at) is not None)
-            store = _open(folder)
-    if store is None:
+            return _published(cache / key, write)
+        except (BootlightError, OSError) as error:
+            if not isinstance(error.__cause__ or error, OSError):  # pictures that cannot be decoded
+                raise
+            tell_not_kept(cache, "decoded images", error)
+    folder = temporary_cache() / key
+    return _open(folder) or _published(folder, write)
+
+
+def _published(folder: Path, write: Callable[[Path], None]) -> Store:
+    publish_folder(folder, write, lambda at: _open(at) is not None)
+    if (store := _open(folder)) is None:
         raise BootlightError(f"{folder} cannot be read back; check the disk or choose another data.cache")
     return store
 
@@ -153,7 +174,7 @@ def _write(folder: Path, images: ImageSet, shape: tuple[int, int, int], descript
     _write_images(folder / "images.npy", images, shape, description)
     with atomic_write(folder / "labels.npy") as file:
         np.save(file, labels)
-    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.names}
+    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.known_as}
     write_json(folder / "store.json", about)
 
 
@@ -175,7 +196,7 @@ def _write_images(path: Path, images: ImageSet, shape: tuple[int, int, int], des
 
 def _open(folder: Path) -> Store | None:
     """The store in a folder; None if it is absent or damaged."""
-    if not folder.exists():
+    if not os.path.exists(folder):  # nor can it be looked for: Path.exists would raise
         return None
     try:
         about = read_json(folder / "store.json", MAX_NAMES_BYTES)

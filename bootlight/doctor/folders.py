@@ -10,6 +10,7 @@ from bootlight.atomic import write_bytes
 from bootlight.cache_folder import default_cache
 from bootlight.doctor.finding import Finding, note, ok, problem
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded
 
 GIB = 2**30
 LITTLE, TOO_LITTLE = 10 * GIB, GIB // 4  # a small run needs some tens of MiB, configs/ffhq128_paper.yaml about 10 GiB
@@ -20,7 +21,7 @@ CHECKPOINT_BYTES = 16 * 31_307_398  # network, average, two moments; parameters 
 
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that is there: what a run would make the folder in."""
-    place = folder.expanduser().absolute()
+    place = folder.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
     return place
@@ -54,7 +55,7 @@ def _room(
         reason = getattr(error.__cause__ if isinstance(error, BootlightError) else error, "strerror", None)
         return problem(check, f"{folder} cannot be written: {reason or error}", f"choose another folder by {setting}")
     free = shutil.disk_usage(place).free
-    found = f"{folder}{'' if place == folder.expanduser().absolute() else ' (will be made)'}, {free / GIB:,.1f} GiB free"
+    found = f"{folder}{'' if place == folder.absolute() else ' (will be made)'}, {free / GIB:,.1f} GiB free"
     if things:
         found += f": {roughly(free / thing_bytes)} {things}"
     if checkpoints:
@@ -97,7 +98,7 @@ def weights(path: Path | None) -> list[Finding]:
     from bootlight.metrics.inception_weights import DEFAULT_FILE, INCEPTION_SHA256  # here, for its tqdm may be missing
 
     say = note if path is None else problem  # who names a file wants FID
-    path, wanted = (path or DEFAULT_FILE).expanduser(), INCEPTION_SHA256
+    path, wanted = expanded(path or DEFAULT_FILE), INCEPTION_SHA256
     if not path.is_file():
         return say(
             "FID weights", f"{path} is not there", "run `bootlight weights` where there is a network; only FID needs them"

@@ -10,10 +10,12 @@ from lightning.pytorch import Trainer
 from scipy.stats import t as student
 from torch import Tensor, nn
 
+from bootlight.cache_folder import tell_not_kept
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.store import Store, store_from_arrays
+from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import ImageSource, StoreSource
 from bootlight.generators.dcgan import DCGAN
 from bootlight.images import to_arrays
@@ -68,8 +70,11 @@ def train_gans(
                     bar.label = f"judge {seed + 1} of {count} · training"
                     own = _trainer(device, bar)
                     gan = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=own)
-                    save_network(gan, file)
-            gans.append(load_network(gan, file))
+                    try:
+                        save_network(gan, file)
+                    except BootlightError as error:  # a full disk: it is used all the same
+                        tell_not_kept(cache, "judges", error)
+            gans.append(load_network(gan, file) if file.exists() else gan.cpu().eval())
     return gans
 
 

@@ -15,6 +15,7 @@ from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_imag
 from bootlight.metrics.features import FeatureNetwork
 from bootlight.metrics.inception import InceptionFeatures
 from bootlight.metrics.inception_weights import DEFAULT_FILE
+from bootlight.paths import expanded
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
 
@@ -93,13 +94,13 @@ def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
     if names == ["all"]:
         names = [name for name, build in METRICS.items() if build(network).output == "features" or hasattr(network, "outputs")]
     check_metrics(names, network)
-    cache = default_cache() if options.cache is None else Path(options.cache).expanduser()
+    cache = default_cache() if options.cache is None else Path(options.cache)
     return Setting(network, tuple(names), options.image_size, options.batch_size, options.device, cache)
 
 
 def _network(build: Callable[[], Any] | None) -> nn.Module:
     if build is None:
-        file = DEFAULT_FILE.expanduser()
+        file = expanded(DEFAULT_FILE)
         if not file.exists():
             raise BootlightError(
                 f"{file} is missing: run bootlight weights for FID's Inception network, or give another one, such as "

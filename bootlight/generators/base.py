@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bootlight.batch import Batch
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.ema import EMA
-from bootlight.rng import NoiseStreams, derive_seed
+from bootlight.rng import NoiseStreams, seed_torch
 
 EMA_PREFIX = "ema."
 
@@ -129,7 +129,7 @@ class GeneratorModule(LightningModule, ABC):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed dropout and the like by (step, rank), so that no random state needs saving."""
         if isinstance(batch, Batch):
-            torch.manual_seed(derive_seed(batch.seed, self.global_rank))
+            seed_torch(batch.seed, self.global_rank)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the average: before any callback can save a checkpoint without it."""

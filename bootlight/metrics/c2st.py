@@ -12,7 +12,7 @@ from bootlight.images import to_float
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import binomial_standard_error
 from bootlight.networks.classifier import Classifier
-from bootlight.rng import derive_seed, numpy_rng
+from bootlight.rng import numpy_rng, seed_torch
 
 LEAST = 20  # images of each side
 BATCH = 64
@@ -55,7 +55,7 @@ def two_sample_test(
     half = count // 2
     train, test = (torch.from_numpy(np.concatenate(part)) for part in zip(*((c[:half], c[half:]) for c in chosen), strict=True))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "c2st weights"))
+        seed_torch(seed, "c2st weights")
         network = Classifier(real.shape[3], 1)
     network.to(device)
     _train(network, train.permute(0, 3, 1, 2), epochs, learning_rate, seed, device)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.atomic import write_bytes
+from bootlight.cache_folder import tell_not_kept
 from bootlight.errors import BootlightError
 from bootlight.metrics.features import feature_name
 
@@ -28,7 +29,8 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
     """Features from the file of this key, or computed and written to it.
 
     Several processes may ask for one key at once: each that finds no file computes, and the last to finish leaves its file,
-    which is whole at any moment. A file that was cut off elsewhere (a full disk, a broken copy) is computed again with a
+    which is whole at any moment. A folder that cannot be read or written costs the time of another pass next time, and a
+    warning. A file that was cut off elsewhere (a full disk, a broken copy) is computed again with a
     warning; altered values inside a file of the right length are not noticed.
 
     Args:
@@ -38,15 +40,19 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
 
     Returns:
         What `compute` answers, on the CPU; the same whether computed or read.
-
-    Raises:
-        BootlightError: the file or its folder cannot be read or written.
     """
     path = folder / "features" / f"{key}.safetensors"
-    found = _read(path)
+    try:
+        found = _read(path)
+    except OSError as error:
+        tell_not_kept(folder, "features", error)
+        found = None
     if found is None:
         found = {name: values.detach().cpu().clone().contiguous() for name, values in compute().items()}
-        write_bytes(path, safetensors.torch.save(found))
+        try:
+            write_bytes(path, safetensors.torch.save(found))
+        except BootlightError as error:
+            tell_not_kept(folder, "features", error)
     return found
 
 
@@ -55,13 +61,11 @@ def _read(path: Path) -> dict[str, Tensor] | None:
     try:
         # Copied to where torch puts tensors: matrix products of a file in memory that begins elsewhere round differently.
         return {name: values.clone() for name, values in safetensors.torch.load_file(path).items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # writing tells what is in the way
         return None
     except safetensors.SafetensorError as error:
         warnings.warn(f"{path} is damaged ({error}); its features are computed again", stacklevel=3)
         return None
-    except OSError as error:
-        raise BootlightError(f"cannot read {path}: {error.strerror or error}; delete it and run the same command") from error
 
 
 def feature_key(content: str, network: nn.Module) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded
 
 
 class FileNetwork(nn.Module):
@@ -29,7 +30,7 @@ class FileNetwork(nn.Module):
 
     def __init__(self, weights: str, allow_other_weights: bool = False) -> None:
         super().__init__()
-        self.weights = Path(weights)
+        self.weights = expanded(weights)
         self.allow_other_weights = allow_other_weights
         self._loaded: list[nn.Module] = []  # in a list, or torch would make it a submodule
 

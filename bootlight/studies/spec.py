@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded
 from bootlight.studies.record import Arm, Claim
 from bootlight.studies.yaml_file import Section, read_yaml
 
@@ -105,7 +106,7 @@ def read_spec(file: Path) -> Study:
     return Study(
         file=file,
         name=name,
-        folder=Path(top.text("folder", f"runs/studies/{name}")).expanduser(),
+        folder=expanded(top.text("folder", f"runs/studies/{name}")),
         seeds=tuple(top.seeds("seeds")),
         arms=tuple(arms),
         order=tuple(arm.name for arm in _in_order(top, arms)),
@@ -130,7 +131,7 @@ def _with_parents(file: Path, depth: int) -> dict[str, Any]:
         return content
     if depth == MAX_DEPTH:
         raise BootlightError(f"{file}: extends goes round in a circle; take it out of one of the files")
-    parent = file.parent / top.text("extends", "")
+    parent = file.parent / expanded(top.text("extends", ""))
     below = _with_parents(parent, depth + 1)
     merged = {**below, **content}
     for key in MERGED:
@@ -147,7 +148,7 @@ def _mapping(top: Section, key: str) -> dict[str, Any]:
 def _find_bases(file: Path, section: Section) -> None:
     """Base files are named relative to the study's file."""
     if "base" in section.content:
-        found = [file.parent / Path(name).expanduser() for name in section.texts("base")]
+        found = [file.parent / expanded(name) for name in section.texts("base")]
         for path in found:
             if not path.is_file():
                 raise BootlightError(f"{file}: {section.key('base')}: there is no file {path}")

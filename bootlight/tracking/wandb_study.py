@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded
 from bootlight.studies.claims import judge_claims
 from bootlight.studies.results import StudyResults, read_study
 from bootlight.studies.settings import arguments, class_name
@@ -136,7 +137,7 @@ def _loggers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def main(given: list[str] | None = None) -> int:
     """Make the report and print its address."""
     parser = argparse.ArgumentParser(prog="python -m bootlight.tracking.wandb_study", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder of the study")
+    parser.add_argument("folder", type=expanded, help="folder of the study")
     parser.add_argument("--entity", help="user or team that the runs belong to")
     parser.add_argument("--project", help="of the runs; their configurations say it")
     parser.add_argument("--group", help="of the runs; likewise")

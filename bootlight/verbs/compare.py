@@ -5,6 +5,7 @@ import json
 from jsonargparse import ArgumentParser
 
 from bootlight.errors import BootlightError
+from bootlight.paths import expand_settings
 
 
 def main(args: list[str]) -> None:
@@ -18,6 +19,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--judge", type=str | None, help="a run, or a judge-*.safetensors of one: compares its opinions too")
     parser.add_argument("--picture", type=str | None, help="write the differences with their intervals to this .png")
     options = parser.parse_args(args)
+    expand_settings(options)
     if len(options.sets) < 2:
         raise BootlightError("compare needs two sets or more, such as runs/a runs/b")
     if options.real is None:

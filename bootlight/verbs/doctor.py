@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from bootlight.doctor.finding import Finding
+from bootlight.paths import expanded
 
 MARKS = {"ok": "✓", "note": "!", "problem": "✗"}
 WIDTH = 18  # of the names
@@ -15,9 +15,11 @@ WIDTH = 18  # of the names
 def main(args: list[str]) -> None:
     """Print a line for each finding; exit with 1 when there is a problem."""
     parser = argparse.ArgumentParser(prog="bootlight doctor", description=__doc__)
-    parser.add_argument("--run-dir", type=Path, default=Path("runs"), help="folder of the run (default: %(default)s)")
-    parser.add_argument("--cache", type=Path, help="folder of decoded images (default: $BOOTLIGHT_CACHE or ~/.cache/bootlight)")
-    parser.add_argument("--weights", type=Path, help="Inception weights (default: where bootlight weights puts them)")
+    parser.add_argument("--run-dir", type=expanded, default=Path("runs"), help="folder of the run (default: %(default)s)")
+    parser.add_argument(
+        "--cache", type=expanded, help="folder of decoded images (default: $BOOTLIGHT_CACHE or ~/.cache/bootlight)"
+    )
+    parser.add_argument("--weights", type=expanded, help="Inception weights (default: where bootlight weights puts them)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     options = parser.parse_args(args)
 
@@ -49,9 +51,6 @@ def counted(number: int, word: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print at once, also on a terminal that lacks the marks; to nobody when the reader, such as `head`, has left."""
+    """Print at once, also on a terminal that lacks the marks."""
     encoding = sys.stdout.encoding or "utf-8"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:  # the exit status still counts; see docs.python.org/3/library/signal.html#note-on-sigpipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)

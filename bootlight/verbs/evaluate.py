@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from jsonargparse import ActionYesNo, ArgumentParser
 
 from bootlight.errors import BootlightError, check_range
+from bootlight.paths import expand_settings
 
 C2ST = "train a classifier to tell real from synthetic images, and test it on others"
 PIXELS = "compare brightness, contrast, saturation, sharpness and spectrum too"
@@ -30,6 +31,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--c2st", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help=C2ST)
     parser.add_argument("--pixels", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help=PIXELS)
     options = parser.parse_args(args)
+    expand_settings(options)
     check_range("--judges", options.judges, 0)
     check_range("--judge-steps", options.judge_steps, 1)
     if (options.real is None) == (options.reference_stats is None):

@@ -6,6 +6,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from bootlight.cli import BootlightCLI
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded_text
 from bootlight.quiet import quiet
 
 
@@ -15,7 +16,7 @@ def main(args: list[str]) -> None:
         raise BootlightError("--ckpt_path is not taken: the run folder decides what is continued; name it, --bootstrap.run_dir")
     quiet()
     try:
-        BootlightCLI(["fit", *args])
+        BootlightCLI(["fit", *with_paths(args)])
     except MisconfigurationException as error:  # what Lightning has to say to its users
         raise BootlightError(" ".join(str(error).split())) from error
     except UnicodeDecodeError as error:
@@ -28,6 +29,18 @@ def main(args: list[str]) -> None:
             where = traceback.extract_tb(cause.__traceback__)[-1]
             raise BootlightError(f"{type(cause).__name__}: {cause} ({where.filename}, line {where.lineno})") from error
         raise
+
+
+def with_paths(args: list[str]) -> list[str]:
+    """The arguments with whole paths of configurations, which are read before any setting is looked at."""
+    whole = list(args)
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name == "--config" and equals:
+            whole[i] = f"{name}={expanded_text(value)}"
+        elif i and args[i - 1] == "--config":
+            whole[i] = expanded_text(arg)
+    return whole
 
 
 def root_cause(error: BaseException) -> BaseException:

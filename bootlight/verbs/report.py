@@ -1,9 +1,9 @@
 """`bootlight report RUN`: table, strip and report from what a run has left on the disk."""
 
 import argparse
-from pathlib import Path
 
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded
 from bootlight.run_folder import RunFolder
 from bootlight.run_links import check_links
 
@@ -11,7 +11,7 @@ from bootlight.run_links import check_links
 def main(args: list[str]) -> None:
     """Rebuild and print."""
     parser = argparse.ArgumentParser(prog="bootlight report", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", type=expanded, help="folder of the run")
     run = RunFolder(parser.parse_args(args).run)
     check_links(run.path)
     if not any(folder.is_evaluated for folder in run.generations()):

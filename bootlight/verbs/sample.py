@@ -1,9 +1,9 @@
 """`bootlight sample RUN[@GENERATION]`: draw images from a trained generation, by its EMA weights."""
 
 import argparse
-from pathlib import Path
 
 from bootlight.errors import BootlightError, check_range
+from bootlight.paths import expanded
 from bootlight.run_folder import GenerationFolder, RunFolder
 
 MAX_SEEDS = 10_000_000
@@ -21,7 +21,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("--batch-size", type=int, help="images of one network call (default: 64, fewer of large ones)")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
     parser.add_argument("--trust", action="append", default=[], metavar="CLASS", help=TRUST)
-    parser.add_argument("--to", type=Path, required=True, help="folder to write into")
+    parser.add_argument("--to", type=expanded, required=True, help="folder to write into")
     options = parser.parse_args(args)
     if options.batch_size is not None:
         check_range("--batch-size", options.batch_size, 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded
 from bootlight.studies.job import Job, as_argument, jobs_of, with_teachers
 from bootlight.studies.spec import Study
 from bootlight.studies.yaml_file import is_seed
@@ -20,11 +21,11 @@ def main(args: list[str]) -> None:
         SystemExit: 1 when a run has failed, 75 or 130 when it was stopped: the same command continues.
     """
     parser = argparse.ArgumentParser(prog="bootlight study", description=__doc__, usage=USAGE, allow_abbrev=False)
-    parser.add_argument("file", type=Path, help="of the study, YAML; see docs/studies.md")
+    parser.add_argument("file", type=expanded, help="of the study, YAML; see docs/studies.md")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same as --section.key VALUE")
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these and their teachers (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="only these, or others (default: those of the file)")
-    parser.add_argument("--folder", type=Path, help="where its runs are kept (default: runs/studies/NAME)")
+    parser.add_argument("--folder", type=expanded, help="where its runs are kept (default: runs/studies/NAME)")
     parser.add_argument("--dry-run", action="store_true", help="print runs, steps, images and time, and stop")
     parser.add_argument("--report", action="store_true", help="write tables and report of what is finished, and stop")
     parser.add_argument("--check", action="store_true", help="look for wrong settings in every arm, and stop")
@@ -65,7 +66,7 @@ def load(file: Path, overrides: dict[str, Any], folder: Path | None) -> Study:
     for key in overrides:
         if arms := study.keeping_their_own(key):
             print(f"{key}: not for {', '.join(arms)}, which {'have' if len(arms) > 1 else 'has'} another in {file}", flush=True)
-    return study if folder is None else replace(study, folder=folder.expanduser())
+    return study if folder is None else replace(study, folder=folder)
 
 
 def check_seeds(seeds: list[int]) -> None:

@@ -1,0 +1,95 @@
+"""The standard streams: a reader that leaves, streams that are closed, a terminal that lacks signs, warnings."""
+
+import io
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from bootlight import terminal
+from bootlight.stopping import stop_request
+from bootlight.studies.child import Children
+
+PROGRAM = "import sys; sys.argv = ['bootlight', *sys.argv[1:]]\nfrom bootlight.__main__ import main\n"
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A stream into a pipe that nobody reads any longer."""
+    monkeypatch.setattr(terminal, "_leaving", False)
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield io.TextIOWrapper(io.BufferedWriter(terminal._Stream(writing)), encoding="utf-8", line_buffering=True)
+    os.close(writing)
+
+
+def test_a_reader_that_leaves_ends_a_command_once(broken):
+    with pytest.raises(SystemExit) as end:
+        print("lost", file=broken)
+    assert end.value.code == 141
+    print("nowhere", file=broken)  # while everything is being put in order
+
+
+def test_a_run_is_asked_to_stop_and_goes_on_to_where_it_can(broken):
+    with stop_request.listening():
+        print("lost", file=broken)
+        assert stop_request.made and stop_request.reason == "SIGTERM"
+        print("nowhere", file=broken)
+
+
+def test_a_worker_of_a_study_is_asked_to_stop(broken):
+    children = Children()
+    with children.listening():
+        print("lost", file=broken)
+    assert children.status == 75
+
+
+def test_a_terminal_that_is_gone_is_no_reason_to_stop(monkeypatch):
+    leader, terminal_side = os.openpty()
+    os.close(leader)  # writing is EIO from now on
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(terminal_side, b"lost")
+    print("lost", file=io.TextIOWrapper(io.BufferedWriter(terminal._Stream(terminal_side)), line_buffering=True))
+    os.close(terminal_side)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["report", "--help"], ["doctor", "--help"], ["no-verb"]])
+@pytest.mark.parametrize("both", [False, True])
+def test_verbs_whose_reader_has_left(arguments, both):
+    reading, writing = os.pipe()
+    os.close(reading)
+    streams = {"stdout": writing, "stderr": writing if both else subprocess.PIPE}
+    ended = subprocess.run([sys.executable, "-c", f"{PROGRAM}main()", *arguments], **streams)
+    os.close(writing)
+    if arguments == ["no-verb"] and not both:
+        assert ended.returncode == 1 and ended.stderr.startswith(b"bootlight: no verb")
+    else:
+        assert (ended.returncode, ended.stderr) == (141, None if both else b"")
+
+
+def test_a_stream_that_was_closed_before_the_start_is_no_file_that_is_opened_later():
+    code = "import os, sys\nfrom bootlight.terminal import open_streams\nopen_streams()\nprint(1)\n"
+    code += "sys.exit(open(os.devnull).fileno())"
+    closed = f"import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, '-c', {code!r}])"
+    assert subprocess.run([sys.executable, "-c", closed]).returncode > 2
+
+
+def test_signs_that_a_terminal_lacks_and_streams_of_others():
+    code = "from bootlight.terminal import open_streams; open_streams(); print('± \u202e')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for flag in ("-c", "-uc"):
+        ended = subprocess.run([sys.executable, flag, code], stdout=subprocess.PIPE, env=environment, check=True)
+        assert ended.stdout == b"\\xb1 \\u202e\n"
+    theirs = io.StringIO()
+    assert terminal._opened(theirs, sys.__stdout__) is theirs
+
+
+def test_a_warning_is_one_line(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = terminal._show_warning
+        warnings.warn_explicit("no\n  cache", UserWarning, f"{terminal.PACKAGE}x.py", 1)
+        warnings.warn_explicit("old", FutureWarning, "other.py", 7)
+    assert capsys.readouterr().err == "bootlight: no cache\nother.py:7: FutureWarning: old\n"
