@@ -73,6 +73,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics.authenticity": {
         "metrics.exact", "metrics.feature_metric", "metrics.neighbours", "metrics.score", "metrics.uncertainty",
     },
+    "metrics.correlated_mean": set(),
     "metrics.c2st": {"errors", "images", "metrics.score", "metrics.uncertainty", "networks.classifier", "rng"},
     "metrics.cells": {"metrics.neighbours", "rng"},
     "metrics.copying": {
@@ -134,8 +135,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "callbacks.evaluation": {
         "atomic", "callbacks.generation_end", "clock", "data.store", "errors", "evaluation.features", "evaluation.sources",
-        "evaluation.suite", "generators.base", "images", "metrics.discriminator", "metrics.features", "metrics.score",
-        "run_folder", "stopping", "tracking.history",
+        "evaluation.suite", "generators.base", "images", "metrics.correlated_mean", "metrics.discriminator", "metrics.features",
+        "metrics.score", "run_folder", "stopping", "tracking.history",
     },
     "callbacks.step_clock": {"callbacks.generation_end", "clock", "errors", "run_folder"},
     "tracking": set(),
@@ -223,6 +224,7 @@ ALLOWED: dict[str, set[str]] = {
         "cache_folder", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite", "metrics.features",
         "metrics.inception", "metrics.inception_weights", "paths",
     },
+    "evaluation.pairs": {"data.reader", "data.resolve", "errors"},
     "evaluation.reference_stats": {
         "atomic", "errors", "metrics.feature_metric", "metrics.features", "metrics.frechet", "metrics.frechet_remarks",
         "metrics.score", "metrics.statistics",
@@ -234,7 +236,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.run_compare": {
         "errors", "evaluation.compare", "evaluation.features", "evaluation.judge_file", "evaluation.options",
-        "evaluation.source_remarks", "evaluation.sources", "evaluation.suite", "tracking.forest", "tracking.table",
+        "evaluation.pairs", "evaluation.source_remarks", "evaluation.sources", "evaluation.suite", "tracking.forest",
+        "tracking.table",
     },
     "evaluation.sources": {"data.reader", "data.resolve", "data.store", "data.store_passes", "images", "picture_header"},
     "evaluation.source_remarks": {"evaluation.sources", "picture_header"},

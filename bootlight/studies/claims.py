@@ -10,9 +10,8 @@ from bootlight.studies.statistics import (
     LEVEL,
     PairedDifference,
     holm,
-    images_for_sampling,
     images_needed,
-    seeds_needed,
+    seeds_range,
 )
 from bootlight.studies.times import common, is_time, states_text
 
@@ -28,9 +27,11 @@ class Verdict(NamedTuple):
         status: `supported`, `contradicted`, `not distinguishable at this size` or `not tested`.
         difference: of the arm said to be higher from the one said to be lower; None where they have no seed in common.
         p_value: corrected for the number of claims (Holm); None where there is no test.
-        seeds_needed: seeds with which a difference of this size would be found, in four of five studies; None where it is
-            found already or nothing can be said.
-        images_needed: images of each run that would do instead of more seeds; None likewise, or where none would do.
+        seeds_needed: seeds, at least and at most, with which the true difference would be found in four of five studies, by
+            the 95 % interval of the effect; the latter is None where no difference is as possible. None where the difference
+            is found already or nothing can be said.
+        images_needed: images of each run with which the largest difference in the interval would be found without more seeds;
+            None likewise, or where none would do.
         sentence: all of it in words.
     """
 
@@ -38,7 +39,7 @@ class Verdict(NamedTuple):
     status: str
     difference: PairedDifference | None
     p_value: float | None
-    seeds_needed: int | None
+    seeds_needed: tuple[int, int | None] | None
     images_needed: int | None
     sentence: str
 
@@ -63,7 +64,7 @@ def _judge(results: StudyResults, claim: Claim, found: PairedDifference | None, 
     names = f"{record.label(claim.higher)} and {record.label(claim.lower)}"
     if found.p_value is None:
         sentence = _without_test(claim, found, names) + _states(results, claim)
-        return Verdict(claim, UNTESTED, found, None, None, images_for_sampling(found), sentence)
+        return Verdict(claim, UNTESTED, found, None, None, None, sentence)
     facts = f"{format_value(found.value, found.standard_error)} ({_error(found)}, {_seeds(found)}"
     if len(record.claims) > 1:
         facts += f"; p = {p_value:.2g} after Holm's correction for {len(record.claims)} claims)"
@@ -75,8 +76,8 @@ def _judge(results: StudyResults, claim: Claim, found: PairedDifference | None, 
         sentence = f"{_capital(status)}: {_direction(record, claim, found)} {facts}."
         return Verdict(claim, status, found, p_value, None, None, sentence)
     level = LEVEL / len(record.claims)  # the strictest of Holm's levels: enough whatever the other claims do
-    seeds = seeds_needed(found.value / found.deviation, level) if found.deviation and found.value else None
-    images = images_needed(found, level)
+    seeds = seeds_range(found, level)
+    images = None if found.interval is None else images_needed(found._replace(value=max(found.interval, key=abs)), level)
     sentence = f"{_capital(UNDECIDED)}: in {claim.score}, {names} differ by {facts}.{_advice(found, seeds, images)}"
     return Verdict(claim, UNDECIDED, found, p_value, seeds, images, sentence)
 
@@ -101,16 +102,23 @@ def _seeds(found: PairedDifference) -> str:
     return f"{len(found.seeds)} seed{'s' * (len(found.seeds) > 1)}"
 
 
-def _advice(found: PairedDifference, seeds: int | None, images: int | None) -> str:
+def _advice(found: PairedDifference, seeds: tuple[int, int | None] | None, images: int | None) -> str:
     if seeds is None:
         return ""
-    text = f" To find a difference of this size in four of five studies takes about {seeds:,} seeds"
+    least, most = seeds
+    if most is None:
+        text = (
+            f" How many seeds would tell cannot be said: by these runs there may be no difference, or one that {least:,} seeds"
+        )
+        text += " would find in four of five studies"
+    else:
+        text = f" To find it in four of five studies takes {least:,} to {most:,} seeds (95 % interval)"
     if found.sampling_error is None:  # a time, say: more images would not change it
         return f"{text}."
     text += f" at {found.n:,} images each"
     if images is not None and images > found.n:
-        return f"{text}, or about {images:,} images each at {_seeds(found)}."
-    return f"{text}; more images alone would not do at {_seeds(found)}."
+        return f"{text}; {images:,} images each at {_seeds(found)} would find the largest difference in the interval."
+    return text + ("." if images is not None else f"; more images alone would not do at {_seeds(found)}.")
 
 
 def _states(results: StudyResults, claim: Claim) -> str:
@@ -137,9 +145,7 @@ def _without_test(claim: Claim, found: PairedDifference, names: str) -> str:
     )
     if found.sampling_error is None:
         return text
-    error = f" The drawing of {found.n:,} images alone has a standard error of {found.sampling_error:.2g}"
-    images = images_for_sampling(found)
-    return text + error + (f"; it would take about {images:,} images to see past it." if images and images > found.n else ".")
+    return f"{text} The drawing of {found.n:,} images alone has a standard error of {found.sampling_error:.2g}."
 
 
 def _without_pairs(results: StudyResults, claim: Claim) -> str:

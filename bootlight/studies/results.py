@@ -114,6 +114,10 @@ def _read_cell(record: StudyRecord, arm: Arm, seed: int) -> Cell:
         config = read_config(run.config) if run.config.is_file() else {}
         chosen = arm.settings.get("bootstrap.num_generations")  # a run that was begun with fewer may not have gone on yet
         expected = chosen if isinstance(chosen, int) else number(config, "bootstrap", "num_generations")
+        if type(other := config.get("seed_everything")) is int and other != seed:
+            return Cell(
+                run, "unreadable", note=f"it was made with seed_everything {other}: pairs are of equal seeds", config=config
+            )
         rows = [read_generation(folder) for folder in run.generations() if folder.is_evaluated][:expected]
         if expected is None or len(rows) < max(expected, 1):
             return Cell(run, "failed" if failure else "unfinished", tuple(rows), expected, failure, config)

@@ -66,7 +66,7 @@ def claims(verdicts: Sequence[Verdict]) -> str:
     note = (
         "A claim is supported or contradicted when a paired t-test over seeds (an exact permutation test of times on a plateau "
         "that are not all known), corrected for the number of claims (Holm), finds the difference at 5 %. Seeds and images "
-        "needed are for finding a difference of the size seen, in four of five studies; with few seeds that is a rough guess."
+        "needed are for finding a difference in four of five studies; ranges are those of the 95 % interval of the effect."
     )
     return section("Claims", *items, remark(note))
 

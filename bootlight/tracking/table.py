@@ -12,7 +12,7 @@ from bootlight.tracking.scores import GenerationScores, main_scores, read_scores
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100
 GAP = "  "
-LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
+LEGEND = "± is one standard error, of the loss with the correlation of its steps; n: images, or logged steps"
 
 
 def write_table(run: RunFolder) -> None:

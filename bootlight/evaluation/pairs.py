@@ -1,0 +1,65 @@
+"""Which sets of images are pairs: image i of both drawn from the same noise, or one made of the other."""
+
+import json
+from typing import Any
+
+from bootlight.data.reader import open_images
+from bootlight.data.resolve import resolve
+from bootlight.errors import BootlightError
+
+MANIFEST = "metadata.jsonl"
+Drawn = list[tuple[int, Any]]  # seed and label of each image
+
+
+def drawn_from(text: str) -> Drawn | None:
+    """Seed and label of each image of a set, in the order of its names; None where its manifest does not say.
+
+    The seeds of a run's images follow from the run's own seed, the generation and the image's number.
+
+    Args:
+        text: as `sources.open_source` understands it.
+
+    Raises:
+        BootlightError: there are no such images.
+    """
+    with open_images(*resolve(text)) as images:
+        bases = [name.removesuffix(MANIFEST) for name in images.files.names if name.rpartition("/")[2] == MANIFEST]
+        base = next((base for base in bases if all(name.startswith(base) for name in images.names)), None)
+        if base is None:
+            return None
+        found: dict[str, tuple[int, Any]] = {}
+        for line in images.files.read(base + MANIFEST).decode("utf-8-sig").splitlines():
+            row = json.loads(line) if line.strip() else {}
+            if type(row.get("seed")) is int:
+                found[base + row["file_name"]] = (row["seed"], row.get("label"))
+        return [found[name] for name in images.names] if all(name in found for name in images.names) else None
+
+
+def pairing(sets: tuple[str, str], *, equal_names: bool, asked: bool) -> str | None:
+    """Why two sets are not pairs; None where they are.
+
+    They are where the manifests give all images the same seeds and labels, or where the user says so of equal names.
+
+    Args:
+        sets: both, as the user names them.
+        equal_names: whether their images have the same names.
+        asked: whether the user says that images of the same name belong together.
+
+    Raises:
+        BootlightError: the user says so of sets that are not.
+    """
+    first, second = map(drawn_from, sets)
+    if first is not None and second is not None:
+        if first == second:
+            return None
+        same = [seed for seed, _ in first] == [seed for seed, _ in second]
+        why = "their images have the same seeds and other labels" if same else "their images were drawn from other seeds"
+    elif equal_names and asked:
+        return None
+    elif equal_names:
+        why = "names alone do not say that images belong together (--paired does)"
+    else:
+        why = "their images have other names"
+    if asked:
+        raise BootlightError(f"--paired: {sets[0]} and {sets[1]} are no pairs: {why}; leave --paired out")
+    return why
