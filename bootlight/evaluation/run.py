@@ -113,7 +113,10 @@ def learned_scores(
             f"{sources['synthetic'].where} has images of {width} x {height} pixels; give --image-size, one of "
             f"{', '.join(map(str, SIZES))}"
         )
-    stores = {role: open_store(source.where, image_size=height, cache=setting.cache) for role, source in sources.items()}
+    stores = {
+        role: open_store(source.where, image_size=height, cache=setting.cache, reading=setting.reading)
+        for role, source in sources.items()
+    }
     scores: dict[str, Score] = {}
     if judges:
         gans = train_gans(stores["real"], count=judges, num_steps=judge_steps, device=setting.device, cache=setting.cache)
