@@ -103,11 +103,11 @@ def test_files_hold_the_numbers_in_full(results, tmp_path):
     ]
     assert float(rows[0]["mean"]) == pytest.approx(0.12, abs=1e-15) and rows[0]["seeds"] == "3"
     assert float(rows[0]["high"]) - float(rows[0]["mean"]) == pytest.approx(4.302653 * float(rows[0]["standard_error"]))
-    entry = json.loads((tmp_path / "table.json").read_text())
+    entry = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert entry["lines"][0]["scores"]["kid/train"]["deviation"] == 2.0
     assert entry["claims"][0]["status"] == verdicts[0].status
     assert entry["claims"][0]["difference"]["value"] == pytest.approx(0.105)
-    assert f"- **Samples help.** {verdicts[0].sentence}" in (tmp_path / "table.md").read_text()
+    assert f"- **Samples help.** {verdicts[0].sentence}" in (tmp_path / "table.md").read_text(encoding="utf-8")
 
 
 def test_times_that_are_bounds_say_so_in_the_files(tmp_path):
@@ -120,7 +120,7 @@ def test_times_that_are_bounds_say_so_in_the_files(tmp_path):
     with open(tmp_path / "table.csv") as file:
         row = next(row for row in csv.DictReader(file) if row["score"] == "plateau_steps")
     assert (float(row["mean"]), row["low"], row["high"], row["stayed"]) == (249.5, "", "", "1")  # 100 and at least 399
-    entry = json.loads((tmp_path / "table.json").read_text())["lines"][0]["scores"]["plateau_steps"]
+    entry = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["lines"][0]["scores"]["plateau_steps"]
     assert (entry["interval"], entry["stayed"]) == (None, 1)
     with open(tmp_path / "scores.csv") as file:
         assert [row["censored"] for row in csv.DictReader(file) if row["score"] == "plateau_steps"] == ["0", "1"]

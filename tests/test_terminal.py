@@ -77,7 +77,7 @@ def test_a_stream_that_was_closed_before_the_start_is_no_file_that_is_opened_lat
 
 
 def test_signs_that_a_terminal_lacks_and_streams_of_others():
-    code = "from bootlight.terminal import open_streams; open_streams(); print('± \u202e')"
+    code = "from bootlight.terminal import open_streams; open_streams(); print('\\xb1 \\u202e')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for flag in ("-c", "-uc"):
         ended = subprocess.run([sys.executable, flag, code], stdout=subprocess.PIPE, env=environment, check=True)
