@@ -84,6 +84,26 @@ def decode_whole(data: bytes, name: str) -> NDArray[np.uint8]:
     return np.asarray(_opened(data, name, lambda picture: _opaque(_upright(picture), "RGB")), dtype=np.uint8)
 
 
+def decode_stored(data: bytes, name: str) -> NDArray[np.uint8]:
+    """The rows and columns of a picture's file in RGB, as pytorch-fid, torch-fidelity and clean-fid read it.
+
+    They call Pillow's `convert("RGB")` and nothing else. So EXIF turns nothing, an alpha channel or a transparent colour is
+    dropped and what it hid is seen, and 16-bit grey is clipped at 255.
+
+    Returns:
+        Array (height, width, 3).
+
+    Raises:
+        BootlightError: as `decode`.
+    """
+    return np.asarray(_opened(data, name, _without_transparency), dtype=np.uint8)
+
+
+def _without_transparency(picture: Image.Image) -> Image.Image:
+    picture.info.pop("transparency", None)  # Pillow looks at it to warn, not to convert
+    return picture.convert("RGB")
+
+
 def _opened(data: bytes, name: str, finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Decode, and let `finish` make something of it; whatever goes wrong is told in one line."""
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > MAX_SCANS + len(data) // 2**15:  # chance finds some

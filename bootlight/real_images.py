@@ -5,6 +5,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.atomic import read_json, write_bytes, write_json
 from bootlight.data.datamodule import BootstrapData
+from bootlight.data.store import FORMAT
 from bootlight.errors import BootlightError
 from bootlight.images import encode_png, row_of_tiles
 from bootlight.rng import numpy_rng
@@ -21,10 +22,16 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     teacher = next((source.store.key for source in data.joining if source.store is not real), None)
     found = {"content": real.key, "count": len(real.images)} | ({} if teacher is None else {"teacher": teacher})
     found["held_out"] = None if data.holdout.store is real else data.holdout.store.key
+    found["format"] = FORMAT
     if not (run.is_begun and run.real_images.exists()):
         rank_zero_only(write_json)(run.real_images, found)
         return
     before = read_json(run.real_images)
+    if before.get("format", 1) != FORMAT:
+        raise BootlightError(
+            f"{run.path} was begun by a version of bootlight that knew images by other marks, so nobody can tell whether "
+            f"{data.root} holds the same ones; go on with that version, or give this run its own --bootstrap.run_dir"
+        )
     images = f"images that {run.path} was begun with"
     said = {
         "teacher": f"data.teacher: {data.extra.teacher} does not hold the {images}",

@@ -287,7 +287,10 @@ def test_a_run_is_not_continued_with_other_held_out_images(fit, tmp_path):
         fit(**two)
     file = RunFolder(tmp_path / "run").real_images
     known = read_json(file)
-    write_json(file, {key: known[key] for key in ("content", "count")})  # an older run
+    write_json(file, {key: known[key] for key in ("content", "count")})  # of a time when content meant another hash
+    with pytest.raises(BootlightError, match="version of bootlight that knew images by other marks"):
+        fit(**two)
+    write_json(file, {key: known[key] for key in ("content", "count", "format")})
     fit(**two)
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 import warnings
 import zipfile
 from pathlib import Path
@@ -26,6 +27,7 @@ from bootlight.data.store import build_store, store_from_arrays
 from bootlight.data.store_folder import publish_folder
 from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
+from bootlight.evaluation.sources import open_source
 from bootlight.images import encode_png
 
 RNG = np.random.default_rng(0)
@@ -96,9 +98,9 @@ def test_images_are_mapped_and_read_only(root, cache):
 def test_only_the_chosen_split_is_decoded(tmp_path, cache):
     files = {"train/a.png": FILES[NAMES[0]], "test/b.png": FILES[NAMES[1]], "test/c.png": FILES[NAMES[2]]}
     root = write(tmp_path / "splits", files)
-    assert build(root, cache).names == ("train/a.png",)
+    assert build(root, cache).names == ("a.png",)
     held_out = build(root, cache, split="test")
-    assert held_out.names == ("test/b.png", "test/c.png")
+    assert held_out.names == ("b.png", "c.png")
     assert np.array_equal(held_out.images, PIXELS[ORDER[1:3]])
     assert len(entries(cache)) == 2
 
@@ -139,6 +141,69 @@ def test_folder_and_zip_have_the_same_key_and_pixels(root, tmp_path, cache, comp
     unzipped, zipped = build(root, cache), build(tmp_path / "a.zip", tmp_path / "cache of the zip")
     assert zipped.key == unzipped.key
     assert np.array_equal(zipped.images, unzipped.images) and np.array_equal(zipped.labels, unzipped.labels)
+
+
+def zipped(path, files, order=sorted):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in order(files):
+            archive.writestr(name, files[name])
+    return path
+
+
+def below(prefix, files):
+    return {prefix + name: data for name, data in files.items()}
+
+
+SPLITS = below("train/", FILES) | below("test/", {f"{name}/t.png": FILES[NAMES[0]] for name in ("cat", "dog")})
+FLAT = {name[4:]: data for name, data in FILES.items()}
+
+
+@pytest.mark.parametrize("files", [FILES, FLAT, SPLITS], ids=["classes", "flat", "splits"])
+def test_a_set_is_its_content_whatever_holds_it(tmp_path, cache, files):
+    homes = [
+        write(tmp_path / "faces", files),
+        write(tmp_path / "outer", below("set/v1/", files)) / "set",
+        zipped(tmp_path / "a.zip", files),
+        zipped(tmp_path / "b.zip", files, reversed),
+        zipped(tmp_path / "c.zip", below("faces/", files)),
+        zipped(tmp_path / "d.zip", below("./", files)),
+        zipped(tmp_path / "e.zip", below("./deep/er/", files)),
+    ]
+    stores = [build(home, cache) for home in homes]
+    assert len({store.key for store in stores}) == 1 and len(entries(cache)) == 1
+    assert stores[0].names == tuple(sorted(FLAT if files is FLAT else FILES))
+    assert len({open_source(str(home), image_size=None, cache=cache).key for home in homes}) == 1
+
+
+def test_a_split_is_the_same_set_as_its_folder(tmp_path, cache):
+    root = write(tmp_path / "set", SPLITS)
+    capital = write(tmp_path / "capital", {name.replace("train", "Train"): data for name, data in SPLITS.items()})
+    assert build(root, cache).key == build(root / "train", cache).key == build(capital, cache).key
+
+
+@pytest.mark.parametrize("wrap", ["", "ö/"])
+def test_accents_are_one_letter_however_they_are_stored(tmp_path, cache, wrap):
+    """Composed and decomposed sort differently beside "z": the order is that of the composed form, as the key's names."""
+    names = ("\u00e9a/1\u00fc.png", "z/2.png", "ez/3\u0301.png")
+    files = below(wrap, {name: FILES[NAMES[i]] for i, name in enumerate(names)})
+    stores = []
+    for form in ("NFC", "NFD"):
+        spelled = {unicodedata.normalize(form, name): data for name, data in files.items()}
+        stores += [build(write(tmp_path / form, spelled), cache), build(zipped(tmp_path / f"{form}.zip", spelled), cache)]
+        rows = [{"file_name": name, "label": name.split("/")[-2]} for name in files]
+        listed = spelled | {"metadata.jsonl": "\n".join(map(json.dumps, rows)).encode()}
+        stores.append(build(write(tmp_path / f"{form} listed", listed), cache))
+    assert len({store.key for store in stores}) == 1
+    assert stores[0].class_names == ("ez", "z", "\u00e9a")
+    assert stores[0].names == ("ez/3\u0301.png", "z/2.png", "\u00e9a/1\u00fc.png")
+    assert all(np.array_equal(store.images, PIXELS[[ORDER[2], ORDER[1], ORDER[0]]]) for store in stores)
+
+
+def test_two_names_that_look_the_same_are_refused(tmp_path, cache):
+    files = {unicodedata.normalize(form, "\u00e9.png"): FILES[NAMES[0]] for form in ("NFC", "NFD")}
+    for root in (write(tmp_path / "folder", files), zipped(tmp_path / "a.zip", files)):
+        with pytest.raises(BootlightError, match="accents"):
+            build(root, cache)
 
 
 def test_every_change_of_content_changes_the_key(root, tmp_path, cache):

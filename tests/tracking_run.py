@@ -36,7 +36,7 @@ def metrics(generation: int) -> dict[str, Any]:
 
 def tile_value(row: int, column: int) -> int:
     """Grey value of one preview, different for every place; row -1 holds the real images."""
-    return 20 + 40 * (row + 1) + 7 * column
+    return (20 + 40 * (row + 1) + 7 * column) % 256
 
 
 def write_previews(path: Path, row: int, *, edge: int = EDGE, columns: int = COLUMNS) -> None:

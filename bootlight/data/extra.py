@@ -178,7 +178,9 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
     except BootlightError as error:
         raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
     labels: dict[str, int] = {row["file_name"]: -1 if row.get("label") is None else row["label"] for row in rows}
-    numbers = [labels[name] for name in store.names]
+    numbers = [labels[name] for name in sorted(labels)]  # the store holds what is listed, in this order
+    if len(numbers) != len(store.names):
+        raise BootlightError(f"{folder.metadata} lists {len(numbers)} images in {len(store.names)}; {how_to_redraw(folder)}")
     if not all(-1 <= number < len(class_names) for number in numbers):
         raise BootlightError(f"{folder.metadata} has labels beyond the {len(class_names)} classes; {how_to_redraw(folder)}")
     return Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key)

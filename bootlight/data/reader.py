@@ -6,8 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bootlight.data.reader_files import Files, is_image, open_files
+from bootlight.data.reader_files import Files, open_files
 from bootlight.data.reader_manifest import Labels, read_manifest
+from bootlight.data.reader_names import is_image
 from bootlight.errors import BootlightError
 
 MAX_DIGITS = 18  # of a class that is a number
@@ -19,7 +20,7 @@ class ImageSet:
     """Encoded images in a fixed order; a context manager, because a zip is held open.
 
     Args:
-        names: relative to the root, sorted, with forward slashes.
+        names: relative to the root, sorted, with forward slashes, in Unicode's form NFC.
         labels: class name of each image, None where it has none.
         class_names: all classes of all splits, sorted (by value where all are numbers); empty where nothing is labelled.
         splits: the splits of the root, in lower case; empty where there are none.
@@ -39,6 +40,14 @@ class ImageSet:
     def where(self) -> str:
         """The root, as it is called in messages."""
         return self.files.where
+
+    @property
+    def known_as(self) -> list[str]:
+        """The names without the folders that hold all of the images: the same ones wherever the set lies."""
+        if not self.names:
+            return []
+        shared = posixpath.commonpath([name.rpartition("/")[0] for name in (self.names[0], self.names[-1])])
+        return [name[len(shared) + (shared != "") :] for name in self.names]
 
     def size(self, i: int) -> int:
         """Bytes of the encoded file of image i."""

@@ -1,7 +1,6 @@
 """The files inside a folder or a zip, by relative name. Nothing is unpacked to disk and nothing outside the root is read."""
 
 import io
-import os
 import threading
 import zipfile
 import zlib
@@ -9,13 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from bootlight.data.reader_folder import FolderFiles
+from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted
 from bootlight.errors import BootlightError
-from bootlight.images import SUFFIXES
 
-MANIFESTS = ("metadata.jsonl", "dataset.json")
-MAX_ENTRIES = 10_000_000
 MAX_ZIP_ENTRIES = 2_000_000  # each costs half a kilobyte of memory before the first can be looked at
-MAX_FILE_BYTES = 256 * 2**20  # larger than any picture of images.MAX_PIXELS pixels; also of a zip's directory
 MAX_NAME = 4096  # characters, with the folders; as in file systems
 LOCAL_HEADER_BYTES = 30  # without its name (APPNOTE 4.3.7)
 _ENCRYPTED = 0x1  # general purpose flag, bit 0 (APPNOTE 4.4.4)
@@ -31,7 +28,7 @@ class Files(Protocol):
 
     @property
     def names(self) -> list[str]:
-        """Relative names with forward slashes, in no order."""
+        """Relative names with forward slashes, composed as Unicode's form NFC has them, in no order."""
 
     def size(self, name: str) -> int:
         """Bytes that `read` will hold, 0 where it will fail."""
@@ -56,92 +53,6 @@ def open_files(root: Path) -> Files:
     if not zipfile.is_zipfile(root):
         raise BootlightError(f"{root} is neither a folder nor a readable zip; give a folder or a zip of images")
     return ZipFiles(root)
-
-
-def is_image(name: str) -> bool:
-    """Whether the name ends like a picture, in any case of letters."""
-    return name.lower().endswith(SUFFIXES)
-
-
-def _is_wanted(name: str) -> bool:
-    return is_image(name) or name.rpartition("/")[2] in MANIFESTS
-
-
-def _is_hidden(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
-
-
-class FolderFiles:
-    """Files below a folder, however deep.
-
-    Args:
-        root: the folder; may itself be a link.
-
-    Raises:
-        BootlightError: a folder cannot be listed, a link leads out of `root` or to a folder (which could be a circle), or
-            there are more than `MAX_ENTRIES` files.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.where = str(root)
-        self._root = str(root.resolve())  # text: joining paths would cost as much as opening the files
-        self.names: list[str] = []
-        folders = [""]
-        while folders:  # a loop: folders can lie deeper in each other than functions can call
-            prefix = folders.pop()
-            try:
-                folders += self._list(prefix)
-            except OSError as error:
-                raise BootlightError(f"{self.where}/{prefix} cannot be listed ({error.strerror}); correct it") from error
-
-    def _list(self, prefix: str) -> list[str]:
-        """Note the files in a folder; its folders."""
-        folders = []
-        with os.scandir(os.path.join(self._root, prefix)) as entries:
-            visible = [entry for entry in entries if not _is_hidden(entry.name)]
-        for entry in visible:
-            name = prefix + entry.name
-            is_folder = entry.is_dir()
-            if entry.is_symlink() and (is_folder or _is_wanted(name)):
-                self._check_link(name, is_folder)
-            if is_folder:
-                folders.append(name + "/")
-            elif _is_wanted(name) and entry.is_file():
-                self.names.append(name)
-        if len(self.names) > MAX_ENTRIES:
-            raise BootlightError(f"{self.where} has more than {MAX_ENTRIES} images; split it")
-        return folders
-
-    def _check_link(self, name: str, is_folder: bool) -> None:
-        if is_folder:
-            raise BootlightError(f"{self.where}/{name} is a link to a folder; put the folder itself there")
-        if not Path(self._root, name).resolve().is_relative_to(self._root):
-            raise BootlightError(f"{self.where}/{name} is a link that leaves {self.where}; put a copy of the file there")
-
-    def size(self, name: str) -> int:
-        """Bytes that `read` will hold, 0 where it will fail."""
-        try:
-            size = os.stat(os.path.join(self._root, name)).st_size
-        except OSError:
-            return 0
-        return size if size <= MAX_FILE_BYTES else 0
-
-    def read(self, name: str) -> bytes:
-        """The content of one file.
-
-        Raises:
-            BootlightError: it cannot be read or is larger than `MAX_FILE_BYTES`.
-        """
-        try:
-            with open(os.path.join(self._root, name), "rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
-                    raise BootlightError(f"{name}: larger than {MAX_FILE_BYTES} bytes; shrink or remove it")
-                return file.readall()
-        except OSError as error:
-            raise BootlightError(f"{name}: cannot be read ({error.strerror}); repair or remove it") from error
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
 
 class _BoundedReader(io.BufferedReader):
@@ -191,16 +102,16 @@ class ZipFiles:
                 raise BootlightError(f"{self.where}: entry {info.filename!r} has too long a name; make the zip again")
             parts = [part for part in info.filename.split("/") if part not in ("", ".")]
             name = "/".join(parts)
-            if info.filename.endswith("/") or not _is_wanted(name):
+            if info.filename.endswith("/") or not is_wanted(name):
                 continue
             if info.filename.startswith("/") or ".." in parts:
                 raise BootlightError(f"{self.where}: entry {info.filename!r} leads out of the zip; make the zip again")
-            if any(map(_is_hidden, parts)):
+            if any(map(is_hidden, parts)):
                 continue
             self._check_entry(name, info)
             entries[name] = info
         self._check_overlaps(entries)
-        return entries
+        return dict(zip(compose(list(entries), {}, self.where), entries.values(), strict=True))
 
     def _check_entry(self, name: str, info: zipfile.ZipInfo) -> None:
         if info.flag_bits & _ENCRYPTED:

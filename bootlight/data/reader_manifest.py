@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bootlight.data.reader_files import Files
+from bootlight.data.reader_names import composed
 from bootlight.errors import BootlightError
 
 Labels = dict[str, str | None]  # image name -> class name
@@ -104,7 +105,7 @@ def _relative(file_name: Any, here: str) -> str:
     """Normal form of a name that stays below its manifest."""
     if not isinstance(file_name, str):
         raise BootlightError(f"{here}: the file name {file_name!r} is not text; correct it")
-    parts = [part for part in file_name.split("/") if part not in ("", ".")]
+    parts = [part for part in composed(file_name).split("/") if part not in ("", ".")]
     if file_name.startswith("/") or ".." in parts:
         raise BootlightError(f"{here} names {file_name!r}; use a name relative to the manifest, without '..'")
     return "/".join(parts)
@@ -112,7 +113,7 @@ def _relative(file_name: Any, here: str) -> str:
 
 def _class_name(label: Any, here: str) -> str | None:
     if label is None or isinstance(label, str):
-        return label
+        return label and composed(label)
     if isinstance(label, int) and not isinstance(label, bool):
         return str(label) if label >= 0 else None
     raise BootlightError(f"{here}: label {label!r} is neither an integer, text nor null; correct it")

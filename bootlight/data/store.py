@@ -22,7 +22,7 @@ from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
 from bootlight.images import decode
 
-FORMAT = 1  # goes up when the same files would give other pixels, or lie otherwise on disk
+FORMAT = 2  # goes up when the same files would give other pixels, or lie otherwise on disk
 MAX_NAMES_BYTES = 2**30  # of the names of all images
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Store:
         images: uint8 (N, H, W, C), read-only; mapped into memory if it comes from `build_store`.
         labels: int64 (N,), position in `class_names`, -1 = none.
         class_names: sorted; empty where nothing is labelled.
-        names: relative name of each image.
+        names: of the images, without the folders that hold all of them.
         key: hexadecimal SHA-256 of the content, the same on every machine.
     """
 
@@ -62,11 +62,13 @@ def build_store(
     cache: Path,
     split: str | None = None,
     description: str = "reading images",
+    note: Callable[[bytes], None] = lambda data: None,
 ) -> Store:
     """Decode all images of a folder or zip, or find them decoded in the cache.
 
-    The key is made of the names, labels and bytes of the images: a changed picture gives another key; the same content
-    in another place, or in a zip instead of a folder, the same. So every call reads all files, but decodes them once.
+    The key is made of the labels and bytes of the images, and of their names without the folders that hold all of them: a
+    changed picture gives another key; the same content in another place, in a zip instead of a folder, or a folder deeper,
+    the same. So every call reads all files, but decodes them once.
 
     Args:
         root: folder or zip, see `reader.open_images`.
@@ -75,19 +77,22 @@ def build_store(
         cache: folder of decoded images, one sub-folder for each key. Any number of processes may share it.
         split: which split; None is `train`, or everything where there are no splits.
         description: of the progress bar.
+        note: called once with each encoded picture, in no order and from several threads.
 
     Raises:
         BootlightError: no images, pictures that cannot be decoded, or no room for them, neither in the cache nor in the
             system's folder for temporary files.
     """
     with open_images(root, split) as images:
-        digests = [
-            digest
-            for part in over_images(images, lambda i: hashlib.sha256(images.read(i)).digest(), f"{description}: checksums")
-            for digest in part
-        ]
+
+        def checksum(i: int) -> bytes:
+            data = images.read(i)
+            note(data)
+            return hashlib.sha256(data).digest()
+
+        digests = [digest for part in over_images(images, checksum, f"{description}: checksums") for digest in part]
         shape = (image_size, image_size, channels)
-        key = _content_key(shape, images.class_names, images.names, images.labels, digests)
+        key = _content_key(shape, images.class_names, images.known_as, images.labels, digests)
         return _open(cache / key) or _decoded(cache, key, lambda to: _write(to, images, shape, description))
 
 
@@ -169,7 +174,7 @@ def _write(folder: Path, images: ImageSet, shape: tuple[int, int, int], descript
     _write_images(folder / "images.npy", images, shape, description)
     with atomic_write(folder / "labels.npy") as file:
         np.save(file, labels)
-    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.names}
+    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.known_as}
     write_json(folder / "store.json", about)
 
 

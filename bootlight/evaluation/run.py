@@ -10,7 +10,8 @@ from bootlight.evaluation.answer import Answer
 from bootlight.evaluation.judges import judge_scores, train_gans
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.reference_stats import measure_against, save_statistics
-from bootlight.evaluation.sources import ImageSource, open_store, size_remark
+from bootlight.evaluation.source_remarks import source_remarks
+from bootlight.evaluation.sources import ImageSource, open_store
 from bootlight.evaluation.suite import measure_all
 from bootlight.images import resized
 from bootlight.metrics.c2st import two_sample_test
@@ -77,7 +78,7 @@ def evaluate(
     if pixels:
         statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]
         scores |= PixelDifference(sync_on_compute=False).measure(*statistics)
-    sizes = size_remark(sources)
+    sizes = source_remarks(sources)
     scores = {name: score._replace(remarks=(*score.remarks, *sizes)) for name, score in scores.items()}
     scores |= learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st)
     notes = []

@@ -9,7 +9,8 @@ from bootlight.evaluation.compare import Difference, compare_means, compare_meas
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge_file import find_judge, load_judge
 from bootlight.evaluation.options import Setting
-from bootlight.evaluation.sources import open_source, size_remark
+from bootlight.evaluation.source_remarks import source_remarks
+from bootlight.evaluation.sources import open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.tracking.forest import Row, write_forest
 from bootlight.tracking.table import remark_line, remark_lines
@@ -108,7 +109,7 @@ def compare(
         for found, other, pair in zip(differences, opinions[1:], paired, strict=True):
             found["discriminator_score"] = compare_means(opinions[0], other, paired=pair, protocol={"judge": judge_file.stem})
     names = [(source.where, len(source.names)) for source in sources]
-    sizes = size_remark({source.where: source for source in (reference, *sources)})
+    sizes = source_remarks({source.where: source for source in (reference, *sources)})
     answer = Comparison(reference.where, names, differences, sizes, [])
     return answer if picture is None else _drawn(answer, Path(picture))
 

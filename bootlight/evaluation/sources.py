@@ -2,8 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +19,10 @@ from bootlight.data.reader import open_images
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
-from bootlight.images import decode_whole
+from bootlight.images import decode_stored
+from bootlight.picture_header import Header, read_header
+
+Decode = Callable[[bytes, str], NDArray[np.uint8]]  # encoded picture and its name -> array (H, W, 3)
 
 
 class ImageSource(Protocol):
@@ -34,6 +40,14 @@ class ImageSource(Protocol):
     def names(self) -> tuple[str, ...]:
         """Of the images."""
 
+    @property
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """How many images have which width and height."""
+
+    @property
+    def headers(self) -> Counter[Header]:
+        """How many of the files that were read have which header; empty where there were none."""
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """Batches uint8 (B, C, H, W) of at most `size` images, in order; all images of a batch have one size."""
 
@@ -49,11 +63,19 @@ class StoreSource:
         where: how messages call it.
         store: the images.
         indices: which of them, in this order; None = all.
+        headers: of the files that the images were decoded from, where they were looked at.
     """
 
     where: str
     store: Store
     indices: NDArray[np.int64] | None = None
+    headers: Counter[Header] = field(default_factory=Counter, repr=False, compare=False)
+
+    @property
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """See `ImageSource`."""
+        height, width = self.store.images.shape[1:3]
+        return Counter({(width, height): len(self._chosen)})
 
     @property
     def key(self) -> str:
@@ -87,12 +109,16 @@ class StoreSource:
 class FileSource:
     """Images as they lie in a folder or zip, at their own sizes, decoded to RGB each time they are asked for.
 
+    Which pixels those are, `decode` says: by default the ones that FID's programs read.
+
     Args:
         where: how messages call it.
-        key: hash of names and files.
+        key: hash of files, and of names without the folders that hold all of them.
         names: of the images.
         root: folder or zip.
         split: of the root, or None.
+        decode: makes an array (H, W, 3) of an encoded picture and its name.
+        headers: of the files.
     """
 
     where: str
@@ -100,6 +126,16 @@ class FileSource:
     names: tuple[str, ...]
     root: Path
     split: str | None
+    decode: Decode = decode_stored
+    headers: Counter[Header] = field(default_factory=Counter, repr=False, compare=False)
+
+    @property
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """See `ImageSource`; pictures whose header cannot be read are left out."""
+        sizes: Counter[tuple[int, int]] = Counter()
+        for header, count in self.headers.items():
+            sizes[header.width, header.height] += count
+        return sizes
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """See `ImageSource`."""
@@ -107,7 +143,7 @@ class FileSource:
         with open_images(self.root, self.split) as images:
 
             def read(i: int) -> NDArray[np.uint8]:
-                return decode_whole(images.read(i), images.names[i])
+                return self.decode(images.read(i), images.names[i])
 
             for part in over_images(images, read, None):
                 for image in part:
@@ -121,14 +157,16 @@ class FileSource:
     def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
         """See `ImageSource`."""
         with open_images(self.root, self.split) as images:
-            return [decode_whole(images.read(i), images.names[i]) for i in indices]
+            return [self.decode(images.read(i), images.names[i]) for i in indices]
 
 
 def _batch(images: list[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
 
 
-def open_source(text: str, *, image_size: int | None, cache: Path, channels: int = 3) -> ImageSource:
+def open_source(
+    text: str, *, image_size: int | None, cache: Path, channels: int = 3, decode: Decode = decode_stored
+) -> ImageSource:
     """Open what a user names.
 
     Args:
@@ -137,6 +175,7 @@ def open_source(text: str, *, image_size: int | None, cache: Path, channels: int
         image_size: cut the centred square and resize to this edge, as for training; None = the images as they are.
         cache: folder of decoded images.
         channels: 1 (grey) or 3 (RGB), where `image_size` is given; otherwise images are RGB.
+        decode: how pixels are read where `image_size` is None; as FID's programs do, if nothing else is given.
 
     Raises:
         BootlightError: there is nothing such, or a picture cannot be decoded.
@@ -144,32 +183,56 @@ def open_source(text: str, *, image_size: int | None, cache: Path, channels: int
     if image_size is not None:
         return open_store(text, image_size=image_size, cache=cache, channels=channels)
     root, split = resolve(text)
-    with open_images(root, split) as images:
-        content = hashlib.sha256()
-        for part in over_images(images, lambda i: hashlib.sha256(images.read(i)).hexdigest(), f"checksums of {text}"):
+    headers = _Headers()
+    with open_images(root, split) as images, _quiet_pictures():
+        content = hashlib.sha256(decode.__name__.encode())
+
+        def checksum(i: int) -> str:
+            data = images.read(i)
+            headers.note(data)
+            return hashlib.sha256(data).hexdigest()
+
+        for part in over_images(images, checksum, f"checksums of {text}"):
             content.update(json.dumps(part).encode())
-        content.update(json.dumps(images.names).encode())
-        return FileSource(text, content.hexdigest(), tuple(images.names), root, split)
-
-
-def size_remark(sources: Mapping[str, ImageSource]) -> tuple[str, ...]:
-    """A warning where sets differ in the size of their images, as far as the first of each tells.
-
-    Args:
-        sources: sets by role.
-    """
-    sizes = {role: source.pick([0])[0].shape[:2] for role, source in sources.items()}
-    if len(set(sizes.values())) < 2:
-        return ()
-    said = ", ".join(f"{role} {width} x {height}" for role, (height, width) in sizes.items())
-    least = min(map(min, sizes.values()))
-    return (f"sizes in pixels differ ({said}), and resolution is part of every score; --image-size {least} brings all to one",)
+        content.update(json.dumps(images.known_as).encode())
+        return FileSource(text, content.hexdigest(), tuple(images.names), root, split, decode, headers.counted())
 
 
 def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3) -> StoreSource:
     """`open_source` at a given size, decoded once and kept in the cache."""
     root, split = resolve(text)
-    description = f"reading {text}"
-    return StoreSource(
-        text, build_store(root, image_size=image_size, channels=channels, cache=cache, split=split, description=description)
-    )
+    headers = _Headers()
+    with _quiet_pictures():
+        store = build_store(
+            root,
+            image_size=image_size,
+            channels=channels,
+            cache=cache,
+            split=split,
+            description=f"reading {text}",
+            note=headers.note,
+        )
+    return StoreSource(text, store, headers=headers.counted())
+
+
+class _Headers:
+    """Headers of the pictures that a pass over all files, in several threads, holds in its hands anyway."""
+
+    def __init__(self) -> None:
+        self._found: deque[Header | None] = deque()  # threads may append at the same time
+
+    def note(self, data: bytes) -> None:
+        """Look at one encoded picture."""
+        self._found.append(read_header(data))
+
+    def counted(self) -> Counter[Header]:
+        """How often each occurs."""
+        return Counter(header for header in self._found if header is not None)
+
+
+@contextmanager
+def _quiet_pictures() -> Iterator[None]:
+    """Without Pillow's notes on odd metadata; around all threads, which share the filters."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield

@@ -17,6 +17,8 @@ from bootlight.tracking.scores import GenerationScores, main_scores, read_scores
 MAX_BYTES = 500_000
 MAX_COLUMNS = 16
 MAX_ROWS = 24
+LEAST_ROWS = 4  # real images, first, middle and last generation: only below that columns go
+TEXT_BYTES = 60_000  # of labels and scores, about
 TILE_EDGE = (64, 96)  # pixels; smaller tiles are enlarged by a whole factor, larger ones are reduced
 GAP = 6
 MARGIN = 12
@@ -48,7 +50,7 @@ def write_strip(run: RunFolder) -> Path:
     """Draw `strip.png`: real images, then each generation that has previews, with its scores.
 
     Images are enlarged by whole factors without interpolation, so every pixel of a small image stays visible. At most
-    16 columns and 24 evenly spaced generations; fewer columns where the file would exceed 500 kB.
+    16 columns and 24 rows; where the file would exceed 500 kB fewer rows, evenly between the first and the last generation.
 
     Returns:
         Path of the picture.
@@ -59,14 +61,34 @@ def write_strip(run: RunFolder) -> Path:
     rows = _rows(run)
     if not rows:
         raise BootlightError(f"{run.path}: no previews.png yet; run bootlight fit until the end of a generation")
-    columns = MAX_COLUMNS
-    data = _draw(rows, columns)
-    while len(data) >= MAX_BYTES and columns > 1:  # bytes grow with columns; 0.95 covers the differences among tiles
-        columns = max(1, min(columns - 1, int(0.95 * columns * MAX_BYTES / len(data))))
-        data = _draw(rows, columns)
+    rows, columns = _fitting(rows)
     with atomic_write(run.strip) as file:
-        file.write(data)
+        file.write(_draw(rows, columns))
     return run.strip
+
+
+def _fitting(rows: list[Row]) -> tuple[list[Row], int]:
+    """As many rows as the file may hold, and columns: every row is packed once on its own, which tells what it will cost."""
+    columns = max(len(row.tiles) for row in rows)
+    left = MAX_BYTES - TEXT_BYTES
+    costs = [_packed_bytes(row.tiles) for row in rows]
+    count = len(rows)
+    while count > LEAST_ROWS and sum(costs[k] for k in _kept(len(rows), count)) > left:
+        count -= 1
+    kept = _kept(len(rows), count)
+    share = left / max(1, sum(costs[k] for k in kept))
+    return [rows[k] for k in kept], max(1, min(columns, int(columns * share)))
+
+
+def _kept(total: int, count: int) -> list[int]:
+    """The first row, and evenly spaced ones of those below it."""
+    return [0, *_evenly_spaced(list(range(1, total)), count - 1)]
+
+
+def _packed_bytes(tiles: NDArray[np.uint8]) -> int:
+    png = io.BytesIO()
+    Image.fromarray(np.concatenate(list(tiles), 1)).save(png, format="PNG")
+    return len(png.getvalue())
 
 
 def _rows(run: RunFolder) -> list[Row]:

@@ -25,8 +25,10 @@ def main(args: list[str]) -> None:
     from bootlight.cache_folder import default_cache
     from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
     from bootlight.evaluation.sources import open_source
+    from bootlight.images import decode_whole
 
-    sources = [open_source(text, image_size=None, cache=default_cache()) for text in options.sets]
+    # As they are seen and trained on, not as FID's programs read them.
+    sources = [open_source(text, image_size=None, cache=default_cache(), decode=decode_whole) for text in options.sets]
     prints = [take_prints(source) for source in sources]
     findings = []
     for i, first in enumerate(sources):
