@@ -9,8 +9,9 @@ from tracking_run import score
 
 from bootlight.studies.claims import judge_claims
 from bootlight.studies.results import read_study
-from bootlight.studies.table import format_markdown, format_text, judge_cells, table_lines
+from bootlight.studies.table import format_markdown, format_text, judge_cells, markdown_text, table_lines
 from bootlight.studies.table_files import write_tables
+from bootlight.tracking.table import spreadsheet_text
 
 ARMS = {"real70": "70 % original", "mixed": "70 % original+30 % samples"}
 
@@ -134,3 +135,13 @@ def test_scores_csv_has_every_run(results, tmp_path):
     assert [row["state"] for row in rows if row["arm"] == "mixed" and row["seed"] == "2"] == ["missing"]
     value = next(r for r in rows if (r["arm"], r["seed"], r["score"]) == ("real70", "2", "kid/train"))
     assert (float(value["value"]), float(value["standard_error"]), value["n"], value["generation"]) == (5.0, 0.5, "100", "0")
+
+
+def test_texts_of_a_study_are_neither_markup_nor_formulas():
+    hostile = "<img src=x onerror=alert(1)> | [a](javascript:b) *c* `d` _e_ \\f\n&amp; \x1b[2J"
+    shown = markdown_text(hostile)
+    assert shown == (r"&lt;img src=x onerror=alert(1)&gt; \| \[a\](javascript:b) \*c\* \`d\` \_e\_ \\f &amp;amp; \\x1b\[2J")
+    assert markdown_text("70 % original, fd_tiny/train ± 3 (n = 5)") == "70 % original, fd_tiny/train ± 3 (n = 5)"
+    formulas = ("=1+1", "+1", "-x", "@SUM(A1)", " =1", "\t=1")
+    assert [spreadsheet_text(text) for text in formulas] == [f"'{text}" for text in formulas]
+    assert [spreadsheet_text(text) for text in ("fd-tiny/train", "70 % = x", "")] == ["fd-tiny/train", "70 % = x", ""]
