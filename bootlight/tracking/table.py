@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from bootlight.atomic import atomic_write, write_json
 from bootlight.metrics.score import Score, by_remark
 from bootlight.run_folder import RunFolder, read_generation_metrics
+from bootlight.terminal import safe
 from bootlight.tracking.scores import GenerationScores, main_scores, read_scores, score_names
 
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100
 GAP = "  "
+FORMULAS = ("=", "+", "-", "@")
 LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
 
 
@@ -31,9 +33,14 @@ def write_table(run: RunFolder) -> None:
         header += [name, f"{name}_se", f"{name}_n"]
     with atomic_write(run.table, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow(map(spreadsheet_text, header))
         writer.writerows(_csv_row(row, names) for row in rows)
     write_json(run.metrics, {"generations": read_generation_metrics(run)})
+
+
+def spreadsheet_text(text: str) -> str:
+    """Text for a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if safe(text).lstrip().startswith(FORMULAS) else safe(text)
 
 
 def _csv_row(row: GenerationScores, names: list[str]) -> list[float | int | None]:
