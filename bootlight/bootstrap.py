@@ -27,6 +27,7 @@ from bootlight.processes import agree, barrier, check_same, gather, in_group, ra
 from bootlight.rng import seed_everywhere
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
 from bootlight.stopping import leave_if_asked
+from bootlight.terminal import say
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
 from bootlight.tracking.strip import write_strip
@@ -251,4 +252,4 @@ def finish(run: RunFolder, *, rebuild: bool) -> None:
 @rank_zero_only
 def announce(text: str) -> None:
     """Tell the user, on standard output, once."""
-    print(text, flush=True)
+    say(text)

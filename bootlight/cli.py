@@ -32,6 +32,7 @@ from bootlight.processes import meet
 from bootlight.run_config import check_same_config, check_writable, save_config
 from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.stopping import stop_request
+from bootlight.terminal import say
 from bootlight.tracking.history import HistoryLogger
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
@@ -182,7 +183,7 @@ class BootlightCLI(LightningCLI):
 def tell_changes(run: RunFolder, world_size: int, precision: str) -> None:
     """Note where a run is begun, and say when it is continued elsewhere."""
     if changes := note_environment(run.environment, world_size, precision):
-        print(f"continued elsewhere ({'; '.join(changes)}): results may differ in rounding", flush=True)
+        say(f"continued elsewhere ({'; '.join(changes)}): results may differ in rounding")
 
 
 def job_seconds(max_time: str | timedelta | dict[str, int] | None) -> float | None:

@@ -9,6 +9,7 @@ from types import FrameType
 
 from bootlight.errors import RUN_AGAIN
 from bootlight.processes import gather, pass_on, rank
+from bootlight.terminal import say
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1 is what batch scripts for Lightning send
 
@@ -95,5 +96,5 @@ def leave_if_asked(save: Callable[[], None] = lambda: None) -> None:
         return
     save()
     if rank() == 0:
-        print(f"stopped by {next(filter(None, reasons))}; run the same command again to continue", flush=True)
+        say(f"stopped by {next(filter(None, reasons))}; run the same command again to continue")
     raise SystemExit(RUN_AGAIN if rank() == 0 else 0)

@@ -159,15 +159,16 @@ def test_too_many_rows_are_refused(tmp_path, monkeypatch):
 
 # The column of labels
 
-MANIFESTS = {
+TABLES = {
     "metadata.csv": "file_name,breed,label,age\na.png,pug,dog,3\nb.png,,cat,4\n",
-    "metadata.jsonl": '{"file_name": "a.png", "breed": "pug", "label": "dog"}\n{"file_name": "b.png", "label": "cat", "age": 4}',
+    "metadata.jsonl": """{"file_name": "a.png", "breed": "pug", "label": "dog"}
+{"file_name": "b.png", "label": "cat", "age": 4}""",
 }
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS)
+@pytest.mark.parametrize("manifest", TABLES)
 def test_a_column_by_name(container, manifest):
-    root = container(pictures("a.png", "b.png") | {manifest: MANIFESTS[manifest]})
+    root = container(pictures("a.png", "b.png") | {manifest: TABLES[manifest]})
     assert listing(root) == listing(root, "label") == ({"a.png": "dog", "b.png": "cat"}, ("cat", "dog"))
     assert listing(root, "breed") == ({"a.png": "pug", "b.png": None}, ("pug",))
     message = refused(root, "bread")

@@ -72,7 +72,7 @@ def test_page_needs_no_network_and_its_links_exist(tmp_path):
     page = read(folder)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert [link for link in page.links if not link.startswith(("data:", "#"))] == ["real70/seed_1/report.html"]
-    text = (folder / "report.html").read_text()
+    text = (folder / "report.html").read_text(encoding="utf-8")
     assert "@import" not in text and "url(http" not in text and 'name="viewport"' in text
 
 
@@ -185,7 +185,7 @@ def test_map_of_the_boundary(tmp_path):
             rows = [{"fd-tiny/train": score(5.0, 0.1, 9)}, {"fd-tiny/train": score(5.0 + change, 0.1, 9)}]
             num_real, num_synthetic = places[arm]
             write_run(tmp_path, arm, seed, rows, num_real=num_real, num_synthetic=num_synthetic)
-    page = Page(re.sub("</?span[^>]*>", "", write_study_report(tmp_path).read_text()))
+    page = Page(re.sub("</?span[^>]*>", "", write_study_report(tmp_path).read_text(encoding="utf-8")))
     at = page.cells.index("ratio 0.5")
     # 97.5 % quantile of t with 2 degrees of freedom 4.303; -1 ± 4.303 x 0.1 / √3 = 0.25. c: sd 1.0408 gives 2.6.
     assert page.cells[at - 1 : at + 8] == [
@@ -206,7 +206,7 @@ def test_measured_and_expected_variances_are_drawn(tmp_path):
             data={"class_path": "bootlight.GaussianImages"}, images_seen=600 * 250,
         )  # fmt: skip
         write_gaussian_weights(run, [0.04, *(0.04 * factor * value for value in expected[1:])])
-    text = write_study_report(tmp_path).read_text()
+    text = write_study_report(tmp_path).read_text(encoding="utf-8")
     caption = text.index("pixel_variance · Accumulate, bias 0.7")
     svg = text[caption : text.index("</svg>", caption)]
     # The means over both seeds lie on the expectation, so solid and dashed line are one.
@@ -237,7 +237,7 @@ def test_losses_of_a_gan(tmp_path):
     # 220 ± 12.706 x 20; a step has 64 of 100 images; the second arm has a training of 399 steps that never leaves.
     assert page.cells[at + 3 : at + 7] == ["A", "220  [-34.12, 474.1]", "140.8  [-21.84, 303.4]", "2 of 2"]
     assert page.cells[at + 7 : at + 11] == ["B", "≥ 249.5", "≥ 159.7", "1 of 2"]
-    assert page.cells[at + 11] != "no GAN" and ">no GAN</text>" not in (tmp_path / "report.html").read_text()
+    assert page.cells[at + 11] != "no GAN" and ">no GAN</text>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "loss of the discriminator" in page.text and "loss of the generator" in page.text
 
 

@@ -6,10 +6,12 @@ from jsonargparse import ArgumentParser
 
 from bootlight.errors import BootlightError
 from bootlight.paths import expand_settings
+from bootlight.terminal import say
 
 
 def main(args: list[str]) -> None:
     """Measure, compare and print."""
+    from bootlight.evaluation.attempt import check_complete
     from bootlight.evaluation.options import SETS, add_options, read_setting
     from bootlight.evaluation.run_compare import compare
 
@@ -26,4 +28,5 @@ def main(args: list[str]) -> None:
         raise BootlightError("--real is missing: the real images that the sets are measured against")
     setting = read_setting(parser, options)
     answer = compare(setting, options.sets, real=options.real, judge=options.judge, picture=options.picture)
-    print(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    say(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    check_complete(answer.failed)

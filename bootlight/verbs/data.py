@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from bootlight.errors import BootlightError, check_range
+from bootlight.terminal import say
 
 SHOWN = 5  # pairs of each kind that are named in the table
 
@@ -48,10 +48,9 @@ def main(args: list[str]) -> None:
                 findings.append({"first": first.where, "second": second.where, "kind": kind, "pairs": named})
     counts = {source.where: len(source.names) for source in sources}
     if options.json:
-        json.dump({"sets": counts, "findings": findings}, sys.stdout, indent=1)
-        print()
+        say(json.dumps({"sets": counts, "findings": findings}, indent=1))
     else:
-        print(_text(counts, findings))
+        say(_text(counts, findings))
 
 
 def _text(counts: dict[str, int], findings: list[dict[str, Any]]) -> str:
