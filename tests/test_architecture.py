@@ -229,7 +229,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
-        "metrics.feature_metric", "metrics.features", "metrics.frozen", "metrics.inception", "metrics.inception_weights", "paths",
+        "metrics.feature_metric", "metrics.features", "metrics.frozen", "metrics.inception", "metrics.inception_weights",
+        "paths",
     },
     "evaluation.reference_stats": {
         "atomic", "errors", "metrics.feature_metric", "metrics.features", "metrics.frechet", "metrics.frechet_remarks",
@@ -267,7 +268,7 @@ ALLOWED: dict[str, set[str]] = {
     "verbs.compare": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run_compare", "paths", "terminal"},
     "verbs.doctor": {"doctor.examine", "doctor.finding", "paths", "terminal"},
     "verbs.evaluate": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run", "paths", "terminal"},
-    "verbs.data": {"cache_folder", "errors", "evaluation.duplicates", "evaluation.sources", "images", "terminal"},
+    "verbs.data": {"cache_folder", "data.reading", "errors", "evaluation.duplicates", "evaluation.sources", "images", "terminal"},
     "verbs.study": {
         "errors", "paths", "studies.begin", "studies.child", "studies.job", "studies.plan", "studies.spec", "studies.worker",
         "studies.yaml_file", "terminal", "tracking.study_report",
