@@ -268,7 +268,9 @@ ALLOWED: dict[str, set[str]] = {
     "verbs.compare": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run_compare", "paths", "terminal"},
     "verbs.doctor": {"doctor.examine", "doctor.finding", "paths", "terminal"},
     "verbs.evaluate": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run", "paths", "terminal"},
-    "verbs.data": {"cache_folder", "data.reading", "errors", "evaluation.duplicates", "evaluation.sources", "images", "terminal"},
+    "verbs.data": {
+        "cache_folder", "data.reading", "errors", "evaluation.duplicates", "evaluation.sources", "images", "terminal",
+    },
     "verbs.study": {
         "errors", "paths", "studies.begin", "studies.child", "studies.job", "studies.plan", "studies.spec", "studies.worker",
         "studies.yaml_file", "terminal", "tracking.study_report",
