@@ -2,6 +2,8 @@
 
 import math
 
+from bootlight.terminal import safe
+
 RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: stopped early, the same command continues
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 MAX_MESSAGE = 1500  # characters; what is quoted in it comes from files that someone else may have written
@@ -22,7 +24,7 @@ def one_line(text: str) -> str:
     """`text` as it may be printed: see `BootlightError`."""
     if len(text) > MAX_MESSAGE:
         text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 :]}"
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return safe(text, keep="")
 
 
 def check_range(key: str, value: float | None, low: float, high: float = math.inf) -> None:

@@ -12,13 +12,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bootlight.budget import Budget
 from bootlight.errors import BootlightError
+from bootlight.png_notes import SIGNATURE, without_notes
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000  # 8000 x 8000; a picture that claims more is refused before it is decoded
 MAX_SCANS = 200  # of a progressive JPEG, where ten are usual: each costs a pass over all pixels, and can be a few bytes
 MODES = {1: "L", 3: "RGB"}
-_PNG = b"\x89PNG\r\n\x1a\n"  # begins each file (PNG 3rd edition, section 5.2)
 _COLOUR_TYPES = {1: 0, 3: 2}  # of a PNG, by channels: grey, RGB (section 11.2.1)
 _FILTER_UP = 2  # section 9.2
 _START_OF_SCAN = b"\xff\xda"  # in a JPEG's pixels a byte FF is never followed by DA
@@ -54,7 +54,8 @@ def decode(data: bytes, name: str, *, image_size: int, channels: int) -> NDArray
 
     The content decides about the format, not the name. The orientation in EXIF is applied. 16-bit grey is scaled to 8 bits
     with rounding; Pillow itself keeps the high byte of 16-bit colour. Transparency is laid on black. Of an animation the
-    first picture counts. Embedded colour profiles are not applied.
+    first picture counts. Inks of a JPEG are inverted, as Adobe writes them. Embedded colour profiles are not applied; texts
+    and profiles of a PNG may be of any size.
 
     Args:
         data: the encoded file: PNG, JPEG or WebP.
@@ -68,7 +69,7 @@ def decode(data: bytes, name: str, *, image_size: int, channels: int) -> NDArray
     Raises:
         BootlightError: not such a picture, truncated, of more than `MAX_PIXELS` pixels or `MAX_SCANS` scans.
     """
-    square = _opened(data, name, lambda picture: _square(_opaque(_upright(picture), MODES[channels]), image_size))
+    square = _opened(data, name, lambda picture: _square(_upright_opaque(picture, MODES[channels], data), image_size))
     return np.asarray(square, dtype=np.uint8).reshape(image_size, image_size, channels)
 
 
@@ -81,7 +82,7 @@ def decode_whole(data: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         BootlightError: as `decode`.
     """
-    return np.asarray(_opened(data, name, lambda picture: _opaque(_upright(picture), "RGB")), dtype=np.uint8)
+    return np.asarray(_opened(data, name, lambda picture: _upright_opaque(picture, "RGB", data)), dtype=np.uint8)
 
 
 def decode_stored(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -109,7 +110,7 @@ def _opened(data: bytes, name: str, finish: Callable[[Image.Image], Image.Image]
     if data.startswith(b"\xff\xd8") and data.count(_START_OF_SCAN) > MAX_SCANS + len(data) // 2**15:  # chance finds some
         raise BootlightError(f"{name}: a JPEG of more than {MAX_SCANS} scans; save it anew or remove it")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(without_notes(data)), formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise BootlightError(f"{name}: {width} x {height} pixels is more than {MAX_PIXELS}; shrink or remove it")
@@ -124,25 +125,51 @@ def _opened(data: bytes, name: str, finish: Callable[[Image.Image], Image.Image]
         raise BootlightError(f"{name}: cannot be decoded ({error}); repair or remove it") from error
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """The picture as EXIF says that it should be seen; unreadable EXIF says nothing."""
+def _upright_opaque(picture: Image.Image, mode: str, data: bytes) -> Image.Image:
+    """The picture in mode L or RGB, transparent parts on black, as EXIF says that it should be seen; bad EXIF says nothing."""
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
     except (SyntaxError, struct.error):
-        return picture
+        orientation = None
     turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return picture if turn is None else picture.transpose(turn)
+    opaque = _opaque(picture, mode, data)
+    return opaque if turn is None else opaque.transpose(turn)
 
 
-def _opaque(picture: Image.Image, mode: str) -> Image.Image:
+def _opaque(picture: Image.Image, mode: str, data: bytes) -> Image.Image:
     """The picture in mode L or RGB, transparent parts on black."""
+    hidden = _hidden(picture, data)
     if picture.mode.startswith("I"):  # 16-bit grey: Pillow would clip it at 255
         wide = np.asarray(picture).astype(np.uint32)
         picture = Image.fromarray(((wide + 128) // 257).astype(np.uint8))  # 65535 = 255 * 257; half of 257 rounds
     elif picture.has_transparency_data:
         colours = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), colours)
-    return picture.convert(mode)
+    picture = picture.convert(mode)
+    if hidden is not None:
+        picture.paste(0, mask=Image.fromarray(hidden))
+    return picture
+
+
+def _hidden(picture: Image.Image, data: bytes) -> NDArray[np.bool_] | None:
+    """Where a PNG without alpha or palette has its transparent colour (PNG 3rd edition, section 11.3.1.1), or None.
+
+    Not left to Pillow: it compares the samples that it has scaled to 8 bits with one that it has not.
+    """
+    if picture.format != "PNG" or picture.mode == "P" or "transparency" not in picture.info:
+        return None
+    depth = data[len(SIGNATURE) + 16]  # bits of a sample, in the header that comes first (section 11.2.1)
+    samples, colour = np.asarray(picture), np.asarray(picture.info.pop("transparency"))
+    if depth == 16 and picture.mode == "RGB":
+        with Image.open(io.BytesIO(without_notes(data)), formats=FORMATS) as again:
+            again.tile = [again.tile[0]._replace(args="RGB;16L")]  # taken for little-endian, the low bytes are the high ones
+            low = np.asarray(again)
+        return ((samples == colour >> 8) & (low == colour & 255)).all(axis=2)
+    colour = colour & (2**depth - 1)  # the other bits mean nothing
+    if depth in (2, 4):
+        colour = colour * (255 // (2**depth - 1))  # so are samples brought to 0 to 255 (section 13.12)
+    same = samples == colour
+    return same if same.ndim == 2 else same.all(axis=2)
 
 
 def _square(picture: Image.Image, size: int) -> Image.Image:
@@ -179,7 +206,7 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     packer = zlib.compressobj(level=1, wbits=zlib.MAX_WBITS, strategy=zlib.Z_RLE)
     packed = packer.compress(rows.data) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    return b"".join([_PNG, _chunk(b"IHDR", header), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
+    return b"".join([SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from PIL import ExifTags, Image
 
 from bootlight.images import FORMATS
+from bootlight.png_notes import without_notes
 
 UPRIGHT = 1  # EXIF 2.32, tag 0x0112; 2 to 8 turn or mirror
 PNG_METADATA = (b"eXIf", b"exif", b"XML:com.adobe.xmp")  # Pillow would decode a PNG without them to look behind its pixels
@@ -33,7 +34,7 @@ class Header(NamedTuple):
 def read_header(data: bytes) -> Header | None:
     """The header of an encoded picture; None where there is none that can be read: decoding it tells why."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(without_notes(data)), formats=FORMATS) as picture:
             width, height = picture.size
             return Header(width, height, picture.has_transparency_data, _is_turned(picture, data), picture.mode.startswith("I"))
     except (OSError, ValueError, SyntaxError, OverflowError, EOFError, struct.error, Image.DecompressionBombError, Warning):

@@ -12,6 +12,7 @@ from bootlight.data.batches import check_shares
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import to_arrays
+from bootlight.terminal import say
 
 PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
 PROBE_IMAGES = 4
@@ -51,8 +52,8 @@ def print_plan(
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
     weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
-    print(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
-    print(HEADER)
+    say(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
+    say(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):
         size = data.train_size(generation, settings.num_synthetic)
@@ -61,9 +62,9 @@ def print_plan(
         seconds = seen * train + settings.num_synthetic * draw
         total += seconds
         disk = (drawn_bytes + weight_bytes) / 2**20
-        print(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
+        say(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
     shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
-    print(
+    say(
         f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "
         f"{settings.run_dir}"
     )

@@ -16,6 +16,7 @@ from bootlight.environment import describe
 from bootlight.errors import BootlightError
 from bootlight.record_lock import LOCK_NAME, try_lock
 from bootlight.stopping import leave_if_asked
+from bootlight.terminal import say
 
 POLL_SECONDS = 0.5
 WHAT = "networks trained on real images"
@@ -99,7 +100,7 @@ def _turn(folder: Path, wait: bool) -> Iterator[None]:
         told = False
         while not _taken(descriptor) and wait:
             if not told:
-                print(f"waiting for another run, which trains the same network ({folder.name[:8]})", flush=True)
+                say(f"waiting for another run, which trains the same network ({folder.name[:8]})")
             told = True
             leave_if_asked()
             time.sleep(POLL_SECONDS)

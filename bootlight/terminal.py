@@ -1,4 +1,4 @@
-"""The standard streams of a command: a reader that leaves ends it quietly, warnings are one line."""
+"""What a command prints: nothing in it commands the terminal, a reader that leaves ends it quietly, warnings are one line."""
 
 import errno
 import io
@@ -11,6 +11,23 @@ from typing import Any, TextIO, cast
 
 READER_LEFT = 128 + 13  # SIGPIPE, as shells have it
 PACKAGE = str(Path(__file__).parent) + os.sep
+
+
+def safe(text: str, keep: str = "\n\t") -> str:
+    r"""Text as a terminal may show it: what does not print is spelled, `\x1b` or `\u202e`, and cannot command it.
+
+    Names of files, and all that stands in a run folder, may be somebody else's.
+
+    Args:
+        text: anything.
+        keep: characters that are left as they are.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def say(text: str) -> None:
+    """Print on standard output, at once. All of bootlight does it by this."""
+    print(safe(text), flush=True)
 
 
 class _Stream(io.FileIO):
@@ -107,4 +124,4 @@ def _show_warning(
 ) -> None:
     """One line; where it comes from only if that is not bootlight, which says what to do."""
     origin = "bootlight: " if filename.startswith(PACKAGE) else f"{filename}:{lineno}: {category.__name__}: "
-    print(f"{origin}{' '.join(str(message).split())}", file=file or sys.stderr)
+    print(safe(f"{origin}{' '.join(str(message).split())}"), file=file or sys.stderr)

@@ -1,11 +1,21 @@
-"""What every test gets: one thread, seeded randomness, a cache of its own, no network of trackers."""
+"""What every test gets: one thread, seeded randomness, a home and a cache of its own, no network, nothing of this machine."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+# What launchers and users tell their programs; inside a job of a cluster every trainer would take itself for one of its tasks.
+TOLD = (
+    *("SLURM_", "SRUN_", "SBATCH_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "MPI_", "LSB_", "JSM_", "XLA_", "KUBERNETES_"),
+    *("BOOTLIGHT_", "WANDB_", "PL_", "TQDM_", "JSONARGPARSE_", "MASTER_", "LOCAL_", "GROUP_", "NODE_", "RANK", "WORLD_SIZE"),
+    *("NCCL_", "GLOO_", "CUBLAS_WORKSPACE_CONFIG", "MPLBACKEND", "XDG_", "NETRC"),
+)
+for name in [name for name in os.environ if name.startswith(TOLD)]:
+    del os.environ[name]
 
 
 @pytest.fixture(autouse=True)

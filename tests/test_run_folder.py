@@ -1,7 +1,6 @@
 """Where files lie, when a stage is done; and what the verb `sample` reads from its words."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -201,4 +200,5 @@ def test_an_at_in_the_name_of_a_run_and_the_home_folder(tmp_path, monkeypatch):
         assert find_generation(text) == folder
     assert split_suffix("~/lr@1e-4") == (tmp_path / "lr@1e-4", "")
     assert split_suffix("~/other@1e-4") == (tmp_path / "other", "1e-4")
-    assert split_suffix("~nobody-here/x") == (Path("~nobody-here/x"), "")
+    with pytest.raises(BootlightError, match="~nobody-here"):
+        split_suffix("~nobody-here/x")

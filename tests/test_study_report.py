@@ -72,7 +72,7 @@ def test_page_needs_no_network_and_its_links_exist(tmp_path):
     page = read(folder)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert [link for link in page.links if not link.startswith(("data:", "#"))] == ["real70/seed_1/report.html"]
-    text = (folder / "report.html").read_text()
+    text = (folder / "report.html").read_text(encoding="utf-8")
     assert "@import" not in text and "url(http" not in text and 'name="viewport"' in text
 
 
@@ -185,7 +185,7 @@ def test_map_of_the_boundary(tmp_path):
             rows = [{"fd-tiny/train": score(5.0, 0.1, 9)}, {"fd-tiny/train": score(5.0 + change, 0.1, 9)}]
             num_real, num_synthetic = places[arm]
             write_run(tmp_path, arm, seed, rows, num_real=num_real, num_synthetic=num_synthetic)
-    page = Page(re.sub("</?span[^>]*>", "", write_study_report(tmp_path).read_text()))
+    page = Page(re.sub("</?span[^>]*>", "", write_study_report(tmp_path).read_text(encoding="utf-8")))
     at = page.cells.index("ratio 0.5")
     # 97.5 % quantile of t with 2 degrees of freedom 4.303; -1 ± 4.303 x 0.1 / √3 = 0.25. c: sd 1.0408 gives 2.6.
     assert page.cells[at - 1 : at + 8] == [
@@ -206,7 +206,7 @@ def test_measured_and_expected_variances_are_drawn(tmp_path):
             data={"class_path": "bootlight.GaussianImages"}, images_seen=600 * 250,
         )  # fmt: skip
         write_gaussian_weights(run, [0.04, *(0.04 * factor * value for value in expected[1:])])
-    text = write_study_report(tmp_path).read_text()
+    text = write_study_report(tmp_path).read_text(encoding="utf-8")
     caption = text.index("pixel_variance · Accumulate, bias 0.7")
     svg = text[caption : text.index("</svg>", caption)]
     # The means over both seeds lie on the expectation, so solid and dashed line are one.
@@ -238,7 +238,7 @@ def test_losses_of_a_gan(tmp_path):
     assert page.cells[at + 6 : at + 13] == ["A", "220  [-34.12, 474.1]", "140.8  [-21.84, 303.4]", "2", "0", "0", "0"]
     bounds = ["left before 160 (1), never left by 320 (1)", "left before 102.4 (1), never left by 204.8 (1)"]
     assert page.cells[at + 13 : at + 20] == ["B", *bounds, "0", "1", "1", "0"]
-    assert page.cells[at + 20] != "no GAN" and ">no GAN</text>" not in (tmp_path / "report.html").read_text()
+    assert page.cells[at + 20] != "no GAN" and ">no GAN</text>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "loss of the discriminator" in page.text and "loss of the generator" in page.text
 
 

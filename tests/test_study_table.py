@@ -9,8 +9,9 @@ from tracking_run import score
 
 from bootlight.studies.claims import judge_claims
 from bootlight.studies.results import read_study
-from bootlight.studies.table import format_markdown, format_text, judge_cells, table_lines
+from bootlight.studies.table import format_markdown, format_text, judge_cells, markdown_text, table_lines
 from bootlight.studies.table_files import write_tables
+from bootlight.tracking.table import spreadsheet_text
 
 ARMS = {"real70": "70 % original", "mixed": "70 % original+30 % samples"}
 
@@ -103,11 +104,11 @@ def test_files_hold_the_numbers_in_full(results, tmp_path):
     ]
     assert float(rows[0]["mean"]) == pytest.approx(0.12, abs=1e-15) and rows[0]["seeds"] == "3"
     assert float(rows[0]["high"]) - float(rows[0]["mean"]) == pytest.approx(4.302653 * float(rows[0]["standard_error"]))
-    entry = json.loads((tmp_path / "table.json").read_text())
+    entry = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))
     assert entry["lines"][0]["scores"]["kid/train"]["deviation"] == 2.0
     assert entry["claims"][0]["status"] == verdicts[0].status
     assert entry["claims"][0]["difference"]["value"] == pytest.approx(0.105)
-    assert f"- **Samples help.** {verdicts[0].sentence}" in (tmp_path / "table.md").read_text()
+    assert f"- **Samples help.** {verdicts[0].sentence}" in (tmp_path / "table.md").read_text(encoding="utf-8")
 
 
 def test_times_that_are_bounds_say_so_in_the_files(tmp_path):
@@ -127,9 +128,9 @@ def test_times_that_are_bounds_say_so_in_the_files(tmp_path):
         "1",
         "0",
     )
-    entry = json.loads((tmp_path / "table.json").read_text())["lines"][0]["scores"]["plateau_steps"]
+    entry = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["lines"][0]["scores"]["plateau_steps"]
     assert (entry["mean"], entry["interval"], entry["states"]) == (None, None, {"left": 1, "never left": 1})
-    assert "left at 200 (1), never left by 320 (1)" in (tmp_path / "table.md").read_text()
+    assert "left at 200 (1), never left by 320 (1)" in (tmp_path / "table.md").read_text(encoding="utf-8")
     with open(tmp_path / "scores.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["score"] == "plateau_steps"]
     assert [(row["value"], row["plateau"]) for row in rows] == [("200.0", "left"), ("320.0", "never left")]
@@ -143,3 +144,13 @@ def test_scores_csv_has_every_run(results, tmp_path):
     assert [row["state"] for row in rows if row["arm"] == "mixed" and row["seed"] == "2"] == ["missing"]
     value = next(r for r in rows if (r["arm"], r["seed"], r["score"]) == ("real70", "2", "kid/train"))
     assert (float(value["value"]), float(value["standard_error"]), value["n"], value["generation"]) == (5.0, 0.5, "100", "0")
+
+
+def test_texts_of_a_study_are_neither_markup_nor_formulas():
+    hostile = "<img src=x onerror=alert(1)> | [a](javascript:b) *c* `d` _e_ \\f\n&amp; \x1b[2J"
+    shown = markdown_text(hostile)
+    assert shown == (r"&lt;img src=x onerror=alert(1)&gt; \| \[a\](javascript:b) \*c\* \`d\` \_e\_ \\f &amp;amp; \\x1b\[2J")
+    assert markdown_text("70 % original, fd_tiny/train ± 3 (n = 5)") == "70 % original, fd_tiny/train ± 3 (n = 5)"
+    formulas = ("=1+1", "+1", "-x", "@SUM(A1)", " =1", "\t=1")
+    assert [spreadsheet_text(text) for text in formulas] == [f"'{text}" for text in formulas]
+    assert [spreadsheet_text(text) for text in ("fd-tiny/train", "70 % = x", "")] == ["fd-tiny/train", "70 % = x", ""]

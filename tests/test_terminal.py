@@ -1,16 +1,26 @@
 """The standard streams: a reader that leaves, streams that are closed, a terminal that lacks signs, warnings."""
 
+import ast
 import io
 import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bootlight import terminal
+from bootlight.data.store import store_from_arrays
+from bootlight.errors import BootlightError
+from bootlight.evaluation.duplicates import take_prints
+from bootlight.evaluation.features import extract
+from bootlight.evaluation.sources import StoreSource
+from bootlight.metrics.features import PixelFeatures
 from bootlight.stopping import stop_request
 from bootlight.studies.child import Children
+from bootlight.terminal import safe, say
 
 PROGRAM = "import sys; sys.argv = ['bootlight', *sys.argv[1:]]\nfrom bootlight.__main__ import main\n"
 
@@ -77,7 +87,7 @@ def test_a_stream_that_was_closed_before_the_start_is_no_file_that_is_opened_lat
 
 
 def test_signs_that_a_terminal_lacks_and_streams_of_others():
-    code = "from bootlight.terminal import open_streams; open_streams(); print('± \u202e')"
+    code = "from bootlight.terminal import open_streams; open_streams(); print('\\xb1 \\u202e')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     for flag in ("-c", "-uc"):
         ended = subprocess.run([sys.executable, flag, code], stdout=subprocess.PIPE, env=environment, check=True)
@@ -93,3 +103,35 @@ def test_a_warning_is_one_line(capsys):
         warnings.warn_explicit("no\n  cache", UserWarning, f"{terminal.PACKAGE}x.py", 1)
         warnings.warn_explicit("old", FutureWarning, "other.py", 7)
     assert capsys.readouterr().err == "bootlight: no cache\nother.py:7: FutureWarning: old\n"
+
+
+HOSTILE = "a\x1b]0;OWNED\x07\x1b[2J\x9b31m\r\u202egnp.exe\u2066\x00\ud800"
+
+
+def test_nothing_in_a_text_commands_the_terminal(capsys):
+    spelled = r"a\x1b]0;OWNED\x07\x1b[2J\x9b31m\r\u202egnp.exe\u2066\x00\ud800"
+    assert safe(HOSTILE) == spelled and safe(f"ü ± 中\n\t{HOSTILE}") == f"ü ± 中\n\t{spelled}"
+    assert str(BootlightError(f"{HOSTILE}\n")) == f"{spelled}\\n"
+    say(HOSTILE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = terminal._show_warning
+        warnings.warn_explicit(HOSTILE, UserWarning, f"{terminal.PACKAGE}x.py", 1)
+    said = capsys.readouterr()
+    assert said.out == f"{spelled}\n" and said.err == f"bootlight: {safe(HOSTILE.replace(chr(13), ' '))}\n"
+
+
+def test_a_bar_has_no_other_text_than_a_safe_one(tmp_path, capsys):
+    source = StoreSource(HOSTILE, store_from_arrays(np.zeros((2, 4, 4, 3), np.uint8)))
+    extract(source, PixelFeatures(), cache=None)
+    take_prints(source)
+    assert "OWNED" in (err := capsys.readouterr().err) and not {"\x1b", "\x07", "\u202e"} & set(err)
+
+
+def test_all_of_bootlight_prints_by_say():
+    for file in Path(terminal.PACKAGE).rglob("*.py"):
+        names = {
+            getattr(node.func, "id", "") for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)
+        }
+        if file.name not in ("terminal.py", "__main__.py", "probe.py", "wandb_study.py"):  # errors only, JSON for a program
+            assert "print" not in names, file

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from bootlight.budget import Budget
 from bootlight.data.reader import ImageSet
 from bootlight.errors import BootlightError
+from bootlight.terminal import safe
 
 T = TypeVar("T")
 CHUNK = 16  # images of one task; with THREADS it bounds what is in memory
@@ -46,7 +47,9 @@ def over_images(images: ImageSet, work: Callable[[int], T], description: str | N
 
     with (
         ThreadPoolExecutor(THREADS) as pool,
-        tqdm(total=len(images), desc=description, unit=" images", delay=1, leave=False, disable=description is None) as bar,
+        tqdm(
+            total=len(images), desc=safe(description or ""), unit=" images", delay=1, leave=False, disable=description is None
+        ) as bar,
     ):
         for results, failed in _in_order(pool, run, range(0, len(images), CHUNK)):
             bar.update(len(results) + len(failed))

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bootlight.evaluation.sources import ImageSource
 from bootlight.metrics.neighbours import nearest
+from bootlight.terminal import safe
 
 EDGE = 16  # pixels of a thumbnail
 NEAR = 0.03  # root-mean-square difference of two thumbnails, pixels in [0, 1], that still counts as the same picture
@@ -48,7 +49,7 @@ class Pair(NamedTuple):
 def take_prints(source: ImageSource) -> Prints:
     """Read all images of a set once."""
     hashes, thumbnails = [], []
-    with tqdm(total=len(source.names), desc=f"looking at {source.where}", unit=" images", leave=False) as bar:
+    with tqdm(total=len(source.names), desc=safe(f"looking at {source.where}"), unit=" images", leave=False) as bar:
         for images in source.batches(BATCH):
             for image in images.numpy():
                 hashes.append(hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).data).digest())

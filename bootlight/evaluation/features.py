@@ -12,6 +12,7 @@ from bootlight.evaluation.sources import ImageSource
 from bootlight.metrics.feature_cache import cached_features, feature_key
 from bootlight.metrics.feature_metric import look
 from bootlight.metrics.frozen import Frozen
+from bootlight.terminal import safe
 
 
 def extract(
@@ -41,7 +42,7 @@ def extract(
 
     def compute() -> dict[str, Tensor]:
         parts: dict[str, list[Tensor]] = {}
-        with tqdm(total=len(source.names), desc=f"features of {source.where}", unit=" images", leave=False) as bar:
+        with tqdm(total=len(source.names), desc=safe(f"features of {source.where}"), unit=" images", leave=False) as bar:
             for images in source.batches(batch_size):
                 check()
                 for output, answer in look(frozen, images.to(device)).items():

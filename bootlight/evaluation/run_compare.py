@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
+from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.compare import Difference, compare_means, compare_measured, measure_set
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge_file import find_judge, load_judge
@@ -14,7 +15,7 @@ from bootlight.evaluation.source_remarks import source_remarks
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.tracking.forest import Row, write_forest
-from bootlight.tracking.table import remark_line, remark_lines
+from bootlight.tracking.table import failed_lines, remark_line, remark_lines
 
 
 class Comparison(NamedTuple):
@@ -26,6 +27,7 @@ class Comparison(NamedTuple):
         differences: of each further set from the first one, by score.
         remarks: on all of it.
         notes: where other results lie.
+        failed: why a score of a set (A, B, ...) is missing, by both.
     """
 
     real: str
@@ -33,6 +35,7 @@ class Comparison(NamedTuple):
     differences: list[dict[str, Difference]]
     remarks: tuple[str, ...]
     notes: list[str]
+    failed: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -41,6 +44,7 @@ class Comparison(NamedTuple):
             "real": self.real,
             "sets": [{"name": name, "n": n} for name, n in self.sets],
             "remarks": list(self.remarks),
+            "failed": self.failed,
             "differences": [
                 {"first": names[0], "second": second, "score": key, **_plain(found, key, names[0], second)}
                 for second, differences in zip(names[1:], self.differences, strict=True)
@@ -60,7 +64,8 @@ class Comparison(NamedTuple):
         scores = {f"A {key}": found.first for key, found in self.differences[0].items()}
         for i, differences in enumerate(self.differences, start=1):
             scores |= {f"{chr(65 + i)} {key}": found.second for key, found in differences.items()}
-        return "\n".join([*lines, *map(remark_line, self.remarks), *remark_lines(scores), *self.notes])
+        doubts = [*failed_lines(self.failed), *map(remark_line, self.remarks)]
+        return "\n".join([*lines, *doubts, *remark_lines(scores), *self.notes])
 
 
 def _plain(found: Difference, name: str, first: str, second: str) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def compare(
         raise BootlightError(f"{picture}: its folder does not exist; make it first")
     judge_file = None if judge is None else find_judge(Path(judge))
     reference, *sources = [setting.open(text) for text in (real, *sets)]
-    reasons = _no_pairs(sets, sources, asked=paired)
+    reasons = _no_pairs(setting, sets, sources, asked=paired)
     pairs = [reason is None for reason in reasons]
     answers = [setting.ask(source) for source in sources]
     real_answers = setting.ask(reference)
@@ -114,22 +119,28 @@ def compare(
         compare_measured(measured[0], other, setting.network, paired=pair)
         for other, pair in zip(measured[1:], pairs, strict=True)
     ]
+    failed = {f"{chr(65 + i)} {name}": why for i, one in enumerate(measured) for name, why in one.failed.items()}
     if judge_file is not None:
-        opinions = [_probabilities(setting, judge_file, text) for text in sets]
-        for found, other, pair in zip(differences, opinions[1:], pairs, strict=True):
-            found["discriminator_score"] = compare_means(opinions[0], other, paired=pair, protocol={"judge": judge_file.stem})
+        with attempt("discriminator_score", failed):
+            opinions = [_probabilities(setting, judge_file, text) for text in sets]
+            for found, other, pair in zip(differences, opinions[1:], pairs, strict=True):
+                found["discriminator_score"] = compare_means(
+                    opinions[0], other, paired=pair, protocol={"judge": judge_file.stem}
+                )
     names = [(source.where, len(source.names)) for source in sources]
     remarks = source_remarks({source.where: source for source in (reference, *sources)})
     alone = [f"{chr(66 + i)} and A are not compared in pairs: {reason}." for i, reason in enumerate(reasons) if reason]
-    answer = Comparison(reference.where, names, differences, (*remarks, *alone), [])
+    answer = Comparison(reference.where, names, differences, (*remarks, *alone), [], failed)
     return answer if picture is None else _drawn(answer, Path(picture))
 
 
-def _no_pairs(sets: Sequence[str], sources: Sequence[ImageSource], *, asked: bool) -> list[str | None]:
+def _no_pairs(setting: Setting, sets: Sequence[str], sources: Sequence[ImageSource], *, asked: bool) -> list[str | None]:
     """Of each further set: why it makes no pairs with the first, None where it does; a set makes pairs with itself."""
     first = sources[0]
     return [
-        None if source.key == first.key else pairing((sets[0], text), equal_names=source.names == first.names, asked=asked)
+        None
+        if source.key == first.key
+        else pairing((sets[0], text), (first.names, source.names), asked=asked, reading=setting.reading)
         for text, source in zip(sets[1:], sources[1:], strict=True)
     ]
 
@@ -137,7 +148,8 @@ def _no_pairs(sets: Sequence[str], sources: Sequence[ImageSource], *, asked: boo
 def _probabilities(setting: Setting, file: Path, text: str) -> Any:
     """What a judge thinks of each image of a set, (N,)."""
     judge = load_judge(file)
-    source = open_source(text, image_size=judge.image_size, channels=judge.logits.channels, cache=setting.cache)
+    size, channels = judge.image_size, judge.logits.channels
+    source = open_source(text, image_size=size, channels=channels, cache=setting.cache, reading=setting.reading)
     answers = extract(source, judge.logits, cache=setting.cache, batch_size=setting.batch_size, device=setting.device)
     return answers["features"].flatten().double().sigmoid()
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bootlight.atomic import atomic_write
 from bootlight.errors import BootlightError
+from bootlight.terminal import safe
 
 # The TensorFlow network of the original FID, converted; the name of the file carries the head of its SHA-256. pytorch-fid calls
 # its file pt_inception-2015-12-05-6726825d.pth: the same hash, and the same names for the weights inside. Either will do.
@@ -43,7 +44,7 @@ def fetch_inception_weights(destination: Path) -> Path:
 
 def _chunks(response: IO[bytes], destination: Path) -> Iterator[bytes]:
     """Pieces of the download behind a progress bar."""
-    with tqdm(desc=destination.name, unit="B", unit_scale=True) as bar:
+    with tqdm(desc=safe(destination.name), unit="B", unit_scale=True) as bar:
         try:
             while chunk := response.read(CHUNK_BYTES):
                 yield chunk

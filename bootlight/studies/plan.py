@@ -20,6 +20,7 @@ from bootlight.quiet import quiet
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
+from bootlight.terminal import say
 from bootlight.tracking.table import align
 from bootlight.verbs.fit import root_cause
 
@@ -93,9 +94,9 @@ def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | 
         total += left * minutes
         what = (len(runs), len(runs) - left, " ".join(map(str, cost.sizes)), cost.steps, cost.seen, cost.drawn)
         rows.append((job.arm.name, job.arm.teacher or "", *map(str, what), f"{minutes:.1f}", f"{left * minutes:.1f}"))
-    print(f"{study.name}: seeds {', '.join(map(str, seeds or study.seeds))}; folder {study.folder}")
-    print("\n".join(align([list(column) for column in zip(HEADER, *rows, strict=True)], words=2)))
-    print(
+    say(f"{study.name}: seeds {', '.join(map(str, seeds or study.seeds))}; folder {study.folder}")
+    say("\n".join(align([list(column) for column in zip(HEADER, *rows, strict=True)], words=2)))
+    say(
         f"about {total:.0f} min in all for one worker on this machine, for what is not finished; judges, of which equal ones "
         "are trained once, and evaluation come on top"
     )

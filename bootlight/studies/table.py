@@ -1,7 +1,9 @@
 """The table of a study in the layout of the paper's table 1, with what it lacked: standard errors, seeds, other measures."""
 
+import re
 import textwrap
 from collections.abc import Sequence
+from html import escape
 from typing import NamedTuple
 
 from bootlight.metrics.score import Score, format_value
@@ -10,6 +12,7 @@ from bootlight.studies.results import StudyResults
 from bootlight.studies.settings import is_number
 from bootlight.studies.statistics import Summary, summarise
 from bootlight.studies.times import count_states, describe
+from bootlight.terminal import safe
 from bootlight.tracking.scores import main_scores
 from bootlight.tracking.table import GAP, WIDTH, align
 
@@ -142,7 +145,8 @@ def format_markdown(lines: Sequence[Line]) -> str:
     parts = []
     for header, *rows in _grids(lines):
         rule = ["---", *["--:"] * (len(header) - 1)]
-        parts.append("\n".join("| " + " | ".join(map(_escaped, row)) + " |" for row in (header, rule, *rows)))
+        grid = [list(map(markdown_text, row)) for row in (header, *rows)]
+        parts.append("\n".join("| " + " | ".join(row) + " |" for row in (grid[0], rule, *grid[1:])))
     return "\n\n".join([*parts, *legends(lines)]) + "\n"
 
 
@@ -151,8 +155,9 @@ def legends(lines: Sequence[Line]) -> list[str]:
     return [LEGEND] * any(line.judge for line in lines) + [SCORES_LEGEND] * bool(score_columns(lines))
 
 
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
+def markdown_text(text: str) -> str:
+    """Text that is neither HTML nor anything of Markdown but itself, on one line."""
+    return re.sub(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", escape(safe(text.replace("\n", " ")), quote=False))
 
 
 def _blocks(grid: list[list[str]]) -> list[list[list[str]]]:

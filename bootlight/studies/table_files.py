@@ -9,8 +9,9 @@ from bootlight.atomic import atomic_write, write_json
 from bootlight.studies.claims import Verdict
 from bootlight.studies.results import StudyResults
 from bootlight.studies.statistics import Summary
-from bootlight.studies.table import JUDGE, Line, format_markdown
+from bootlight.studies.table import JUDGE, Line, format_markdown, markdown_text
 from bootlight.studies.times import STATES
+from bootlight.tracking.table import spreadsheet_text
 
 
 def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> None:
@@ -28,8 +29,8 @@ def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequenc
             for name, summary in found.items():
                 interval = summary["interval"] or (None, None)
                 states = [line.states[name].get(state, 0) for state in STATES] if name in line.states else [None] * len(STATES)
-                values = list(summary.values())
-                writer.writerow([line.label, line.arm, name, *values[:3], *interval, *values[4:], *states])
+                texts, values = map(spreadsheet_text, (line.label, line.arm or "", name)), list(summary.values())
+                writer.writerow([*texts, *values[:3], *interval, *values[4:], *states])
     with atomic_write(folder / "scores.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["arm", "seed", "state", "generation", "score", "value", "standard_error", "n", "plateau"])
@@ -48,7 +49,8 @@ def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequenc
     write_json(folder / "table.json", {"name": results.record.name, "lines": entries, "claims": claims})
     with atomic_write(folder / "table.md", "w") as file:
         file.write(format_markdown(lines))
-        file.writelines(f"\n- **{verdict.claim.text.rstrip('.')}.** {verdict.sentence}\n" for verdict in verdicts)
+        for verdict in verdicts:
+            file.write(f"\n- **{markdown_text(verdict.claim.text.rstrip('.'))}.** {markdown_text(verdict.sentence)}\n")
 
 
 def _summaries(line: Line) -> dict[str, dict[str, Any]]:
@@ -62,10 +64,11 @@ def _score_rows(results: StudyResults) -> list[list[Any]]:
     """Every score of every run; a run without any has a line of its own."""
     rows: list[list[Any]] = []
     for (arm, seed), cell in results.cells.items():
-        rows += [] if cell.generations else [[arm, seed, cell.state, None, None, None, None, None, None]]
+        name = spreadsheet_text(arm)
+        rows += [] if cell.generations else [[name, seed, cell.state, None, None, None, None, None, None]]
         for generation in cell.generations:
-            for name, score in generation.scores.items():
+            for key, score in generation.scores.items():
                 value = None if math.isnan(score.value) else score.value
                 what = [value, score.standard_error, score.n, score.protocol.get("state")]
-                rows.append([arm, seed, cell.state, generation.generation, name, *what])
+                rows.append([name, seed, cell.state, generation.generation, spreadsheet_text(key), *what])
     return rows

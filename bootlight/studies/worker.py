@@ -11,6 +11,7 @@ from bootlight.studies.child import Children, bootlight_command
 from bootlight.studies.claim_lock import claimed
 from bootlight.studies.job import Job
 from bootlight.studies.spec import Study
+from bootlight.terminal import safe
 
 WAIT_SECONDS = 5.0  # for other workers
 SHOW_SECONDS = 2.0  # between looks at how far a run is
@@ -113,7 +114,7 @@ class Worker:
             self.children.status = status
         else:
             reason = job.note_failure(status, time.time())
-            tqdm.write(f"{job.name}: failed with status {status} after {minutes}: {reason} (all of it in {job.log})")
+            tqdm.write(f"{job.name}: failed with status {status} after {minutes}: {safe(reason)} (all of it in {job.log})")
 
     def variables(self, job: Job) -> dict[str, str]:
         """Environment of a run: trackers find its group, tags and name there; bars would fill the log."""
@@ -125,7 +126,7 @@ class Worker:
         """How far the run is."""
         if time.monotonic() - self._shown > SHOW_SECONDS:
             self._shown = time.monotonic()
-            self.bar.set_postfix_str(job.steps_done())
+            self.bar.set_postfix_str(safe(job.steps_done()))
 
     def sleep(self, seconds: float) -> None:
         """Wait, but not when asked to stop."""

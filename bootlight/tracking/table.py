@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from bootlight.atomic import atomic_write, write_json
 from bootlight.metrics.score import Score, by_remark
 from bootlight.run_folder import RunFolder, read_generation_metrics
+from bootlight.terminal import safe
 from bootlight.tracking.scores import GenerationScores, main_scores, read_scores, score_names
 
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100
 GAP = "  "
+FORMULAS = ("=", "+", "-", "@")
 LEGEND = "± is one standard error, of the loss with the correlation of its steps; n: images, or logged steps"
 
 
@@ -31,9 +33,14 @@ def write_table(run: RunFolder) -> None:
         header += [name, f"{name}_se", f"{name}_n"]
     with atomic_write(run.table, "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow(map(spreadsheet_text, header))
         writer.writerows(_csv_row(row, names) for row in rows)
     write_json(run.metrics, {"generations": read_generation_metrics(run)})
+
+
+def spreadsheet_text(text: str) -> str:
+    """Text for a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if safe(text).lstrip().startswith(FORMULAS) else safe(text)
 
 
 def _csv_row(row: GenerationScores, names: list[str]) -> list[float | int | None]:
@@ -75,12 +82,17 @@ def format_table(run: RunFolder) -> str:
     lines.append(LEGEND)
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
-    return "\n".join([*lines, *remark_lines(rows[-1].scores)])
+    return "\n".join([*lines, *failed_lines(rows[-1].failed), *remark_lines(rows[-1].scores)])
 
 
 def remark_lines(scores: Mapping[str, Score]) -> list[str]:
     """The remarks of scores by name, for a terminal."""
     return [remark_line(f"{', '.join(names)}: {remark}") for remark, names in by_remark(scores.items()).items()]
+
+
+def failed_lines(failed: Mapping[str, str]) -> list[str]:
+    """What has no score and why, for a terminal."""
+    return [remark_line(f"{name} failed, and has no score: {why}") for name, why in failed.items()]
 
 
 def remark_line(text: str) -> str:

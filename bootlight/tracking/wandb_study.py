@@ -16,6 +16,7 @@ from bootlight.studies.claims import judge_claims
 from bootlight.studies.results import StudyResults, read_study
 from bootlight.studies.settings import arguments, class_name
 from bootlight.studies.table import format_markdown, table_lines
+from bootlight.terminal import say
 from bootlight.tracking.scores import main_scores
 
 INSTALL = "wandb-workspaces is not installed; run pip install 'wandb[workspaces]'"
@@ -143,7 +144,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--group", help="of the runs; likewise")
     options = parser.parse_args(given)
     try:
-        print(write_wandb_report(options.folder, entity=options.entity, project=options.project, group=options.group))
+        say(write_wandb_report(options.folder, entity=options.entity, project=options.project, group=options.group))
     except BootlightError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

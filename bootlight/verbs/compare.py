@@ -6,10 +6,12 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from bootlight.errors import BootlightError
 from bootlight.paths import expand_settings
+from bootlight.terminal import say
 
 
 def main(args: list[str]) -> None:
     """Measure, compare and print."""
+    from bootlight.evaluation.attempt import check_complete
     from bootlight.evaluation.options import SETS, add_options, read_setting
     from bootlight.evaluation.run_compare import compare
 
@@ -34,4 +36,5 @@ def main(args: list[str]) -> None:
     answer = compare(
         *(setting, options.sets), real=options.real, judge=options.judge, picture=options.picture, paired=options.paired
     )
-    print(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    say(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    check_complete(answer.failed)

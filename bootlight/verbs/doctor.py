@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from bootlight import terminal
 from bootlight.doctor.finding import Finding
 from bootlight.paths import expanded
 
@@ -53,4 +54,4 @@ def counted(number: int, word: str) -> str:
 def say(text: str) -> None:
     """Print at once, also on a terminal that lacks the marks."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    terminal.say(text.encode(encoding, "replace").decode(encoding))

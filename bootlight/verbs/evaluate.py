@@ -8,6 +8,7 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from bootlight.errors import BootlightError, check_range
 from bootlight.paths import expand_settings
+from bootlight.terminal import say
 
 C2ST = "train a classifier to tell real from synthetic images, and test it on others"
 PIXELS = "compare brightness, contrast, saturation, sharpness and spectrum too"
@@ -16,6 +17,7 @@ MORE = ("judges", "judge_steps", "c2st", "pixels")
 
 def main(args: list[str]) -> None:
     """Measure and print."""
+    from bootlight.evaluation.attempt import check_complete
     from bootlight.evaluation.options import SETS, add_options, read_setting
     from bootlight.evaluation.run import evaluate
 
@@ -46,4 +48,5 @@ def main(args: list[str]) -> None:
     keys = ("real", "synthetic", "held_out", "reference_stats", "save_stats", "neighbours", *MORE)
     with redirect_stdout(sys.stderr):  # bars of trainings: standard output is for the answer
         answer = evaluate(read_setting(parser, options), **{key: options[key] for key in keys})
-    print(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    say(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    check_complete(answer.failed)

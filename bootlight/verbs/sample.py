@@ -5,6 +5,7 @@ import argparse
 from bootlight.errors import BootlightError, check_range
 from bootlight.paths import expanded
 from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.terminal import say
 
 MAX_SEEDS = 10_000_000
 BATCH_SIZE, BATCH_PIXELS = 64, 2**20  # of one network call; 64 images of 128 x 128
@@ -50,7 +51,7 @@ def main(args: list[str]) -> None:
             raise BootlightError(f"{folder.path}: cannot draw images ({reason}); try a smaller --batch-size") from error
         for seed, image in zip(chunk, images, strict=True):
             write_bytes(options.to / f"{seed:06d}.png", encode_png(image))
-    print(f"{len(seeds)} images of {folder.path} in {options.to}")
+    say(f"{len(seeds)} images of {folder.path} in {options.to}")
 
 
 def find_generation(text: str) -> GenerationFolder:

@@ -10,6 +10,7 @@ from bootlight.paths import expanded
 from bootlight.studies.job import Job, as_argument, jobs_of, with_teachers
 from bootlight.studies.spec import Study
 from bootlight.studies.yaml_file import is_seed
+from bootlight.terminal import say
 
 USAGE = "bootlight study FILE [--section.key VALUE ...] [--arms NAME ...] [--seeds N ...] [--dry-run]"
 
@@ -65,7 +66,7 @@ def load(file: Path, overrides: dict[str, Any], folder: Path | None) -> Study:
     study = read_spec(file).overridden(overrides)
     for key in overrides:
         if arms := study.keeping_their_own(key):
-            print(f"{key}: not for {', '.join(arms)}, which {'have' if len(arms) > 1 else 'has'} another in {file}", flush=True)
+            say(f"{key}: not for {', '.join(arms)}, which {'have' if len(arms) > 1 else 'has'} another in {file}")
     return study if folder is None else replace(study, folder=folder)
 
 
@@ -89,12 +90,12 @@ def run(study: Study, jobs: list[Job], seeds: list[int], args: list[str], comman
     from bootlight.studies.worker import Worker
 
     if not all(job.is_begun for job in jobs):  # one mistake in a file should not cost one training each
-        print(f"{study.name}: looking at the settings of {len({job.arm.name for job in jobs})} arms", flush=True)
+        say(f"{study.name}: looking at the settings of {len({job.arm.name for job in jobs})} arms")
         check(bootlight_command("study", [*args, "--check"]))
     write_record(study, seeds, command)
     worker = Worker(study, jobs)
     status = worker.work()
-    print(worker.summary(), flush=True)
+    say(worker.summary())
     if any(job.is_finished for job in [*jobs, *jobs_of(study)]):
         report(study)
     if status:
@@ -120,8 +121,8 @@ def report(study: Study) -> None:
     from bootlight.tracking.study_report import format_study_table, write_study_report
 
     path = write_study_report(study.folder)
-    print(format_study_table(study.folder))
-    print(f"report   {path}", flush=True)
+    say(format_study_table(study.folder))
+    say(f"report   {path}")
 
 
 def take_overrides(args: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -5,6 +5,7 @@ import argparse
 from bootlight.metrics.inception_weights import DEFAULT_FILE as DEFAULT
 from bootlight.metrics.inception_weights import fetch_inception_weights
 from bootlight.paths import expanded
+from bootlight.terminal import say
 
 
 def main(args: list[str]) -> None:
@@ -13,4 +14,4 @@ def main(args: list[str]) -> None:
     parser.add_argument("--to", type=expanded, default=DEFAULT, help="file to write (default: %(default)s)")
     destination = expanded(parser.parse_args(args).to)  # the default is of this user too
 
-    print(f"{fetch_inception_weights(destination)}: give this path as evaluation.features.init_args.weights")
+    say(f"{fetch_inception_weights(destination)}: give this path as evaluation.features.init_args.weights")
