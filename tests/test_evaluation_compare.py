@@ -123,7 +123,7 @@ def test_sentences_say_what_was_found():
 
 
 def stub(value: float, without: list[float]) -> Measured:
-    return Measured({"fd": {"fd-pixels": Score(value, 0.1, len(without), {})}}, {"fd-pixels": without}, len(without))
+    return Measured({"fd": {"fd-pixels": Score(value, 0.1, len(without), {})}}, {"fd-pixels": without}, len(without), {})
 
 
 def test_a_difference_that_no_group_changes_has_no_error():

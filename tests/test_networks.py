@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from oracle import awaken
 from torch import nn
 
+from bootlight.generators.ddpm import DDPM
 from bootlight.networks.classifier import Classifier
 from bootlight.networks.dcgan import Discriminator, Generator, stage_widths
 from bootlight.networks.unet import Attention, Downsample, ResBlock, UNet, Upsample, timestep_embedding
@@ -53,6 +54,22 @@ def test_a_new_unet_answers_zero_and_its_blocks_are_their_skips():
     wider = ResBlock(8, 12, 16, 0.0, False)
     assert torch.equal(wider(x, embedding), wider.skip(x))
     assert torch.equal(Attention(8, 2)(x, embedding), x)
+
+
+@pytest.mark.parametrize("num_timesteps", [50, 100, 1000, 4000])
+def test_the_network_sees_where_in_the_schedule_it_is_whatever_the_number_of_timesteps(num_timesteps):
+    # t = T / 2, T / 5 and 0 are the timesteps 500, 200 and 0 of a thousand.
+    torch.manual_seed(0)
+    usual = awaken(DDPM(8, 1, width=8, channel_multipliers=(1, 2), num_heads=2))
+    other = DDPM(8, 1, width=8, channel_multipliers=(1, 2), num_heads=2, num_train_timesteps=num_timesteps)
+    missing, unexpected = other.load_state_dict(usual.state_dict(), strict=False)
+    # Weights from before this scale lack it, and so do not fit another T than 1,000.
+    assert unexpected == [] and missing == (
+        [] if num_timesteps == 1000 else ["unet.timestep_scale", "ema.network.timestep_scale"]
+    )
+    x, t = randn(3, 1, 8, 8), torch.tensor([500, 200, 0])
+    # 0.2 T and 0.5 T are whole numbers and 1000 / T is exact or rounds by 1e-16: the same float32, so the same bits.
+    assert torch.equal(other.unet(x, t * num_timesteps // 1000), usual.unet(x, t))
 
 
 def test_timestep_embedding_is_cosines_then_sines():
@@ -183,12 +200,12 @@ def test_dcgan_sizes(image_size, channels):
 
 
 def test_dcgan_for_64_pixels_has_the_published_number_of_parameters():
-    """Layer by layer from the paper's figure: 4 x 4 kernels, 100 latents, 64 to 512 channels, no biases before batch norm."""
+    """Layer by layer from the paper's figure: 4 x 4 kernels, 100 latents, 64 to 512 channels, no biases."""
     widths = [512, 256, 128, 64]
     kernels = 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3)
-    assert sum(p.numel() for p in Generator(64, 3, 100, 64).parameters()) == kernels + 2 * sum(widths) + 3
+    assert sum(p.numel() for p in Generator(64, 3, 100, 64).parameters()) == kernels + 2 * sum(widths)
     kernels = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512)
-    assert sum(p.numel() for p in Discriminator(64, 3, 64).parameters()) == kernels + 64 + 2 * sum(widths[:3]) + 1
+    assert sum(p.numel() for p in Discriminator(64, 3, 64).parameters()) == kernels + 2 * sum(widths[:3])
 
 
 def test_dcgan_weights_start_as_in_the_paper():
@@ -204,15 +221,17 @@ def test_dcgan_weights_start_as_in_the_paper():
         assert scales.mean().item() == pytest.approx(1, abs=5 * 0.02 / math.sqrt(len(scales)))
         assert 0.015 < scales.std() < 0.025  # at least 192 scales: an error of 0.02 / sqrt(384) = 0.001; five of them
         assert all((m.bias == 0).all() for m in norms)
+        # Nothing else: a bias would start from torch's own draw.
+        assert sum(p.numel() for p in network.parameters()) == len(weights) + 2 * len(scales)
 
 
 def test_discriminator_gives_logits_and_generator_a_tanh():
     images = randn(16, 1, 8, 8)
     discriminator = awaken(Discriminator(8, 1, 4), scale=1.0).eval()
     first, last = discriminator.layers[0], discriminator.layers[-1]
-    hidden = F.conv2d(images, first.weight, first.bias, stride=2, padding=1)
+    hidden = F.conv2d(images, first.weight, stride=2, padding=1)
     hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
-    expected = (hidden * last.weight).sum((1, 2, 3)) + last.bias  # 4 x 4 pixels under a 4 x 4 kernel
+    expected = (hidden * last.weight).sum((1, 2, 3))  # 4 x 4 pixels under a 4 x 4 kernel
     # 64 products of order 10 in float32.
     torch.testing.assert_close(discriminator(images), expected, rtol=0, atol=5e-4)
     assert expected.min() < 0 and expected.max() > 1  # no sigmoid

@@ -14,6 +14,7 @@ from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError, check_range
+from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.suite import DISTANCES, measure_all
@@ -86,11 +87,13 @@ class Evaluation(GenerationEnd):
         sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, trainer, data.cache)
         judge = None if self.judge is None else JudgeLogits(self.judge, module.channels)
-        features, opinions_of = (
-            {name: ask(net, source) for name, source in sets.items()} for net in (self.feature_network, judge)
-        )
+        failed: dict[str, str] = {}
+        features = {name: ask(self.feature_network, source) for name, source in sets.items()}
+        opinions_of: dict[str, dict[str, Tensor]] = {}
+        with attempt(DiscriminatorScore.name, failed):
+            opinions_of = {name: ask(judge, source) for name, source in sets.items() if judge is not None}
         with clock.part("metrics"):
-            distances, opinions = self._distances(features, data.cache), self._opinions(opinions_of)
+            distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
         write_json(
             folder.metrics,
@@ -102,6 +105,7 @@ class Evaluation(GenerationEnd):
                 "images_seen": data.num_steps * data.batch_size,
                 "loss": final_loss(folder),
                 "scores": {name: score.to_json() for name, score in (main | opinions | distances).items()},
+                **({"failed": failed} if failed else {}),
             },
         )
 
@@ -121,26 +125,30 @@ class Evaluation(GenerationEnd):
     def _is_main(self, name: str) -> bool:
         return self.feature_network is not None and name.split("/")[0] == score_name(self.feature_network)
 
-    def _distances(self, answers: dict[str, dict[str, Tensor]], cache: Path) -> dict[str, Score]:
-        """All metrics against the training images, distances against held-out ones."""
+    def _distances(self, answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]) -> dict[str, Score]:
+        """All metrics against the training images, distances against held-out ones; `failed` notes what has no score."""
         network = self.feature_network
         if network is None:
             return {}
         scores: dict[str, Score] = {}
         for which in answers.keys() - {"synthetic"}:
             names = [name for name in self.metrics if which == "train" or name in DISTANCES]
+            none: dict[str, str] = {}
             found = measure_all(
-                names, network, real=answers[which], synthetic=answers["synthetic"], cache=cache, check=check_stop
+                names, network, real=answers[which], synthetic=answers["synthetic"], cache=cache, check=check_stop, failed=none
             )
+            failed |= {f"{name}/{which}": why for name, why in none.items()}
             scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
         return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
 
-    def _opinions(self, answers: dict[str, dict[str, Tensor]]) -> dict[str, Score]:
-        """The judge's score of synthetic images, and of real ones for comparison."""
-        if self.judge is None:
-            return {}
-        found = {name: discriminator_score(answer["features"]) for name, answer in answers.items()}
-        return {f"{DiscriminatorScore.name}{'' if n == 'synthetic' else '/' + n}": score for n, score in found.items()}
+    def _opinions(self, answers: dict[str, dict[str, Tensor]], failed: dict[str, str]) -> dict[str, Score]:
+        """The judge's score of synthetic images, and of real ones for comparison; `failed` notes what has no score."""
+        found = {}
+        for which, answer in answers.items():
+            name = DiscriminatorScore.name if which == "synthetic" else f"{DiscriminatorScore.name}/{which}"
+            with attempt(name, failed):
+                found[name] = discriminator_score(answer["features"])
+        return found
 
 
 def with_reference(score: Score, which: str) -> Score:

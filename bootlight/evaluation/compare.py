@@ -93,11 +93,13 @@ class Measured(NamedTuple):
         scores: of metrics by key of `METRICS`: scores by name.
         without: values by name, one for each group; empty where nothing is to be paired.
         n: number of images.
+        failed: why metrics have no score, or none without a group, by their name.
     """
 
     scores: dict[str, dict[str, Score]]
     without: dict[str, list[float]]
     n: int
+    failed: dict[str, str]
 
 
 def measure_set(
@@ -114,14 +116,17 @@ def measure_set(
         paired: whether to measure without each group too.
     """
     chosen = _chosen(synthetic, torch.arange(n) * len(synthetic["features"]) // n)
-    measure = partial(measure_all, network=network, max_real=MAX_REAL, max_copied=MAX_REAL)
+    failed: dict[str, str] = {}
+    measure = partial(measure_all, network=network, max_real=MAX_REAL, max_copied=MAX_REAL, failed=failed)
     scores = {name: measure([name], real=real, synthetic=chosen) for name in tqdm(names, desc="comparing", leave=False)}
+    names = [name for name in names if scores[name]]
     without: dict[str, list[float]] = {}
     parts = list(without_groups(n, min(GROUPS, n))) if paired else []
     for kept in tqdm(parts, desc="comparing · without each group", leave=False, delay=2):
         for key, score in measure(names, real=real, synthetic=_chosen(chosen, kept)).items():
             without.setdefault(key, []).append(score.value)
-    return Measured(scores, without, n)
+    whole = {key: values for key, values in without.items() if len(values) == len(parts)}
+    return Measured(scores, whole, n, failed)
 
 
 def compare_measured(first: Measured, second: Measured, network: nn.Module, *, paired: bool) -> dict[str, Difference]:
@@ -143,7 +148,8 @@ def compare_measured(first: Measured, second: Measured, network: nn.Module, *, p
             other = second.scores[name].get(key)
             if other is None or key.endswith("/real"):
                 continue
-            error, quantile = _paired(first.without[key], second.without[key]) if paired else (_added(score, other), Z95)
+            groups = [measured.without.get(key, []) for measured in (first, second)]
+            error, quantile = _paired(*groups) if paired else (_added(score, other), Z95)
             found[key] = difference(
                 score,
                 other,
@@ -174,6 +180,8 @@ def _added(first: Score, second: Score) -> float | None:
 
 def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float | None, float]:
     """Standard error of a difference from its values without each group of pairs, and Student's quantile for so many groups."""
+    if not (first and second):
+        return None, Z95  # a score without some group could not be computed
     values = torch.tensor([first, second], dtype=torch.float64)
     error = jackknife_standard_error(values[1] - values[0])
     if error is not None and error < ROUNDING * values.abs().max().item():

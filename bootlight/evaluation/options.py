@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from torch import Tensor, nn
 
@@ -12,7 +13,9 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_images
+from bootlight.metrics.feature_metric import look
 from bootlight.metrics.features import FeatureNetwork
+from bootlight.metrics.frozen import Frozen
 from bootlight.metrics.inception import InceptionFeatures
 from bootlight.metrics.inception_weights import DEFAULT_FILE
 from bootlight.paths import expanded
@@ -50,6 +53,11 @@ class Setting(NamedTuple):
         if len(source.names) < least:
             raise BootlightError(f"{text} has {len(source.names)} images; the chosen metrics need at least {least}")
         return source
+
+    def width(self, source: ImageSource) -> int:
+        """How many features the network answers with, of one of the images."""
+        image = torch.from_numpy(source.pick([0])[0].copy()).permute(2, 0, 1)
+        return look(Frozen(self.network), image[None].to(self.device))["features"].shape[1]
 
     def ask(self, source: ImageSource) -> dict[str, Tensor]:
         """What the feature network answers to the images, by output."""

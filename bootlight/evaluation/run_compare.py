@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
+from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.compare import Difference, compare_means, compare_measured, measure_set
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge_file import find_judge, load_judge
@@ -13,7 +14,7 @@ from bootlight.evaluation.source_remarks import source_remarks
 from bootlight.evaluation.sources import open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.tracking.forest import Row, write_forest
-from bootlight.tracking.table import remark_line, remark_lines
+from bootlight.tracking.table import failed_lines, remark_line, remark_lines
 
 
 class Comparison(NamedTuple):
@@ -25,6 +26,7 @@ class Comparison(NamedTuple):
         differences: of each further set from the first one, by score.
         remarks: on all of it.
         notes: where other results lie.
+        failed: why a score of a set (A, B, ...) is missing, by both.
     """
 
     real: str
@@ -32,6 +34,7 @@ class Comparison(NamedTuple):
     differences: list[dict[str, Difference]]
     remarks: tuple[str, ...]
     notes: list[str]
+    failed: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -40,6 +43,7 @@ class Comparison(NamedTuple):
             "real": self.real,
             "sets": [{"name": name, "n": n} for name, n in self.sets],
             "remarks": list(self.remarks),
+            "failed": self.failed,
             "differences": [
                 {"first": names[0], "second": second, "score": key, **_plain(found, key, names[0], second)}
                 for second, differences in zip(names[1:], self.differences, strict=True)
@@ -59,7 +63,8 @@ class Comparison(NamedTuple):
         scores = {f"A {key}": found.first for key, found in self.differences[0].items()}
         for i, differences in enumerate(self.differences, start=1):
             scores |= {f"{chr(65 + i)} {key}": found.second for key, found in differences.items()}
-        return "\n".join([*lines, *map(remark_line, self.remarks), *remark_lines(scores), *self.notes])
+        doubts = [*failed_lines(self.failed), *map(remark_line, self.remarks)]
+        return "\n".join([*lines, *doubts, *remark_lines(scores), *self.notes])
 
 
 def _plain(found: Difference, name: str, first: str, second: str) -> dict[str, Any]:
@@ -104,13 +109,17 @@ def compare(
         compare_measured(measured[0], other, setting.network, paired=pair)
         for other, pair in zip(measured[1:], paired, strict=True)
     ]
+    failed = {f"{chr(65 + i)} {name}": why for i, one in enumerate(measured) for name, why in one.failed.items()}
     if judge_file is not None:
-        opinions = [_probabilities(setting, judge_file, text) for text in sets]
-        for found, other, pair in zip(differences, opinions[1:], paired, strict=True):
-            found["discriminator_score"] = compare_means(opinions[0], other, paired=pair, protocol={"judge": judge_file.stem})
+        with attempt("discriminator_score", failed):
+            opinions = [_probabilities(setting, judge_file, text) for text in sets]
+            for found, other, pair in zip(differences, opinions[1:], paired, strict=True):
+                found["discriminator_score"] = compare_means(
+                    opinions[0], other, paired=pair, protocol={"judge": judge_file.stem}
+                )
     names = [(source.where, len(source.names)) for source in sources]
     sizes = source_remarks({source.where: source for source in (reference, *sources)})
-    answer = Comparison(reference.where, names, differences, sizes, [])
+    answer = Comparison(reference.where, names, differences, sizes, [], failed)
     return answer if picture is None else _drawn(answer, Path(picture))
 
 

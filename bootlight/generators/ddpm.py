@@ -36,7 +36,7 @@ class DDPM(GeneratorModule):
         dropout: probability in every residual block.
         scale_shift_norm: inject the timestep by scaling and shifting the norm; otherwise by adding.
         noise_schedule: linear (Ho et al. 2020) or cosine (Nichol and Dhariwal 2021).
-        num_train_timesteps: T.
+        num_train_timesteps: T. The network sees t * 1000 / T, as in improved-diffusion.
         prediction: what the network predicts; Epsilon if left out.
         learned_variance: predict the variance too and add the variational bound to the loss (the hybrid objective).
         num_classes: number of labels of a class-conditional model; None = unconditional.
@@ -119,6 +119,7 @@ class DDPM(GeneratorModule):
             dropout,
             scale_shift_norm,
             num_classes,
+            1000 / num_train_timesteps,
         )
         self.average(self.unet, ema_decay)
 

@@ -147,6 +147,8 @@ class UNet(nn.Module):
         dropout: probability in every residual block.
         scale_shift_norm: how the embedding is injected, see `ResBlock`.
         num_classes: number of labels for class conditioning; None = unconditional.
+        timestep_scale: the embedding sees the timestep times this. 1000 / T for T timesteps lets every schedule span the same
+            range of angles (`rescale_timesteps` of improved-diffusion).
     """
 
     def __init__(
@@ -162,9 +164,13 @@ class UNet(nn.Module):
         dropout: float,
         scale_shift_norm: bool = True,
         num_classes: int | None = None,
+        timestep_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.width = width
+        self.timestep_scale: Tensor | None
+        # Part of the state where it is not 1: weights that were trained on other angles do not fit.
+        self.register_buffer("timestep_scale", None if timestep_scale == 1 else torch.tensor(timestep_scale))
         embedding = 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         # One row more than there are classes: the last one stands for "no label" (classifier-free guidance).
@@ -211,7 +217,7 @@ class UNet(nn.Module):
         Returns:
             (B, out_channels, H, W).
         """
-        embedding = self.embed(timestep_embedding(t, self.width))
+        embedding = self.embed(timestep_embedding(t if self.timestep_scale is None else t * self.timestep_scale, self.width))
         if self.embed_label is not None:
             none = self.embed_label.num_embeddings - 1
             embedding = embedding + self.embed_label(torch.full_like(t, none) if labels is None else labels)

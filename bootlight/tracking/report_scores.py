@@ -68,7 +68,11 @@ def scores_table(rows: list[GenerationScores]) -> str:
 
 def _doubts(rows: list[GenerationScores]) -> str:
     """What must be known before believing the scores: what the metrics remarked, and of which scores."""
-    items = []
+    items = [
+        f"<li>{escape(name)} (generation {row.generation}) failed, and has no score: {escape(why)}</li>"
+        for row in rows
+        for name, why in row.failed.items()
+    ]
     for text, places in by_remark(
         ((name, row.generation), score) for row in rows for name, score in row.scores.items()
     ).items():

@@ -82,12 +82,17 @@ def format_table(run: RunFolder) -> str:
     lines.append(LEGEND)
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
-    return "\n".join([*lines, *remark_lines(rows[-1].scores)])
+    return "\n".join([*lines, *failed_lines(rows[-1].failed), *remark_lines(rows[-1].scores)])
 
 
 def remark_lines(scores: Mapping[str, Score]) -> list[str]:
     """The remarks of scores by name, for a terminal."""
     return [remark_line(f"{', '.join(names)}: {remark}") for remark, names in by_remark(scores.items()).items()]
+
+
+def failed_lines(failed: Mapping[str, str]) -> list[str]:
+    """What has no score and why, for a terminal."""
+    return [remark_line(f"{name} failed, and has no score: {why}") for name, why in failed.items()]
 
 
 def remark_line(text: str) -> str:

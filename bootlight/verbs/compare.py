@@ -11,6 +11,7 @@ from bootlight.terminal import say
 
 def main(args: list[str]) -> None:
     """Measure, compare and print."""
+    from bootlight.evaluation.attempt import check_complete
     from bootlight.evaluation.options import SETS, add_options, read_setting
     from bootlight.evaluation.run_compare import compare
 
@@ -28,3 +29,4 @@ def main(args: list[str]) -> None:
     setting = read_setting(parser, options)
     answer = compare(setting, options.sets, real=options.real, judge=options.judge, picture=options.picture)
     say(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    check_complete(answer.failed)
