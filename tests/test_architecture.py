@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics.congruence", "metrics.exact", "metrics.feature_metric", "metrics.features", "metrics.frechet_remarks",
         "metrics.once", "metrics.score", "metrics.statistics", "metrics.uncertainty",
     },
-    "metrics.discriminator": {"errors", "images", "metrics.frozen", "metrics.score"},
+    "metrics.discriminator": {"errors", "images", "metrics.frozen", "metrics.score", "metrics.uncertainty"},
     "metrics.authenticity": {
         "metrics.exact", "metrics.feature_metric", "metrics.neighbours", "metrics.score", "metrics.uncertainty",
     },
@@ -220,8 +220,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.judge_file": {"atomic", "errors", "generators.dcgan", "metrics.discriminator", "reference", "run_folder"},
     "evaluation.judges": {
-        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors", "evaluation.sources",
-        "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "quiet", "reference", "reference_cache",
+        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors",
+        "evaluation.sources", "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty",
+        "quiet", "reference", "reference_cache",
     },
     "evaluation.options": {
         "cache_folder", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite", "metrics.feature_metric",
@@ -320,7 +321,7 @@ OUTSIDE = {  # libraries that only these parts may import
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),
     "timm": ("metrics.dino",),
-    "scipy": ("metrics.c2st", "evaluation.compare", "evaluation.judges", "studies.statistics"),
+    "scipy": ("evaluation.compare", "evaluation.judges", "studies.statistics"),
     "lightning": (
         "processes",
         "lock",
