@@ -16,6 +16,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("action", choices=["check"])
     parser.add_argument("sets", nargs="+", help="folders, zips, RUN or RUN@GENERATION; images@SPLIT for a split")
     parser.add_argument("--near", type=float, default=0.03, help="difference of thumbnails that still is one picture, 0 to 1")
+    parser.add_argument("--follow-links", action="store_true", help="read what symbolic links lead to, wherever it lies")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, with all pairs")
     options = parser.parse_args(args)
     check_range("--near", options.near, 0, 1)
@@ -23,12 +24,14 @@ def main(args: list[str]) -> None:
         raise BootlightError("a set is named twice; every set is compared with itself anyway")
 
     from bootlight.cache_folder import default_cache
+    from bootlight.data.reading import Reading
     from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
     from bootlight.evaluation.sources import open_source
     from bootlight.images import decode_whole
 
     # As they are seen and trained on, not as FID's programs read them.
-    sources = [open_source(text, image_size=None, cache=default_cache(), decode=decode_whole) for text in options.sets]
+    how: dict[str, Any] = {"cache": default_cache(), "decode": decode_whole, "reading": Reading(options.follow_links)}
+    sources = [open_source(text, image_size=None, **how) for text in options.sets]
     prints = [take_prints(source) for source in sources]
     findings = []
     for i, first in enumerate(sources):
