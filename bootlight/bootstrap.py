@@ -26,7 +26,7 @@ from bootlight.prepare import prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
 from bootlight.rng import seed_everywhere
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
-from bootlight.stopping import leave_if_asked
+from bootlight.stopping import CTRL_C, leave_if_asked, stop_request
 from bootlight.terminal import say
 from bootlight.tracking.current import carries, scores_mark
 from bootlight.tracking.report import write_report
@@ -142,7 +142,7 @@ def stops_explained() -> Iterator[None]:
         yield
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
-            announce("stopped by Ctrl-C; run the same command again to continue")
+            announce(f"stopped by {CTRL_C}; run the same command again to continue")
             raise SystemExit(INTERRUPTED) from stop
         raise
 
@@ -159,7 +159,9 @@ def run_generation(
         model.load_published(read_weights(earlier.weights, also=earlier.model_config.name))
     if settings.compile:
         model.compile_networks()
-    trainer.fit(model, datamodule=data, ckpt_path=checkpoint_for_all(context, trainer), weights_only=True)
+    checkpoint = checkpoint_for_all(context, trainer)
+    with stop_request.saving():
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")
         raise SystemExit(RUN_AGAIN if rank() == 0 else 0)

@@ -235,6 +235,36 @@ def test_a_signal_is_passed_on_once(monkeypatch):
     started[1].wait()
 
 
+def test_the_first_ctrl_c_is_a_request_where_a_state_can_be_saved_and_the_second_is_not(monkeypatch, capfd):
+    request, now = StopRequest(), [100.0]
+    monkeypatch.setattr("bootlight.stopping.time.monotonic", lambda: now[0])
+    with request.listening():
+        assert signal.getsignal(signal.SIGINT) is request
+        with pytest.raises(KeyboardInterrupt):  # nothing to save
+            request(signal.SIGINT, None)
+        with request.saving():
+            request(signal.SIGINT, None)
+            assert request.reason == "Ctrl-C" and request.made
+            now[0] += 0.5
+            request(signal.SIGINT, None)  # the same one, by way of a launcher
+            now[0] += 1
+            with pytest.raises(KeyboardInterrupt):
+                request(signal.SIGINT, None)
+            request._process = -1
+            request(signal.SIGINT, None)  # a worker that was forked is not the one to decide
+    assert capfd.readouterr().err.count("Ctrl-C again") == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a program that a script has put behind
+    try:
+        with StopRequest().listening():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def _rank_zero(monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # a Trainer sets it

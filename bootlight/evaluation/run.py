@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -152,7 +153,8 @@ def learned_scores(
     if not judges and not c2st:
         return {}
     (edge, _) = min(sources["synthetic"].sizes)
-    stores = {role: open_store(source.where, image_size=edge, cache=setting.cache) for role, source in sources.items()}
+    how: dict[str, Any] = {"image_size": edge, "cache": setting.cache, "reading": setting.reading}
+    stores = {role: open_store(source.where, **how) for role, source in sources.items()}
     scores: dict[str, Score] = {}
     if judges:
         with attempt(DiscriminatorScore.name, failed):

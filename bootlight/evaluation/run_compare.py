@@ -126,7 +126,8 @@ def compare(
 def _probabilities(setting: Setting, file: Path, text: str) -> Any:
     """What a judge thinks of each image of a set, (N,)."""
     judge = load_judge(file)
-    source = open_source(text, image_size=judge.image_size, channels=judge.logits.channels, cache=setting.cache)
+    size, channels = judge.image_size, judge.logits.channels
+    source = open_source(text, image_size=size, channels=channels, cache=setting.cache, reading=setting.reading)
     answers = extract(source, judge.logits, cache=setting.cache, batch_size=setting.batch_size, device=setting.device)
     return answers["features"].flatten().double().sigmoid()
 

@@ -17,6 +17,7 @@ COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100
 GAP = "  "
 FORMULAS = ("=", "+", "-", "@")
+BRACKETS = "[a, b] is a 95 % interval"
 LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
 
 
@@ -98,7 +99,8 @@ def format_table(run: RunFolder) -> str:
         else:
             left_out.append(name)
     lines = align(columns)
-    lines.append(LEGEND)
+    told_by_interval = any(score.is_told_by_interval for row in rows for score in row.scores.values())
+    lines.append(LEGEND + (f"; {BRACKETS}" if told_by_interval else ""))
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
     return "\n".join([*lines, *failed_lines(rows[-1].failed), *remark_lines(rows[-1].scores)])
