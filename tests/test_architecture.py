@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics.congruence", "metrics.exact", "metrics.feature_metric", "metrics.features", "metrics.frechet_remarks",
         "metrics.once", "metrics.score", "metrics.statistics", "metrics.uncertainty",
     },
-    "metrics.discriminator": {"errors", "images", "metrics.frozen", "metrics.score"},
+    "metrics.discriminator": {"errors", "images", "metrics.frozen", "metrics.score", "metrics.uncertainty"},
     "metrics.authenticity": {
         "metrics.exact", "metrics.feature_metric", "metrics.neighbours", "metrics.score", "metrics.uncertainty",
     },
@@ -147,12 +147,13 @@ ALLOWED: dict[str, set[str]] = {
     "tracking": set(),
     "tracking.history": {"errors"},
     "tracking.scores": {"atomic", "errors", "metrics.score", "run_folder"},
-    "tracking.table": {"atomic", "metrics.score", "run_folder", "terminal", "tracking.scores"},
-    "tracking.strip": {"atomic", "errors", "images", "run_folder", "tracking.scores"},
+    "tracking.table": {"atomic", "errors", "metrics.score", "run_folder", "terminal", "tracking.scores"},
+    "tracking.strip": {"atomic", "errors", "images", "run_folder", "tracking.current", "tracking.scores"},
     "tracking.curves": set(),
     "tracking.page": {"atomic"},
     "tracking.report": {
-        "atomic", "run_folder", "tracking.page", "tracking.report_run", "tracking.report_scores", "tracking.scores",
+        "atomic", "run_folder", "tracking.current", "tracking.page", "tracking.report_run", "tracking.report_scores",
+        "tracking.scores",
     },
     "tracking.report_scores": {"metrics.score", "tracking.curves", "tracking.page", "tracking.scores", "tracking.table"},
     "tracking.report_run": {"atomic", "run_folder", "tracking.curves", "tracking.history", "tracking.page"},
@@ -191,7 +192,7 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "clock",
         "data.datamodule", "environment", "errors", "generators.base", "paths", "prepare", "processes", "rng", "run_folder",
-        "stopping", "terminal", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table",
+        "stopping", "terminal", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table",
         "tracking.wandb_logger",
     },
     "run_config": {"atomic", "errors", "kept_config", "processes", "run_folder", "run_links"},
@@ -226,8 +227,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.judge_file": {"atomic", "errors", "generators.dcgan", "metrics.discriminator", "reference", "run_folder"},
     "evaluation.judges": {
-        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors", "evaluation.sources",
-        "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "quiet", "reference", "reference_cache",
+        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors",
+        "evaluation.sources", "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty",
+        "quiet", "reference", "reference_cache",
     },
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
@@ -322,6 +324,7 @@ ALLOWED: dict[str, set[str]] = {
     "studies.worker": {"errors", "studies.child", "studies.claim_lock", "studies.job", "studies.spec", "terminal"},
     "studies.yaml_file": {"atomic", "errors"},
     "terminal": set(),
+    "tracking.current": {"atomic", "errors", "run_folder"},
     "cache_folder": {"errors", "paths"},
     "paths": {"errors"},
     "kept_config": {"atomic", "errors"},
@@ -333,7 +336,7 @@ OUTSIDE = {  # libraries that only these parts may import
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),
     "timm": ("metrics.dino",),
-    "scipy": ("metrics.c2st", "evaluation.compare", "evaluation.judges", "studies.plateau", "studies.statistics"),
+    "scipy": ("evaluation.compare", "evaluation.judges", "studies.plateau", "studies.statistics"),
     "lightning": (
         "processes",
         "lock",

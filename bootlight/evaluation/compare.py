@@ -163,7 +163,8 @@ def compare_measured(first: Measured, second: Measured, network: nn.Module, *, p
 def compare_means(first: Tensor, second: Tensor, *, paired: bool, protocol: dict[str, str]) -> Difference:
     """Difference of the means of one number for each image, such as a judge's probabilities, (N,) and (M,)."""
     scores = [
-        Score(v.mean().item(), (v.std() / len(v) ** 0.5).item(), len(v), protocol) for v in (first.double(), second.double())
+        Score(v.mean().item(), (v.std() / len(v) ** 0.5).item() or None, len(v), protocol)
+        for v in (first.double(), second.double())
     ]
     error = _added(*scores)
     if paired:

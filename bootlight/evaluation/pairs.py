@@ -28,15 +28,18 @@ def drawn_from(text: str, names: Sequence[str], reading: Reading = SAFE) -> Draw
     """
     with open_images(*resolve(text), reading) as images:
         bases = [name.removesuffix(MANIFEST) for name in images.files.names if name.rpartition("/")[2] == MANIFEST]
-        base = next((base for base in bases if all(name.startswith(base) for name in names)), None)
+        base = next((base for base in bases if all(name.startswith(base) for name in images.names)), None)
         if base is None:
             return None
         found: dict[str, tuple[int, Any]] = {}
-        for line in images.files.read(base + MANIFEST).decode("utf-8-sig").splitlines():
+        for line in images.files.read(base + MANIFEST).decode("utf-8-sig").split("\n"):
             row = json.loads(line) if line.strip() else {}
             if type(row.get("seed")) is int:
                 found[base + row["file_name"]] = (row["seed"], row.get("label"))
-        return [found[name] for name in names] if all(name in found for name in names) else None
+        whole = dict(zip((*images.names, *images.known_as), images.names * 2, strict=True))
+        known = [found.get(whole.get(name, "")) for name in names]
+    seeds = [one for one in known if one is not None]
+    return seeds if len(seeds) == len(known) else None
 
 
 def pairing(
