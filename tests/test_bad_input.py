@@ -385,3 +385,28 @@ def test_wrong_options_of_sample_are_named(fit, bootlight):
     ):
         with pytest.raises(BootlightError, match=message):
             bootlight("sample", "run", "--to=drawn", "--trust=gaussian.Gaussian", option)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t"])
+@pytest.mark.parametrize("key", ["data.root", "data.teacher"])
+def test_an_empty_name_of_images_is_refused(fit, key, text):
+    with pytest.raises(BootlightError, match=rf"^{key} is empty"):
+        fit(**{key: text})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["evaluate", "--real=", "--synthetic=a"], "--real is empty"),
+        (["evaluate", "--real=a", "--synthetic= "], "--synthetic is empty"),
+        (["evaluate", "--real=a", "--synthetic=a", "--held-out="], "--held-out is empty"),
+        (["compare", "a", "", "--real=a"], "a set is empty"),
+        (["compare", "a", "b", "--real="], "--real is empty"),
+        (["data", "check", "a", ""], "a set is empty"),
+        (["data", "check", "@train"], "the name of a set of images is empty"),
+        (["sample", "", "--to=drawn"], "the name of a set of images is empty"),
+    ],
+)
+def test_an_empty_name_of_a_set_is_refused(bootlight, arguments, named):
+    with pytest.raises(BootlightError, match=named):
+        bootlight(*arguments)

@@ -16,7 +16,7 @@ from bootlight.data.mixing import Accumulate, MixingPolicy, Source
 from bootlight.data.reading import Reading
 from bootlight.data.roots import load_root
 from bootlight.data.store import Store, build_store
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.images import to_float
 from bootlight.paths import expanded
 from bootlight.rng import derive_key, derive_seed, numpy_rng
@@ -90,6 +90,7 @@ class BootstrapData(LightningDataModule):
             raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
         if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
             raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
+        check_named("data.root", root)
         self.root = root
         self.reading = Reading(follow_links, label_column)
         self.image_size = image_size

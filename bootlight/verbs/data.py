@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.terminal import say
 
 SHOWN = 5  # pairs of each kind that are named in the table
@@ -20,6 +20,8 @@ def main(args: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="JSON on stdout, with all pairs")
     options = parser.parse_args(args)
     check_range("--near", options.near, 0, 1)
+    for text in options.sets:
+        check_named("a set", text)
     if len(set(options.sets)) < len(options.sets):
         raise BootlightError("a set is named twice; every set is compared with itself anyway")
 
