@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any, NamedTuple
 
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import Score, format_value
 from bootlight.tracking.table import WIDTH, failed_lines, remark_lines
 
 SHOWN = ("features", "resize", "num_features", "weights_sha256", "original_weights")  # of the protocol, in the heading
@@ -39,7 +39,10 @@ class Answer(NamedTuple):
         about = "; ".join(f"{key} {protocol[key]}" for key in SHOWN if key in protocol)
         lines += textwrap.wrap(f"{'measured':10} {about}", WIDTH, subsequent_indent=" " * 11)
         width = max((len(name) for name in self.scores), default=0)
-        values = {name: str(score) for name, score in self.scores.items()}
+        values = {
+            name: format_value(score.value, None if score.is_told_by_interval else score.standard_error)
+            for name, score in self.scores.items()
+        }
         column = max(map(len, values.values()), default=0)
         lines += ["", f"{'score':{width}}  {'value ± standard error':>{column}}  95 % interval"]
         for name, score in self.scores.items():

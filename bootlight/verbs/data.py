@@ -47,14 +47,21 @@ def main(args: list[str]) -> None:
                 ]
                 findings.append({"first": first.where, "second": second.where, "kind": kind, "pairs": named})
     counts = {source.where: len(source.names) for source in sources}
+    flat = {s.where: [s.names[i] for i in p.flat] for s, p in zip(sources, prints, strict=True)}
     if options.json:
-        say(json.dumps({"sets": counts, "findings": findings}, indent=1))
+        say(json.dumps({"sets": counts, "too_flat": flat, "findings": findings}, indent=1))
     else:
-        say(_text(counts, findings))
+        say(_text(counts, flat, findings))
 
 
-def _text(counts: dict[str, int], findings: list[dict[str, Any]]) -> str:
-    lines = [f"{name}: {count:,} images" for name, count in counts.items()]
+def _about(flat: list[str]) -> str:
+    """A part of a line on pictures of which only equal pixels are found."""
+    others = f" and {len(flat) - 1:,} more" if len(flat) > 1 else ""
+    return f", {len(flat):,} of them too flat to be near to another ({flat[0]}{others})" if flat else ""
+
+
+def _text(counts: dict[str, int], flat: dict[str, list[str]], findings: list[dict[str, Any]]) -> str:
+    lines = [f"{name}: {count:,} images{_about(flat[name])}" for name, count in counts.items()]
     for finding in findings:
         first, second, pairs = finding["first"], finding["second"], finding["pairs"]
         where = f"inside {first}" if first == second else f"in both {first} and {second}"
