@@ -296,8 +296,8 @@ ALLOWED: dict[str, set[str]] = {
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
     "studies.plan": {
-        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.job", "studies.record",
-        "studies.spec", "terminal", "tracking.table", "verbs.fit",
+        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
+        "studies.record", "studies.spec", "terminal", "tracking.table", "verbs.fit",
     },
     "studies.plateau": {"metrics.score"},
     "studies.record": {"atomic", "errors"},
