@@ -78,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics.authenticity": {
         "metrics.exact", "metrics.feature_metric", "metrics.neighbours", "metrics.score", "metrics.uncertainty",
     },
+    "metrics.correlated_mean": set(),
     "metrics.c2st": {"errors", "images", "metrics.score", "metrics.uncertainty", "networks.classifier", "rng"},
     "metrics.cells": {"metrics.neighbours", "rng"},
     "metrics.copying": {
@@ -139,8 +140,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "callbacks.evaluation": {
         "atomic", "callbacks.generation_end", "clock", "data.store", "errors", "evaluation.attempt", "evaluation.features",
-        "evaluation.sources", "evaluation.suite", "generators.base", "images", "metrics.discriminator", "metrics.features",
-        "metrics.score", "run_folder", "stopping", "tracking.history",
+        "evaluation.sources", "evaluation.suite", "generators.base", "images", "metrics.correlated_mean",
+        "metrics.discriminator", "metrics.features", "metrics.score", "run_folder", "stopping", "tracking.history",
     },
     "callbacks.step_clock": {"callbacks.generation_end", "clock", "errors", "run_folder"},
     "tracking": set(),
@@ -162,7 +163,8 @@ ALLOWED: dict[str, set[str]] = {
     "tracking.seconds": {"run_folder", "tracking.history", "tracking.table"},
     "tracking.study_charts": {"tracking.curves"},
     "tracking.study_curves": {
-        "studies.boundary", "studies.derived", "studies.plateau", "studies.results", "studies.statistics", "tracking.curves",
+        "studies.boundary", "studies.derived", "studies.plateau", "studies.results", "studies.statistics", "studies.times",
+        "tracking.curves",
         "tracking.history", "tracking.page", "tracking.scores", "tracking.study_charts",
     },
     "tracking.study_report": {
@@ -171,7 +173,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tracking.study_runs": {"atomic", "studies.results", "tracking.history", "tracking.page", "tracking.report_run"},
     "tracking.study_scores": {
-        "studies.boundary", "studies.claims", "studies.plateau", "studies.results", "studies.statistics", "studies.table",
+        "studies.boundary", "studies.claims", "studies.results", "studies.statistics", "studies.table", "studies.times",
         "tracking.page", "tracking.scores", "tracking.study_charts",
     },
     "tracking.wandb_study": {
@@ -234,6 +236,7 @@ ALLOWED: dict[str, set[str]] = {
         "metrics.feature_metric", "metrics.features", "metrics.frozen", "metrics.inception", "metrics.inception_weights",
         "paths",
     },
+    "evaluation.pairs": {"data.reader", "data.reading", "data.resolve", "errors"},
     "evaluation.reference_stats": {
         "atomic", "errors", "metrics.feature_metric", "metrics.features", "metrics.frechet", "metrics.frechet_remarks",
         "metrics.score", "metrics.statistics",
@@ -246,8 +249,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.run_compare": {
         "errors", "evaluation.attempt", "evaluation.compare", "evaluation.features", "evaluation.judge_file",
-        "evaluation.options", "evaluation.source_remarks", "evaluation.sources", "evaluation.suite", "tracking.forest",
-        "tracking.table",
+        "evaluation.options", "evaluation.pairs", "evaluation.source_remarks", "evaluation.sources", "evaluation.suite",
+        "tracking.forest", "tracking.table",
     },
     "evaluation.sources": {
         "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes", "images", "picture_header",
@@ -289,9 +292,9 @@ ALLOWED: dict[str, set[str]] = {
     "studies.boundary": {"studies.gaussian_loop", "studies.results", "studies.settings", "studies.statistics"},
     "studies.child": {"errors"},
     "studies.claim_lock": {"errors", "record_lock"},
-    "studies.claims": {"metrics.score", "studies.plateau", "studies.record", "studies.results", "studies.statistics"},
+    "studies.claims": {"metrics.score", "studies.record", "studies.results", "studies.statistics", "studies.times"},
     "studies.derived": {
-        "atomic", "metrics.score", "run_folder", "studies.plateau", "studies.settings", "tracking.history", "tracking.scores",
+        "atomic", "metrics.score", "run_folder", "studies.settings", "studies.times", "tracking.history", "tracking.scores",
     },
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
@@ -299,24 +302,25 @@ ALLOWED: dict[str, set[str]] = {
         "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
         "studies.record", "studies.spec", "terminal", "tracking.table", "verbs.fit",
     },
-    "studies.plateau": {"metrics.score"},
+    "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
     "studies.remarks": {"atomic", "kept_config", "metrics.score", "studies.results", "studies.settings", "studies.table"},
     "studies.results": {
-        "atomic", "errors", "kept_config", "metrics.score", "run_folder", "studies.derived", "studies.plateau",
-        "studies.record", "studies.settings", "studies.statistics", "tracking.scores",
+        "atomic", "errors", "kept_config", "metrics.score", "run_folder", "studies.derived", "studies.record",
+        "studies.settings", "studies.statistics", "studies.times", "tracking.scores",
     },
     "studies.settings": set(),
     "studies.spec": {"errors", "paths", "studies.record", "studies.yaml_file"},
     "studies.statistics": {"metrics.score"},
     "studies.table": {
-        "metrics.score", "studies.plateau", "studies.results", "studies.settings", "studies.statistics", "terminal",
-        "tracking.scores", "tracking.table",
+        "metrics.score", "studies.plateau", "studies.results", "studies.settings", "studies.statistics", "studies.times",
+        "terminal", "tracking.scores", "tracking.table",
     },
     "studies.table_files": {
-        "atomic", "studies.claims", "studies.plateau", "studies.results", "studies.statistics", "studies.table",
+        "atomic", "studies.claims", "studies.results", "studies.statistics", "studies.table", "studies.times",
         "tracking.table",
     },
+    "studies.times": {"metrics.score", "studies.plateau", "studies.statistics"},
     "studies.worker": {"errors", "studies.child", "studies.claim_lock", "studies.job", "studies.spec", "terminal"},
     "studies.yaml_file": {"atomic", "errors"},
     "terminal": set(),
@@ -332,7 +336,7 @@ OUTSIDE = {  # libraries that only these parts may import
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),
     "timm": ("metrics.dino",),
-    "scipy": ("evaluation.compare", "evaluation.judges", "studies.statistics"),
+    "scipy": ("evaluation.compare", "evaluation.judges", "studies.plateau", "studies.statistics"),
     "lightning": (
         "processes",
         "lock",

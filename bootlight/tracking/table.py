@@ -18,7 +18,7 @@ WIDTH = 100
 GAP = "  "
 FORMULAS = ("=", "+", "-", "@")
 BRACKETS = "[a, b] is a 95 % interval"
-LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
+LEGEND = "± is one standard error, of the loss with the correlation of its steps; n: images, or logged steps"
 
 
 def write_table(run: RunFolder) -> None:
