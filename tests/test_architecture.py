@@ -227,9 +227,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.judge_file": {"atomic", "errors", "generators.dcgan", "metrics.discriminator", "reference", "run_folder"},
     "evaluation.judges": {
-        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors",
-        "evaluation.sources", "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty",
-        "quiet", "reference", "reference_cache",
+        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors", "evaluation.sources",
+        "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty", "quiet", "reference",
+        "reference_cache", "stopping",
     },
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
