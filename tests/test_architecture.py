@@ -45,14 +45,20 @@ ALLOWED: dict[str, set[str]] = {
     "data": set(),
     "data.reader": {"data.reader_files", "data.reader_manifest", "data.reader_names", "data.reading", "errors"},
     "data.reading": {"errors"},
-    "data.roots": {"data.reader", "data.reading", "data.store"},
+    "data.contents": {"data.reader", "data.reader_files", "data.reading", "data.store_passes", "errors"},
+    "data.roots": {
+        "data.contents", "data.reader", "data.reading", "data.resolve", "data.store", "data.store_skipped", "errors",
+        "processes",
+    },
     "data.reader_files": {"data.reader_folder", "data.reader_names", "errors"},
     "data.reader_folder": {"data.reader_names", "errors"},
     "data.reader_manifest": {"data.reader_files", "data.reader_names", "errors"},
     "data.reader_names": {"errors", "images"},
     "data.store": {
-        "atomic", "cache_folder", "data.reader", "data.reading", "data.store_folder", "data.store_passes", "errors", "images",
+        "atomic", "cache_folder", "data.contents", "data.reader", "data.reading", "data.store_folder", "data.store_passes",
+        "data.store_skipped", "errors", "images",
     },
+    "data.store_skipped": {"atomic", "cache_folder", "errors"},
     "data.store_folder": {"errors"},
     "data.store_passes": {"budget", "data.reader", "errors", "terminal"},
     "data.mixing": {"data.store", "errors", "rng"},
@@ -328,7 +334,9 @@ ALLOWED: dict[str, set[str]] = {
     "cache_folder": {"errors", "paths"},
     "paths": {"errors"},
     "kept_config": {"atomic", "errors"},
-    "real_images": {"atomic", "data.datamodule", "data.store", "errors", "images", "rng", "run_folder"},
+    "real_images": {
+        "atomic", "data.contents", "data.datamodule", "data.store_skipped", "errors", "images", "rng", "run_folder",
+    },
 }  # fmt: skip
 OUTSIDE = {  # libraries that only these parts may import
     "wandb": ("tracking.wandb_logger", "tracking.wandb_study"),
