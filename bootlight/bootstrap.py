@@ -28,10 +28,11 @@ from bootlight.rng import seed_everywhere
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
 from bootlight.stopping import CTRL_C, leave_if_asked, stop_request
 from bootlight.terminal import say
+from bootlight.tracking.current import carries, scores_mark
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
 from bootlight.tracking.strip import write_strip
-from bootlight.tracking.table import format_table, write_table
+from bootlight.tracking.table import format_table, table_is_current, write_table
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
 
@@ -241,11 +242,11 @@ def publish_scores(trainer: Trainer, context: GenerationContext, data: Bootstrap
 @rank_zero_only
 def finish(run: RunFolder, *, rebuild: bool) -> None:
     """Write what is missing (everything with `rebuild`) and say where it is."""
-    scored = max((folder.metrics.stat().st_mtime for folder in run.generations() if folder.is_evaluated), default=0.0)
-    pages = (((run.table, run.metrics), write_table), ((run.strip,), write_strip), ((run.report,), write_report))
-    for files, write in pages:
-        # Older than the last scores: killed between these and the pages.
-        if rebuild or not all(file.exists() and file.stat().st_mtime >= scored for file in files):
+    mark = scores_mark(run)
+    if rebuild or not table_is_current(run):
+        write_table(run)
+    for page, write in ((run.strip, write_strip), (run.report, write_report)):
+        if rebuild or not carries(page, mark):  # killed between the scores and the pages
             write(run)
     announce("\n".join(filter(None, [format_table(run), format_seconds(run)])))
     announce(f"images   {run.path}/gen_*/samples\nstrip    {run.strip}\nreport   {run.report}")

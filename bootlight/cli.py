@@ -29,7 +29,7 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.lock import locked
 from bootlight.paths import expand_settings
-from bootlight.processes import meet
+from bootlight.processes import leaving_together, meet
 from bootlight.run_config import check_same_config, check_writable, save_config
 from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.stopping import stop_request
@@ -120,7 +120,7 @@ class BootlightCLI(LightningCLI):
             return
         text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
         check_writable(run)
-        with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)):
+        with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)), leaving_together():
             save_config(run, text)
             meet(self.trainer)
             check_same_config(text)

@@ -19,7 +19,17 @@ from ranks import in_group_of_two
 
 from bootlight import processes
 from bootlight.errors import BootlightError
-from bootlight.processes import agree, barrier, check_same, gather, in_group, send_file, take_from_rank_0, wait_for
+from bootlight.processes import (
+    agree,
+    barrier,
+    check_same,
+    gather,
+    in_group,
+    leaving_together,
+    send_file,
+    take_from_rank_0,
+    wait_for,
+)
 from bootlight.stopping import StopRequest, leave_if_asked, stop_request
 
 
@@ -156,6 +166,30 @@ def wait_long(rank: int) -> None:
     if rank == 1:
         time.sleep(1)
     gather("value")
+
+
+def part(rank: int, how: str) -> tuple[str, bool]:
+    """How it ends, and whether the other is still connected."""
+    ended = "finished"
+    try:
+        with leaving_together():
+            if how == "stopped":
+                raise SystemExit(75 if rank == 0 else 0)
+            if how == "interrupted" or (how == "wrong" and rank == 1):
+                raise {"wrong": BootlightError("wrong"), "interrupted": SystemExit(130)}[how]
+    except (BootlightError, SystemExit) as error:
+        ended = str(error)
+    return ended, in_group()
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [("finished", ["finished"] * 2), ("stopped", ["75", "0"]), ("interrupted", ["130"] * 2), ("wrong", ["lost", "wrong"])],
+)
+def test_processes_part_at_every_end(tmp_path, how, ends):
+    found = in_group_of_two(part, tmp_path, how)
+    assert [connected for _, connected in found] == [False, False]
+    assert all(end in ended for end, (ended, _) in zip(ends, found, strict=True)), found
 
 
 def test_who_waits_too_long_says_so(tmp_path):

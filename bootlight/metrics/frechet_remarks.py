@@ -54,8 +54,8 @@ def tails_remark(kurtosis: float | None, carriers: float | None, n: int) -> tupl
     and with four degrees of freedom, where the interval held in 55 to 95 %, of 45 to 100 % of samples of 80 images or more with
     the tails of whole images, of up to 93 % with those of each feature, and of a fifth where images were 20.
 
-    With Student's quantile for the degrees of freedom that the spread leaves 1 to 4 % more of the intervals held, so the interval
-    is left as it is.
+    With Student's quantile for the degrees of freedom that the spread leaves 1 to 4 % more of the intervals held, so the
+    interval is left as it is.
 
     Args:
         kurtosis: of the features; None where unknown, as are `carriers` then.

@@ -1,10 +1,13 @@
 """The table of a run: one row for each generation, as CSV, JSON and text."""
 
 import csv
+import io
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
-from bootlight.atomic import atomic_write, write_json
+from bootlight.atomic import atomic_write, read_json, write_json
+from bootlight.errors import BootlightError
 from bootlight.metrics.score import Score, by_remark
 from bootlight.run_folder import RunFolder, read_generation_metrics
 from bootlight.terminal import safe
@@ -15,7 +18,7 @@ WIDTH = 100
 GAP = "  "
 FORMULAS = ("=", "+", "-", "@")
 BRACKETS = "[a, b] is a 95 % interval"
-LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
+LEGEND = "± is one standard error, of the loss with the correlation of its steps; n: images, or logged steps"
 
 
 def write_table(run: RunFolder) -> None:
@@ -27,16 +30,32 @@ def write_table(run: RunFolder) -> None:
     Raises:
         BootlightError: a generation's `metrics.json` is not complete, or the folder cannot be written.
     """
+    text, content = _files(run)
+    with atomic_write(run.table, "w") as file:
+        file.write(text)
+    write_json(run.metrics, content)
+
+
+def table_is_current(run: RunFolder) -> bool:
+    """Whether both files are there and say what they would if they were written now."""
+    text, content = _files(run)
+    try:
+        return run.table.read_text(encoding="utf-8") == text and bool(read_json(run.metrics) == content)
+    except (BootlightError, OSError, UnicodeDecodeError):
+        return False
+
+
+def _files(run: RunFolder) -> tuple[str, dict[str, Any]]:
     rows = read_scores(run)
     names = score_names(rows)
     header = [*COUNTS, "loss", "loss_se"]
     for name in names:
         header += [name, f"{name}_se", f"{name}_n"]
-    with atomic_write(run.table, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(map(spreadsheet_text, header))
-        writer.writerows(_csv_row(row, names) for row in rows)
-    write_json(run.metrics, {"generations": read_generation_metrics(run)})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(spreadsheet_text, header))
+    writer.writerows(_csv_row(row, names) for row in rows)
+    return text.getvalue(), {"generations": read_generation_metrics(run)}
 
 
 def spreadsheet_text(text: str) -> str:
