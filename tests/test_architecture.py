@@ -233,9 +233,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.judge_file": {"atomic", "errors", "generators.dcgan", "metrics.discriminator", "reference", "run_folder"},
     "evaluation.judges": {
-        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors",
-        "evaluation.sources", "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty",
-        "quiet", "reference", "reference_cache",
+        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors", "evaluation.sources",
+        "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty", "quiet", "reference",
+        "reference_cache", "stopping",
     },
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
@@ -306,8 +306,8 @@ ALLOWED: dict[str, set[str]] = {
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
     "studies.plan": {
-        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.job", "studies.record",
-        "studies.spec", "terminal", "tracking.table", "verbs.fit",
+        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
+        "studies.record", "studies.spec", "terminal", "tracking.table", "verbs.fit",
     },
     "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
