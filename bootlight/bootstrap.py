@@ -26,12 +26,13 @@ from bootlight.prepare import prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
 from bootlight.rng import seed_everywhere
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
-from bootlight.stopping import leave_if_asked
+from bootlight.stopping import CTRL_C, leave_if_asked, stop_request
 from bootlight.terminal import say
+from bootlight.tracking.current import carries, scores_mark
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
 from bootlight.tracking.strip import write_strip
-from bootlight.tracking.table import format_table, write_table
+from bootlight.tracking.table import format_table, table_is_current, write_table
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
 
@@ -141,7 +142,7 @@ def stops_explained() -> Iterator[None]:
         yield
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):
-            announce("stopped by Ctrl-C; run the same command again to continue")
+            announce(f"stopped by {CTRL_C}; run the same command again to continue")
             raise SystemExit(INTERRUPTED) from stop
         raise
 
@@ -158,7 +159,9 @@ def run_generation(
         model.load_published(read_weights(earlier.weights, also=earlier.model_config.name))
     if settings.compile:
         model.compile_networks()
-    trainer.fit(model, datamodule=data, ckpt_path=checkpoint_for_all(context, trainer), weights_only=True)
+    checkpoint = checkpoint_for_all(context, trainer)
+    with stop_request.saving():
+        trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")
         raise SystemExit(RUN_AGAIN if rank() == 0 else 0)
@@ -239,11 +242,11 @@ def publish_scores(trainer: Trainer, context: GenerationContext, data: Bootstrap
 @rank_zero_only
 def finish(run: RunFolder, *, rebuild: bool) -> None:
     """Write what is missing (everything with `rebuild`) and say where it is."""
-    scored = max((folder.metrics.stat().st_mtime for folder in run.generations() if folder.is_evaluated), default=0.0)
-    pages = (((run.table, run.metrics), write_table), ((run.strip,), write_strip), ((run.report,), write_report))
-    for files, write in pages:
-        # Older than the last scores: killed between these and the pages.
-        if rebuild or not all(file.exists() and file.stat().st_mtime >= scored for file in files):
+    mark = scores_mark(run)
+    if rebuild or not table_is_current(run):
+        write_table(run)
+    for page, write in ((run.strip, write_strip), (run.report, write_report)):
+        if rebuild or not carries(page, mark):  # killed between the scores and the pages
             write(run)
     announce("\n".join(filter(None, [format_table(run), format_seconds(run)])))
     announce(f"images   {run.path}/gen_*/samples\nstrip    {run.strip}\nreport   {run.report}")

@@ -1,5 +1,6 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -28,7 +29,7 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.lock import locked
 from bootlight.paths import expand_settings
-from bootlight.processes import meet
+from bootlight.processes import leaving_together, meet
 from bootlight.run_config import check_same_config, check_writable, save_config
 from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.stopping import stop_request
@@ -119,7 +120,7 @@ class BootlightCLI(LightningCLI):
             return
         text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
         check_writable(run)
-        with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)):
+        with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)), leaving_together():
             save_config(run, text)
             meet(self.trainer)
             check_same_config(text)
@@ -142,11 +143,12 @@ class BootlightCLI(LightningCLI):
             callbacks.append(GenerationProgressBar())
         if config["enable_checkpointing"] is not False:
             callbacks.append(periodic_checkpoint(context.folder, self.settings.bootstrap.checkpoint_every))
-        callbacks.append(StopBetweenSteps(context.folder))
+        callbacks.append(StopBetweenSteps(context.folder, least_steps(config["min_epochs"], config["min_steps"])))
         if self._shared_loggers is None:  # one for all generations: a tracker's run is the whole bootstrap
             self._shared_loggers = [logger for logger in as_list(config["logger"]) if isinstance(logger, Logger)]
         loggers = [HistoryLogger(context.folder.history), *self._shared_loggers]
-        own = {"max_time": None, "default_root_dir": str(context.folder.path)}
+        # With an epoch at least, Lightning does not end one in the middle: `StopBetweenSteps` does, where it can go on.
+        own = {"max_time": None, "min_epochs": 1, "default_root_dir": str(context.folder.path)}
         return self.make_trainer(config, callbacks=callbacks, logger=loggers, **own)
 
     def judge_trainer(self, run: RunFolder) -> Trainer:
@@ -162,6 +164,8 @@ class BootlightCLI(LightningCLI):
         # What a manually optimized GAN cannot take, though the generator may; its two networks are stepped in turn.
         own: dict[str, Any] = {
             "max_time": None,
+            "profiler": None,
+            "enable_model_summary": False,
             "gradient_clip_val": None,
             "accumulate_grad_batches": 1,
             "enable_checkpointing": False,
@@ -189,6 +193,11 @@ def tell_changes(run: RunFolder, world_size: int, precision: str) -> None:
 def job_seconds(max_time: str | timedelta | dict[str, int] | None) -> float | None:
     """How long this job may run; Lightning's own `max_time` would count the time of earlier jobs too."""
     return None if max_time is None else Timer(duration=max_time).time_remaining()
+
+
+def least_steps(min_epochs: int | None, min_steps: int | None) -> float:
+    """Steps before which no callback may stop a generation: a whole epoch, which is all of them, or so many."""
+    return math.inf if min_epochs else min_steps or 0
 
 
 def as_list(value: Any) -> list[Any]:

@@ -23,13 +23,19 @@ def locked(folder: Path) -> Iterator[None]:
         folder: of the run; must exist.
 
     Raises:
-        BootlightError: another process holds it.
+        BootlightError: another process holds it, or its file cannot be written.
     """
     if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
     path = folder / LOCK_NAME
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8") as file:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise BootlightError(
+            f"bootstrap.run_dir: cannot write {path} ({error.strerror}); correct it or choose another folder"
+        ) from error
+    with open(descriptor, "r+", encoding="utf-8") as file:
         try:
             taken = try_lock(file.fileno())
         except OSError as error:

@@ -14,7 +14,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
 
 from bootlight.atomic import atomic_write
-from bootlight.errors import BootlightError
+from bootlight.errors import RUN_AGAIN, BootlightError
 
 T = TypeVar("T")
 CHUNK_BYTES = 64 * 2**20
@@ -47,6 +47,24 @@ def meet(trainer: Trainer) -> None:
     except RuntimeError as error:
         raise BootlightError(f"cannot connect with the other processes of the run: {_reason(error)}") from error
     _started.extend(launcher.procs)
+
+
+@contextmanager
+def leaving_together() -> Iterator[None]:
+    """Disconnect the processes when the block ends, however it does: one that goes while connected may abort, or break others.
+
+    At an orderly end, which all reach (`finished`, `stopped early`), everyone waits for the last one before that.
+    """
+    try:
+        yield
+        barrier()
+    except SystemExit as stop:
+        if stop.code in (0, RUN_AGAIN):
+            barrier()
+        raise
+    finally:
+        if in_group():
+            dist.destroy_process_group()
 
 
 def _check_number(trainer: Trainer) -> None:

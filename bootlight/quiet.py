@@ -4,11 +4,16 @@ import logging
 import os
 import warnings
 
+# What is printed by these was asked for: trainer.profiler, trainer.enable_model_summary.
+REPORTS = ("lightning.pytorch.profilers", "lightning.pytorch.callbacks.model_summary")
+
 
 def quiet() -> None:
     """Silence advice that does not apply here, and deprecations between Lightning and what it stands on."""
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)  # device lists and tips; warnings stay
+    for name in REPORTS:
+        logging.getLogger(name).setLevel(logging.INFO)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # LightningCLI calls what jsonargparse 5 will drop
     for message in (
         ".*does not have many workers.*",  # whole batches come from a memory map

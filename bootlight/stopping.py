@@ -1,5 +1,6 @@
 """Stopping early without losing work: a signal or the clock asks, and between two steps, images or batches the run obeys."""
 
+import os
 import signal
 import threading
 import time
@@ -7,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bootlight.errors import RUN_AGAIN
+from bootlight.errors import INTERRUPTED, RUN_AGAIN
 from bootlight.processes import gather, pass_on, rank
 from bootlight.terminal import say
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # SIGUSR1 is what batch scripts for Lightning send
+CTRL_C = "Ctrl-C"
+ONE_PRESS = 1.0  # seconds within which a terminal and a launcher may both send the same Ctrl-C
 
 
 class StopRequest:
@@ -25,12 +28,43 @@ class StopRequest:
     def __init__(self) -> None:
         self.reason: str | None = None
         self.deadline: float | None = None
+        self._process = os.getpid()
+        self._saving = False
+        self._pressed: float | None = None  # when Ctrl-C was
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The signal handler; processes that were started from here hear of it too, once."""
+        if number == signal.SIGINT:
+            self._press()
+            return
         if self.reason is None:
             pass_on(number)
         self.reason = signal.Signals(number).name
+
+    def _press(self) -> None:
+        """Ctrl-C: where a state can soon be saved a request, which the second one does not wait for; elsewhere the end.
+
+        Raises:
+            KeyboardInterrupt: it is the end.
+        """
+        if os.getpid() != self._process:
+            return  # a data loader's worker that was forked; the process that it works for decides
+        now = time.monotonic()
+        if not self._saving or (self._pressed is not None and now - self._pressed > ONE_PRESS):
+            raise KeyboardInterrupt
+        if self._pressed is None:
+            self._pressed = now
+            self.reason = self.reason or CTRL_C
+            os.write(2, b"\nstopping as soon as the state can be saved; Ctrl-C again: at once\n")  # print is not for handlers
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Inside the block somebody looks at `made` again and again, and saves before he leaves: Ctrl-C is a request too."""
+        self._saving = True
+        try:
+            yield
+        finally:
+            self._saving = False
 
     @property
     def made(self) -> bool:
@@ -44,6 +78,8 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, self)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as behind `&`
+                signal.signal(signal.SIGINT, self)
 
     @contextmanager
     def listening(self, seconds: float | None = None) -> Iterator[None]:
@@ -52,9 +88,10 @@ class StopRequest:
         Args:
             seconds: until the clock asks.
         """
-        self.reason = None
+        self.reason = self._pressed = None
+        self._process = os.getpid()
         self.deadline = None if seconds is None else time.monotonic() + seconds
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
         self.listen()
         try:
             yield
@@ -88,13 +125,16 @@ def leave_if_asked(save: Callable[[], None] = lambda: None) -> None:
         save: called before, on all ranks.
 
     Raises:
-        SystemExit: with 75 on rank 0, with 0 elsewhere: launchers take a failing rank for a fault of the whole job.
+        SystemExit: with 75 (130 after Ctrl-C) on rank 0, with 0 elsewhere: launchers take a failing rank for a fault of the
+            whole job.
     """
     asked = stop_request.made
     reasons = gather(stop_request.reason if asked else None)
     if not any(reasons):
         return
     save()
-    if rank() == 0:
-        say(f"stopped by {next(filter(None, reasons))}; run the same command again to continue")
-    raise SystemExit(RUN_AGAIN if rank() == 0 else 0)
+    if rank() > 0:
+        raise SystemExit(0)
+    reason = next(filter(None, reasons))
+    say(f"stopped by {reason}; run the same command again to continue")
+    raise SystemExit(INTERRUPTED if reason == CTRL_C else RUN_AGAIN)

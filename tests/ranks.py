@@ -81,7 +81,7 @@ def _member(rank: int, folder: Path, function: Callable[..., Any], args: tuple[A
         traceback.print_exc()
         result = error
     (folder / f"result-{rank}").write_bytes(pickle.dumps(result))
-    with suppress(RuntimeError):  # the other one has raised
+    with suppress(RuntimeError, ValueError):  # the other one has raised, or they have parted
         dist.barrier()  # nobody leaves before the other has read what it was sent
 
 

@@ -1,5 +1,6 @@
 """The command line: fast help, errors that name the wrong key, plug-ins from a user's file, the plan."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from bootlight.errors import BootlightError
 from bootlight.kept_config import differing_keys
+from bootlight.quiet import quiet
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -121,6 +123,13 @@ def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
     )  # fmt: skip
     bootlight("sample", "run", "--seeds", "3-4", "--to", "drawn", "--trust", "my_generator.Mine")
     assert sorted(file.name for file in (tmp_path / "drawn").iterdir()) == ["000003.png", "000004.png"]
+
+
+def test_what_was_asked_for_is_printed_and_advice_is_not():
+    quiet()
+    for name in ("profilers.profiler", "profilers.advanced", "callbacks.model_summary"):
+        assert logging.getLogger(f"lightning.pytorch.{name}").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("lightning.pytorch.utilities.rank_zero").isEnabledFor(logging.INFO)
 
 
 PLAN = [

@@ -82,7 +82,7 @@ def test_a_disk_that_grows_with_every_failure(bootlight, tmp_path, monkeypatch, 
         else:
             break
     assert fingerprint(fit.run) == fingerprint(calm.run)
-    assert len(failed) > 2 and "last.ckpt" in failed
+    assert len(failed) > 2 and any(name.endswith(".ckpt") for name in failed)
 
 
 def test_a_disk_that_is_full_from_the_start(bootlight, tmp_path, disk):

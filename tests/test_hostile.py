@@ -186,7 +186,7 @@ def test_folders_deeper_than_functions_can_call(tmp_path):
 def test_a_link_in_a_circle(tmp_path):
     (tmp_path / "a.png").symlink_to("a.png")
     write(tmp_path / "b.png", PICTURE)
-    assert "cannot be listed" in refused(tmp_path)
+    assert "a.png is a link that leads nowhere" in refused(tmp_path)
 
 
 def test_names_that_colour_the_terminal(tmp_path):

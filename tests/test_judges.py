@@ -14,6 +14,7 @@ from bootlight.data.store import store_from_arrays
 from bootlight.evaluation.judges import judge_scores, pooled, train_gans
 from bootlight.evaluation.sources import StoreSource
 from bootlight.images import encode_png
+from bootlight.metrics.uncertainty import bounded_mean
 
 
 def source(value: int, count: int = 4) -> StoreSource:
@@ -30,8 +31,15 @@ def test_the_mean_is_over_images_and_judges():
     assert score.standard_error == pytest.approx(error, abs=1e-12)
     assert score.protocol["spread_between_judges"] == pytest.approx(spread, abs=1e-12)
     assert score.protocol["standard_deviation"] == pytest.approx(probabilities.std(1, ddof=1).mean(), abs=1e-12)
-    half = stats.t.ppf(0.975, 1) * np.hypot(error, spread / np.sqrt(2))
-    assert score.interval == (max(score.value - half, 0), min(score.value + half, 1)) == (0, 1)  # two judges say little
+    assert score.interval == (0, 1)  # two judges say little
+    half = stats.t.ppf(0.975, 5) * np.hypot(bounded_mean(logits[0].sigmoid()).standard_error, 0)
+    same = pooled(logits[:1].repeat(6, 1))  # six judges of one opinion: no spread, the draw of the images alone
+    centre = bounded_mean(logits[0].sigmoid()).centre
+    assert same.interval == pytest.approx((max(centre - half, 0), min(centre + half, 1)), abs=1e-6)  # float32 logits
+    sure = pooled(torch.full((3, 5), 50.0))  # every probability is 1 to the last digit
+    assert sure.standard_error is None and sure.interval[1] == 1
+    centre, error = bounded_mean(torch.ones(5))
+    assert sure.interval[0] == pytest.approx(centre - stats.t.ppf(0.975, 2) * error, abs=1e-9)
 
 
 def test_the_interval_of_many_judges_covers_the_truth():

@@ -10,7 +10,7 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.metrics.authenticity import Authenticity, authentic
 from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.uncertainty import wilson_interval
+from bootlight.metrics.uncertainty import WILSON, wilson_interval
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -86,6 +86,7 @@ def test_the_score_says_what_it_is() -> None:
         "num_real": 40,
         "num_synthetic": 60,
         "resize": "mean over 2 x 2 cells",
+        "interval": WILSON,
     }
     assert score.remarks[0].startswith("only 60 synthetic images")
 

@@ -35,13 +35,12 @@ def test_darker_digits_are_told_apart():
     assert score.value > 0.9 and score.interval[0] > 0.85
 
 
-def test_the_interval_is_exact():
+def test_the_interval_is_that_of_wilson():
     first, second = halves()
     score = two_sample_test(first[:100], second[:100] // 3 * 2, epochs=1)
     right = round(score.value * score.n)
-    expected = stats.binomtest(right, score.n).proportion_ci(method="exact")
-    # Two inversions of the same distribution function.
-    assert score.interval == pytest.approx((expected.low, expected.high), abs=1e-9)
+    expected = stats.binomtest(right, score.n).proportion_ci(method="wilson")
+    assert score.interval == pytest.approx((expected.low, expected.high), abs=1e-7)  # the quantile has seven digits
     assert score.standard_error == pytest.approx(np.sqrt(score.value * (1 - score.value) / score.n))
 
 
@@ -62,4 +61,5 @@ def test_all_right_says_nothing_of_the_error():
     dark, light = np.zeros((40, 8, 8, 1), np.uint8), np.full((40, 8, 8, 1), 255, np.uint8)
     score = two_sample_test(dark, light, epochs=10)
     assert score.value == 1 and score.standard_error is None
-    assert score.interval == pytest.approx((0.025 ** (1 / 40), 1.0))  # p^n = 2.5 %, n = 40 test images
+    assert score.interval == pytest.approx((40 / (40 + 1.959964**2), 1.0))  # of Wilson where all of 40 test images are right
+    assert str(score) == "1.000 [0.912, 1.000]"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bootlight.errors import BootlightError
 from bootlight.images import to_float
 from bootlight.metrics.discriminator import DiscriminatorScore
+from bootlight.metrics.uncertainty import PLUS_FOUR
 
 
 def grey(*levels: int) -> Tensor:
@@ -56,7 +57,8 @@ def test_mean_deviation_and_error_have_their_closed_form() -> None:
     # Logits are float32: relative 1e-7 of 3, times the slope of the sigmoid of at most 1/4.
     assert answer.value == pytest.approx(mean, abs=3e-7)
     assert answer.standard_error == pytest.approx(deviation / math.sqrt(5), abs=3e-7)
-    assert answer.protocol == {"standard_deviation": pytest.approx(deviation, abs=5e-7), "num_synthetic": 5}
+    about = {"standard_deviation": pytest.approx(deviation, abs=5e-7), "num_synthetic": 5, "interval": PLUS_FOUR}
+    assert answer.protocol == about
     assert answer.n == 5
 
 

@@ -13,7 +13,7 @@ from bootlight.errors import BootlightError
 from bootlight.metrics import neighbours
 from bootlight.metrics.features import PixelFeatures
 from bootlight.metrics.precision_recall import PrecisionRecall, precision, recall
-from bootlight.metrics.uncertainty import jackknife_standard_error, share_interval, wilson_interval
+from bootlight.metrics.uncertainty import WILSON, WILSON_JACKKNIFE, jackknife_standard_error, share_interval, wilson_interval
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -107,7 +107,8 @@ def test_the_scores_say_what_they_are() -> None:
         assert score.value == share
         assert score.standard_error == pytest.approx(math.sqrt(share * (1 - share) / 80), rel=1e-14)
         assert score.interval == wilson_interval(share, 80)
-        for score in (scores[f"recall-k{k}"], scores[f"precision-k{k}"]):
+        for name, how in (("recall", WILSON_JACKKNIFE), ("precision", WILSON)):
+            score = scores[f"{name}-k{k}"]
             assert score.n == 80
             assert score.protocol == {
                 "features": "pixels",
@@ -116,6 +117,7 @@ def test_the_scores_say_what_they_are() -> None:
                 "num_synthetic": 80,
                 "resize": "mean over 2 x 2 cells",
                 "k": k,
+                "interval": how,
             }
             assert json.loads(json.dumps(score.to_json()))["interval"] == list(score.interval or ())
 

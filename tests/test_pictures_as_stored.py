@@ -121,9 +121,8 @@ def test_what_was_done_with_such_pictures_is_told_for_all_of_a_set(tmp_path):
     plain = write(tmp_path / "plain", *[PICTURES["rgb"]] * 2)
     mixed = write(tmp_path / "mixed", *[PICTURES[name] for name in ("rgb", "rgba", "jpeg turned", "16 bits", "grey and alpha")])
     for size, word in ((None, "as FID's programs have it"), (4, "as for training")):
-        opened = {
-            role: open_source(str(at), image_size=size, cache=tmp_path) for role, at in (("real", plain), ("other", mixed))
-        }
+        sets = {"real": plain, "other": mixed}
+        opened = {role: open_source(str(at), image_size=size, cache=tmp_path) for role, at in sets.items()}
         found = reading_remarks(opened)
         expected = [("transparency", 2), ("EXIF", 1), ("16-bit", 1)]
         for remark, (kind, count) in zip(found, expected, strict=True):

@@ -19,7 +19,17 @@ from ranks import in_group_of_two
 
 from bootlight import processes
 from bootlight.errors import BootlightError
-from bootlight.processes import agree, barrier, check_same, gather, in_group, send_file, take_from_rank_0, wait_for
+from bootlight.processes import (
+    agree,
+    barrier,
+    check_same,
+    gather,
+    in_group,
+    leaving_together,
+    send_file,
+    take_from_rank_0,
+    wait_for,
+)
 from bootlight.stopping import StopRequest, leave_if_asked, stop_request
 
 
@@ -158,6 +168,30 @@ def wait_long(rank: int) -> None:
     gather("value")
 
 
+def part(rank: int, how: str) -> tuple[str, bool]:
+    """How it ends, and whether the other is still connected."""
+    ended = "finished"
+    try:
+        with leaving_together():
+            if how == "stopped":
+                raise SystemExit(75 if rank == 0 else 0)
+            if how == "interrupted" or (how == "wrong" and rank == 1):
+                raise {"wrong": BootlightError("wrong"), "interrupted": SystemExit(130)}[how]
+    except (BootlightError, SystemExit) as error:
+        ended = str(error)
+    return ended, in_group()
+
+
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [("finished", ["finished"] * 2), ("stopped", ["75", "0"]), ("interrupted", ["130"] * 2), ("wrong", ["lost", "wrong"])],
+)
+def test_processes_part_at_every_end(tmp_path, how, ends):
+    found = in_group_of_two(part, tmp_path, how)
+    assert [connected for _, connected in found] == [False, False]
+    assert all(end in ended for end, (ended, _) in zip(ends, found, strict=True)), found
+
+
 def test_who_waits_too_long_says_so(tmp_path):
     waited = in_group_of_two(wait_long, tmp_path)[0]
     assert isinstance(waited, BootlightError) and "Timed out waiting 200ms" in str(waited)
@@ -199,6 +233,36 @@ def test_a_signal_is_passed_on_once(monkeypatch):
     assert started[1].poll() is None
     started[1].kill()
     started[1].wait()
+
+
+def test_the_first_ctrl_c_is_a_request_where_a_state_can_be_saved_and_the_second_is_not(monkeypatch, capfd):
+    request, now = StopRequest(), [100.0]
+    monkeypatch.setattr("bootlight.stopping.time.monotonic", lambda: now[0])
+    with request.listening():
+        assert signal.getsignal(signal.SIGINT) is request
+        with pytest.raises(KeyboardInterrupt):  # nothing to save
+            request(signal.SIGINT, None)
+        with request.saving():
+            request(signal.SIGINT, None)
+            assert request.reason == "Ctrl-C" and request.made
+            now[0] += 0.5
+            request(signal.SIGINT, None)  # the same one, by way of a launcher
+            now[0] += 1
+            with pytest.raises(KeyboardInterrupt):
+                request(signal.SIGINT, None)
+            request._process = -1
+            request(signal.SIGINT, None)  # a worker that was forked is not the one to decide
+    assert capfd.readouterr().err.count("Ctrl-C again") == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a program that a script has put behind
+    try:
+        with StopRequest().listening():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

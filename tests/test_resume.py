@@ -4,14 +4,18 @@ import logging
 import os
 import pkgutil
 import shutil
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Timer
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options, state_of_training, write_plain_pages
 
 from bootlight.callbacks.checkpoints import AtomicCheckpointIO
+from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.run_folder import RunFolder
 from bootlight.stopping import stop_request
 
@@ -119,6 +123,61 @@ def test_asked_to_stop_in_every_batch_it_does_a_step_a_job(program, monkeypatch,
         assert not checkpoint.exists() and RunFolder(fit.run).generation(generation).is_trained
     assert fit.status() == 0
     assert fingerprint(fit.run) == calm
+
+
+class Leaves(Callback):
+    """Asks to stop in the middle of every batch, by Lightning's flag or by Ctrl-C."""
+
+    way = ""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        trainer.should_stop = trainer.should_stop or Leaves.way == "flag"
+        if Leaves.way == "Ctrl-C":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_callback_that_stops_and_ctrl_c_leave_a_state_to_continue_from(program, monkeypatch, capsys):
+    monkeypatch.setattr(Leaves, "way", "")
+    changes = TWO_BATCHES | {"bootstrap.checkpoint_every": 100, "trainer.callbacks": "test_resume.Leaves"}
+    fit = program(*DDPM, **changes)
+    fit()
+    calm = fingerprint(fit.run)
+    shutil.rmtree(fit.run)
+    for step, (way, status) in enumerate({"flag": 75, "Ctrl-C": 130}.items(), start=1):
+        Leaves.way = way
+        capsys.readouterr()
+        assert fit.status() == status
+        assert "; run the same command again to continue\n" in capsys.readouterr().out
+        checkpoint = RunFolder(fit.run).generation(0).checkpoints / "last.ckpt"
+        assert torch.load(checkpoint, weights_only=True)["global_step"] == step  # never between two batches of a step
+    Leaves.way = "flag"
+    assert fit.status() == 0  # asked in the last step, which completes the generation
+    assert fingerprint(fit.run) == calm
+
+
+def test_callbacks_are_heard_between_optimizer_steps_only_and_not_before_the_least():
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(is_last_batch=False)))
+    trainer = SimpleNamespace(fit_loop=loop, accumulate_grad_batches=2, should_stop=True, global_step=0)
+    patient, hasty = StopBetweenSteps(None, least_steps=2), StopBetweenSteps(None)
+    with stop_request.listening():
+        hasty.on_train_batch_end(trainer, None, None, None, 0)  # half a step
+        trainer.global_step = 1
+        patient._asked = True
+        patient.on_train_batch_end(trainer, None, None, None, 1)
+        assert not trainer.should_stop and stop_request.reason is None
+        with pytest.raises(SystemExit) as stop:  # heard in the first half of the step
+            hasty.on_train_batch_end(trainer, None, None, None, 1)
+        assert stop.value.code == 75
+    with stop_request.listening(), pytest.raises(SystemExit):
+        trainer.global_step = 2
+        patient.on_train_batch_end(trainer, None, None, None, 3)
+
+
+def test_a_timer_begins_anew_with_each_job():
+    timer, other = Timer(duration="00:00:00:01"), Asks()
+    checkpoint = {"callbacks": {timer.state_key: {"time_elapsed": {"train": 5.0}}, other.state_key: {"kept": 1}}}
+    StopBetweenSteps(None).on_load_checkpoint(SimpleNamespace(callbacks=[timer, other]), None, checkpoint)
+    assert checkpoint == {"callbacks": {other.state_key: {"kept": 1}}}
 
 
 # Where the request comes, after which call; and what is on the disk when the job has left, and what is not.

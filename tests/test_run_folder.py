@@ -7,6 +7,8 @@ import pytest
 from bootlight.atomic import write_json
 from bootlight.data.resolve import split_suffix
 from bootlight.errors import BootlightError
+from bootlight.lock import locked
+from bootlight.record_lock import LOCK_NAME
 from bootlight.run_folder import (
     GenerationContext,
     GenerationFolder,
@@ -202,3 +204,9 @@ def test_an_at_in_the_name_of_a_run_and_the_home_folder(tmp_path, monkeypatch):
     assert split_suffix("~/other@1e-4") == (tmp_path / "other", "1e-4")
     with pytest.raises(BootlightError, match="~nobody-here"):
         split_suffix("~nobody-here/x")
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / LOCK_NAME).mkdir()
+    with pytest.raises(BootlightError, match=r"bootstrap\.run_dir: cannot write .*\.lock"), locked(tmp_path):
+        pass

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from tracking_run import make_run, metrics
 
+from bootlight.bootstrap import finish
 from bootlight.run_folder import RunFolder
 from bootlight.tracking.curves import Curve, group_means, history_chart, score_chart
 from bootlight.tracking.page import table
@@ -244,3 +246,29 @@ def test_page_says_what_the_metrics_remarked(run):
     page = write_report(run).read_text(encoding="utf-8")
     assert "<li>fd-digits/holdout, fd-digits/train: about 0 of it is &lt;bias&gt;</li>" in page  # once, whatever the numbers
     assert "<li>fd-digits/holdout (generation 1): collapsed</li>" in page
+
+
+def test_what_is_current_is_told_by_content_not_by_time(tmp_path):
+    run = make_run(tmp_path / "run", 2)
+    finish(run, rebuild=True)
+    pages = (run.table, run.metrics, run.strip, run.report)
+    first = {page: page.read_bytes() for page in pages}
+    for page in pages:
+        os.utime(page, (1, 1))  # older than all scores, as in a folder that was copied file by file
+    finish(run, rebuild=False)
+    assert all(page.stat().st_mtime == 1 for page in pages)
+    changed = metrics(1)
+    changed["scores"]["discriminator_score"]["value"] = 0.25
+    run.generation(1).metrics.write_text(json.dumps(changed))
+    for file in (run.generation(0).metrics, run.generation(1).metrics):
+        os.utime(file, (0, 0))  # older than all pages
+    finish(run, rebuild=False)
+    renewed = {page: page.read_bytes() for page in pages}
+    assert all(renewed[page] != first[page] for page in pages)
+    finish(run, rebuild=True)
+    assert renewed == {page: page.read_bytes() for page in pages}
+    for length in (0, 50):  # cut off
+        for page in pages:
+            page.write_bytes(renewed[page][:length])
+        finish(run, rebuild=False)
+        assert renewed == {page: page.read_bytes() for page in pages}

@@ -119,7 +119,7 @@ def test_rows_go_before_columns_and_the_picture_is_drawn_once(tmp_path, monkeypa
     run = make_run(tmp_path / "run", generations=generations)
     write_noise(run, edge=64, levels=8)  # 3 bits of 8: a row of 16 tiles is 74 kB or a little more, so five or less fit
     drawn, draw = [], strip._draw
-    monkeypatch.setattr(strip, "_draw", lambda rows, columns: drawn.append((rows, columns)) or draw(rows, columns))
+    monkeypatch.setattr(strip, "_draw", lambda rows, columns, mark: drawn.append((rows, columns)) or draw(rows, columns, mark))
     assert write_strip(run).stat().st_size < 500_000
     [(rows, columns)] = drawn
     assert columns == 16 and 5 <= len(rows) <= 6

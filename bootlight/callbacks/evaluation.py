@@ -14,11 +14,13 @@ from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError, check_range
+from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.suite import DISTANCES, measure_all
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import decode
+from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features import FeatureNetwork, score_name
 from bootlight.metrics.score import Score
@@ -86,11 +88,13 @@ class Evaluation(GenerationEnd):
         sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, trainer, data.cache)
         judge = None if self.judge is None else JudgeLogits(self.judge, module.channels)
-        features, opinions_of = (
-            {name: ask(net, source) for name, source in sets.items()} for net in (self.feature_network, judge)
-        )
+        failed: dict[str, str] = {}
+        features = {name: ask(self.feature_network, source) for name, source in sets.items()}
+        opinions_of: dict[str, dict[str, Tensor]] = {}
+        with attempt(DiscriminatorScore.name, failed):
+            opinions_of = {name: ask(judge, source) for name, source in sets.items() if judge is not None}
         with clock.part("metrics"):
-            distances, opinions = self._distances(features, data.cache), self._opinions(opinions_of)
+            distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
         write_json(
             folder.metrics,
@@ -102,6 +106,7 @@ class Evaluation(GenerationEnd):
                 "images_seen": data.num_steps * data.batch_size,
                 "loss": final_loss(folder),
                 "scores": {name: score.to_json() for name, score in (main | opinions | distances).items()},
+                **({"failed": failed} if failed else {}),
             },
         )
 
@@ -121,26 +126,30 @@ class Evaluation(GenerationEnd):
     def _is_main(self, name: str) -> bool:
         return self.feature_network is not None and name.split("/")[0] == score_name(self.feature_network)
 
-    def _distances(self, answers: dict[str, dict[str, Tensor]], cache: Path) -> dict[str, Score]:
-        """All metrics against the training images, distances against held-out ones."""
+    def _distances(self, answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]) -> dict[str, Score]:
+        """All metrics against the training images, distances against held-out ones; `failed` notes what has no score."""
         network = self.feature_network
         if network is None:
             return {}
         scores: dict[str, Score] = {}
         for which in answers.keys() - {"synthetic"}:
             names = [name for name in self.metrics if which == "train" or name in DISTANCES]
+            none: dict[str, str] = {}
             found = measure_all(
-                names, network, real=answers[which], synthetic=answers["synthetic"], cache=cache, check=check_stop
+                names, network, real=answers[which], synthetic=answers["synthetic"], cache=cache, check=check_stop, failed=none
             )
+            failed |= {f"{name}/{which}": why for name, why in none.items()}
             scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
         return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
 
-    def _opinions(self, answers: dict[str, dict[str, Tensor]]) -> dict[str, Score]:
-        """The judge's score of synthetic images, and of real ones for comparison."""
-        if self.judge is None:
-            return {}
-        found = {name: discriminator_score(answer["features"]) for name, answer in answers.items()}
-        return {f"{DiscriminatorScore.name}{'' if n == 'synthetic' else '/' + n}": score for n, score in found.items()}
+    def _opinions(self, answers: dict[str, dict[str, Tensor]], failed: dict[str, str]) -> dict[str, Score]:
+        """The judge's score of synthetic images, and of real ones for comparison; `failed` notes what has no score."""
+        found = {}
+        for which, answer in answers.items():
+            name = DiscriminatorScore.name if which == "synthetic" else f"{DiscriminatorScore.name}/{which}"
+            with attempt(name, failed):
+                found[name] = discriminator_score(answer["features"])
+        return found
 
 
 def with_reference(score: Score, which: str) -> Score:
@@ -170,12 +179,11 @@ def sample_source(folder: GenerationFolder, image_size: int, channels: int) -> S
 
 
 def final_loss(folder: GenerationFolder) -> dict[str, Any] | None:
-    """Mean training loss of the last tenth of the steps, with the standard error of that mean over logged steps."""
+    """Mean training loss of the last tenth of the steps, with its standard error; logged steps are not taken as independent."""
     losses = read_history(folder.history).get("train/loss", ([], []))[1]
     if not losses:
         return None
     last = np.array(losses[-max(1, round(LOSS_WINDOW * len(losses))) :])
     if not np.isfinite(last).all():
         return None  # training diverged; NaN is no JSON
-    error = float(last.std(ddof=1) / np.sqrt(len(last))) if len(last) > 1 else None
-    return {"value": float(last.mean()), "standard_error": error, "n": len(last)}
+    return {"value": float(last.mean()), "standard_error": mean_standard_error(last), "n": len(last)}

@@ -1,5 +1,6 @@
 """Batches as a pure function of the step: no state, no worker randomness, the same images for any number of ranks."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -120,7 +121,8 @@ def mirror(images: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> None:
 
 
 def _seed_worker(seed: int, worker: int) -> None:
-    """Nothing here draws from global generators; for what a subclass of a dataset may do."""
+    """Nothing here draws from global generators; for what a subclass of a dataset may do. Ctrl-C is for the main process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     seed_everywhere(seed, "worker", worker)
 
 

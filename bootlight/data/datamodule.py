@@ -1,7 +1,7 @@
 """Real images mixed with the synthetic folders of earlier generations, as a LightningDataModule."""
 
 from copy import copy
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,14 @@ from bootlight.cache_folder import default_cache
 from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
 from bootlight.data.extra import Build, Extra, open_drawn
 from bootlight.data.mixing import Accumulate, MixingPolicy, Source
-from bootlight.data.reader import open_images
+from bootlight.data.reading import Reading
+from bootlight.data.roots import load_root
 from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import to_float
 from bootlight.paths import expanded
 from bootlight.rng import derive_key, derive_seed, numpy_rng
 from bootlight.run_folder import GenerationContext, RunFolder
-
-HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
 
 
 class BootstrapData(LightningDataModule):
@@ -50,6 +49,8 @@ class BootstrapData(LightningDataModule):
         num_workers: processes that read ahead.
         subset_seed: of the subsets above; the same for every run, so that 70 % is always the same 70 %.
         cache: folder for decoded images; $BOOTLIGHT_CACHE or ~/.cache/bootlight if left out.
+        follow_links: read what symbolic links in `root` and `teacher` lead to, wherever it lies.
+        label_column: what names the class in a `metadata.jsonl` or `metadata.csv`; `label`, where there is one, if left out.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class BootstrapData(LightningDataModule):
         teacher_fraction: float | None = None,
         duplicate_fraction: float = 0.0,
         num_duplicates: int | None = None,
+        follow_links: bool = False,
+        label_column: str | None = None,
     ) -> None:
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
@@ -88,6 +91,7 @@ class BootstrapData(LightningDataModule):
         if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
             raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
         self.root = root
+        self.reading = Reading(follow_links, label_column)
         self.image_size = image_size
         self.channels = channels
         self.batch_size = batch_size
@@ -113,7 +117,7 @@ class BootstrapData(LightningDataModule):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return _load_root(expanded(self.root), self.image_size, self.channels, self.cache)
+        return load_root(expanded(self.root), self.image_size, self.channels, self.cache, self.reading)
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""
@@ -182,7 +186,8 @@ class BootstrapData(LightningDataModule):
 
     @property
     def _build(self) -> Build:
-        return partial(build_store, image_size=self.image_size, channels=self.channels, cache=self.cache)
+        reading = Reading(self.reading.follow_links)
+        return partial(build_store, image_size=self.image_size, channels=self.channels, cache=self.cache, reading=reading)
 
     @property
     def num_real(self) -> int:
@@ -244,15 +249,3 @@ class BootstrapData(LightningDataModule):
         if limit is not None and limit < len(chosen):
             chosen = np.sort(numpy_rng(self.subset_seed, "reference").permutation(len(chosen))[:limit])
         return chosen
-
-
-@cache
-def _load_root(root: Path, image_size: int, channels: int, cache_folder: Path) -> tuple[Store, Store | None]:
-    """Once for each process: every generation uses the same real images."""
-    with open_images(root) as images:
-        splits = images.splits
-    store = build_store(root, image_size=image_size, channels=channels, cache=cache_folder)
-    held_out = next((split for split in HELD_OUT_SPLITS if split in splits), None)
-    if held_out is None or "train" not in splits:
-        return store, None
-    return store, build_store(root, image_size=image_size, channels=channels, cache=cache_folder, split=held_out)

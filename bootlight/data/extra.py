@@ -7,6 +7,7 @@ import numpy as np
 
 from bootlight.atomic import read_json
 from bootlight.data.mixing import MixingPolicy, Source
+from bootlight.data.reading import SAFE
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
 from bootlight.errors import BootlightError, check_range
@@ -174,7 +175,7 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
     """
     rows = read_metadata(folder)
     try:
-        store = build(folder.samples)
+        store = build(folder.samples, reading=SAFE)
     except BootlightError as error:
         raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
     labels: dict[str, int] = {row["file_name"]: -1 if row.get("label") is None else row["label"] for row in rows}

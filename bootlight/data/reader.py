@@ -8,7 +8,8 @@ from typing import Self
 
 from bootlight.data.reader_files import Files, open_files
 from bootlight.data.reader_manifest import Labels, read_manifest
-from bootlight.data.reader_names import is_image
+from bootlight.data.reader_names import MANIFESTS, is_image
+from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError
 
 MAX_DIGITS = 18  # of a class that is a number
@@ -72,13 +73,13 @@ class ImageSet:
         self.close()
 
 
-def open_images(root: Path, split: str | None = None) -> ImageSet:
+def open_images(root: Path, split: str | None = None, reading: Reading = SAFE) -> ImageSet:
     """List the images of a folder or a zip.
 
     PNG, JPEG and WebP files at any depth count; hidden files and other files do not. Layouts, the first that fits:
 
     1. A folder around everything else is looked through, whatever its name (but see 3).
-    2. `metadata.jsonl` or `dataset.json`: labels as in `reader_manifest.read_manifest`; folders say nothing.
+    2. `metadata.jsonl`, `metadata.csv` or `dataset.json`: labels as in `reader_manifest.read_manifest`; folders say nothing.
     3. Every image below `train`, `test`, `val`, `valid` or `validation`, two of them or just `train`: splits. Inside
        of each the other rules hold.
     4. Every image in a folder, and two or more folders: the first folder is the class.
@@ -87,30 +88,31 @@ def open_images(root: Path, split: str | None = None) -> ImageSet:
     Args:
         root: folder or zip.
         split: which split; None is `train`, or everything where there are no splits.
+        reading: whether links are followed, and which column has the labels.
 
     Raises:
         BootlightError: no images, no such split, or one of the faults that `reader_files` and `reader_manifest` name.
     """
-    files = open_files(root)
+    files = open_files(root, reading.follow_links)
     try:
-        return _list_images(files, split)
+        return _list_images(files, split, reading.label_column)
     except BootlightError:
         files.close()
         raise
 
 
-def _list_images(files: Files, split: str | None) -> ImageSet:
+def _list_images(files: Files, split: str | None, column: str | None) -> ImageSet:
     images = [name for name in files.names if is_image(name)]
     if not images:
         raise BootlightError(f"{files.where} has no PNG, JPEG or WebP image in it; give a folder or a zip of images")
     base = _wrapper(files, images)
-    listed = read_manifest(files, base, images)
+    listed = read_manifest(files, base, images, column)
     names = images if listed is None else list(listed)
     folders = _split_folders(names, base)
     if listed is None:
         listed = {}
         for part in folders.values() or [base]:
-            listed |= _labels_below(files, part, [name for name in names if name.startswith(part)])
+            listed |= _labels_below(files, part, [name for name in names if name.startswith(part)], column)
     chosen = sorted(listed)
     if folders:
         part = _choose(folders, split, files.where)
@@ -118,7 +120,7 @@ def _list_images(files: Files, split: str | None) -> ImageSet:
     elif split is not None:
         raise BootlightError(f"{files.where} has no split {split!r} nor any other; leave the split out")
     if not chosen:
-        raise BootlightError(f"{files.where} lists no image; add lines to its metadata.jsonl or remove that file")
+        raise BootlightError(f"{files.where} lists no image; add lines to its metadata.jsonl or metadata.csv, or remove it")
     class_names = _sorted_classes({label for label in listed.values() if label is not None})
     return ImageSet(chosen, [listed[name] for name in chosen], class_names, tuple(sorted(folders)), files)
 
@@ -134,7 +136,7 @@ def _wrapper(files: Files, images: list[str]) -> str:
     manifests = {name for name in files.names if not is_image(name)}
     base = ""
     for folder in filter(None, shared.split("/")):
-        if folder.lower() == "train" or {base + "metadata.jsonl", base + "dataset.json"} & manifests:
+        if folder.lower() == "train" or not manifests.isdisjoint(base + manifest for manifest in MANIFESTS):
             break
         base += folder + "/"
     return base
@@ -148,11 +150,15 @@ def _split_folders(names: list[str], base: str) -> dict[str, str]:
     return folders if are_splits and (len(folders) > 1 or "train" in folders) else {}
 
 
-def _labels_below(files: Files, base: str, images: list[str]) -> Labels:
+def _labels_below(files: Files, base: str, images: list[str], column: str | None) -> Labels:
     """Labels by manifest, else by class folders, else none."""
-    listed = read_manifest(files, base, images)
+    listed = read_manifest(files, base, images, column)
     if listed is not None:
         return listed
+    if column is not None:
+        raise BootlightError(
+            f"data.label_column is {column!r}, but {files.where}/{base} has no metadata.jsonl or metadata.csv; leave it out"
+        )
     classes = {_first_folder(name, base) for name in images}
     are_classes = len(classes) > 1 and "" not in classes
     return {name: _first_folder(name, base) if are_classes else None for name in images}

@@ -1,6 +1,7 @@
 """The files inside a folder or a zip, by relative name. Nothing is unpacked to disk and nothing outside the root is read."""
 
 import io
+import stat
 import threading
 import zipfile
 import zlib
@@ -40,14 +41,18 @@ class Files(Protocol):
         """Give back what is held open."""
 
 
-def open_files(root: Path) -> Files:
+def open_files(root: Path, follow_links: bool = False) -> Files:
     """Open a folder or a zip.
+
+    Args:
+        root: which.
+        follow_links: see `reader_folder.FolderFiles`.
 
     Raises:
         BootlightError: `root` is missing, is neither, or holds what must not be read (see the two classes).
     """
     if root.is_dir():
-        return FolderFiles(root)
+        return FolderFiles(root, follow_links)
     if not root.exists():
         raise BootlightError(f"{root} does not exist; give a folder or a zip of images")
     if not zipfile.is_zipfile(root):
@@ -74,7 +79,7 @@ class ZipFiles:
         root: the zip.
 
     Raises:
-        BootlightError: the zip is damaged, or a picture or manifest in it has an absolute name or one with `..`, is
+        BootlightError: the zip is damaged, or a picture or manifest in it has an absolute name or one with `..`, is a link or
             encrypted, claims more than `MAX_FILE_BYTES`, is packed in another way, or shares its bytes with another (which
             would let a small zip hold any amount); or there are more than `MAX_ZIP_ENTRIES`.
     """
@@ -116,6 +121,10 @@ class ZipFiles:
     def _check_entry(self, name: str, info: zipfile.ZipInfo) -> None:
         if info.flag_bits & _ENCRYPTED:
             raise BootlightError(f"{self.where}: {name} is encrypted; make the zip again without a password")
+        if stat.S_ISLNK(info.external_attr >> 16):  # what the Info-ZIP programs note of a file on Unix
+            raise BootlightError(
+                f"{self.where}: {name} is a link; make the zip again with the files themselves (zip without -y)"
+            )
         if info.file_size > MAX_FILE_BYTES:
             raise BootlightError(f"{self.where}: {name} claims {info.file_size} bytes, over {MAX_FILE_BYTES}; remove it")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -1,12 +1,14 @@
-"""The files below a folder, by relative name. Nothing outside of it is read."""
+"""The files below a folder, by relative name. Nothing outside of it is read, unless links are to be followed."""
 
 import os
+import stat
 from pathlib import Path
 
 from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted
 from bootlight.errors import BootlightError
 
 MAX_ENTRIES = 10_000_000
+FOLLOW = "set data.follow_links to true (--follow-links) if you trust where it leads"
 
 
 class FolderFiles:
@@ -14,14 +16,18 @@ class FolderFiles:
 
     Args:
         root: the folder; may itself be a link.
+        follow_links: read what links lead to, files and folders, wherever they lie.
 
     Raises:
-        BootlightError: a folder cannot be listed, a link leads out of `root` or to a folder (which could be a circle), or
-            there are more than `MAX_ENTRIES` files.
+        BootlightError: a folder cannot be listed; a link leads nowhere; a link leads out of `root` or to a folder, and links
+            are not followed; a link leads to a folder that is there already (which could be a circle); or there are more than
+            `MAX_ENTRIES` files.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, follow_links: bool = False) -> None:
         self.where = str(root)
+        self._follow_links = follow_links
+        self._folders: dict[tuple[int, int], str] = {}  # those listed, by device and inode; only where links are followed
         self._root = str(root.resolve())  # text: joining paths would cost as much as opening the files
         self._spelled: dict[str, str] = {}  # as the file system has it, where that is not NFC
         found: list[str] = []
@@ -37,14 +43,14 @@ class FolderFiles:
     def _list(self, prefix: str, found: list[str]) -> list[str]:
         """Note the files in a folder; its folders."""
         folders = []
-        with os.scandir(os.path.join(self._root, prefix)) as entries:
+        path = os.path.join(self._root, prefix)
+        if self._follow_links:
+            self._check_new(prefix, os.stat(path))
+        with os.scandir(path) as entries:
             visible = [entry for entry in entries if not is_hidden(entry.name)]
         for entry in visible:
             name = prefix + entry.name
-            is_folder = entry.is_dir()
-            if entry.is_symlink() and (is_folder or is_wanted(name)):
-                self._check_link(name, is_folder)
-            if is_folder:
+            if self._link_to_folder(name) if entry.is_symlink() else entry.is_dir():
                 folders.append(name + "/")
             elif is_wanted(name) and entry.is_file():
                 found.append(name)
@@ -52,11 +58,33 @@ class FolderFiles:
             raise BootlightError(f"{self.where} has more than {MAX_ENTRIES} images; split it")
         return folders
 
-    def _check_link(self, name: str, is_folder: bool) -> None:
-        if is_folder:
-            raise BootlightError(f"{self.where}/{name} is a link to a folder; put the folder itself there")
-        if not Path(self._root, name).resolve().is_relative_to(self._root):
-            raise BootlightError(f"{self.where}/{name} is a link that leaves {self.where}; put a copy of the file there")
+    def _check_new(self, prefix: str, found: os.stat_result) -> None:
+        """Every folder is there once: so circles end, and no picture counts twice."""
+        first = self._folders.setdefault((found.st_dev, found.st_ino), prefix)
+        if first != prefix:
+            raise BootlightError(
+                f"{self.where}/{prefix} is the folder {self.where}/{first} once more, by a link; remove one of the two"
+            )
+
+    def _link_to_folder(self, name: str) -> bool:
+        """Whether a link leads to a folder; refused where it must not be followed, or stands for something that is gone."""
+        path = os.path.join(self._root, name)
+        is_inside = Path(os.path.realpath(path)).is_relative_to(self._root)
+        if is_wanted(name) and not is_inside and not self._follow_links:
+            raise BootlightError(
+                f"{self.where}/{name} is a link that leaves {self.where}; put a copy of the file there, or {FOLLOW}"
+            )
+        try:
+            is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        except OSError as error:
+            if is_wanted(name) or (self._follow_links and "." not in name.rpartition("/")[2]):  # a picture; a folder, maybe
+                raise BootlightError(
+                    f"{self.where}/{name} is a link that leads nowhere ({error.strerror}); restore what was there or remove it"
+                ) from error
+            return False
+        if is_folder and not self._follow_links:
+            raise BootlightError(f"{self.where}/{name} is a link to a folder; put the folder itself there, or {FOLLOW}")
+        return is_folder
 
     def size(self, name: str) -> int:
         """Bytes that `read` will hold, 0 where it will fail."""

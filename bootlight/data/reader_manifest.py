@@ -1,76 +1,148 @@
-"""Manifests that name the labels of images: Hugging Face's `metadata.jsonl` and the `dataset.json` of StyleGAN and EDM."""
+"""Manifests that name the labels of images: Hugging Face's `metadata.jsonl` or `.csv`, `dataset.json` of StyleGAN and EDM."""
 
 import codecs
+import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bootlight.data.reader_files import Files
-from bootlight.data.reader_names import composed
+from bootlight.data.reader_names import MANIFESTS, composed
 from bootlight.errors import BootlightError
 
 Labels = dict[str, str | None]  # image name -> class name
+LABEL = "label"  # the column of classes, if no other is named
 MAX_LINE_BYTES = 2**20
+MAX_COLUMNS = 20  # that are told
 MAX_DATASET_BYTES = 64 * 2**20
 SPARE = 100_000  # lines, or parts of JSON, beyond what the images need
 
 
-def read_manifest(files: Files, base: str, images: Iterable[str]) -> Labels | None:
+def read_manifest(files: Files, base: str, images: Iterable[str], column: str | None = None) -> Labels | None:
     """Labels from the manifest at `base`, or None where there is none.
 
     `metadata.jsonl` has one JSON object for each image: `file_name`, optionally `label` (int, str or null; a negative int
-    means none, as in Hugging Face's unlabelled splits). Images that it does not list are left out. `dataset.json` is
+    means none, as in Hugging Face's unlabelled splits). `metadata.csv` has a line of column names and a row for each image
+    (RFC 4180, UTF-8); an empty label is none. Images that they do not list are left out. `dataset.json` is
     ``{"labels": [[name, int], ...]}`` or ``{"labels": null}``; images that it does not list have no label.
 
     Args:
         files: the container.
         base: folder of the manifest, empty or ending in "/"; the names in it are relative to that folder.
         images: images below `base`.
+        column: what names the class instead of `label`; then it must be there.
 
     Raises:
-        BootlightError: a manifest cannot be parsed, or names something that is not an image below `base`.
+        BootlightError: a manifest cannot be parsed, lacks the column, or names something that is not an image below `base`;
+            or there are both a `metadata.jsonl` and a `metadata.csv`.
     """
     present = frozenset(images)
-    if base + "metadata.jsonl" in files.names:
-        where = f"{files.where}: {base}metadata.jsonl"
-        return _collect(_metadata_rows(_content(files, base + "metadata.jsonl"), where, len(present)), base, present)
-    if base + "dataset.json" in files.names:
-        where = f"{files.where}: {base}dataset.json"
-        listed = _collect(_dataset_rows(_content(files, base + "dataset.json"), where, len(present)), base, present)
-        return {name: listed.get(name) for name in present}
-    return None
+    found = {base + manifest for manifest in MANIFESTS}.intersection(files.names)
+    if not found:
+        return None
+    if {base + "metadata.jsonl", base + "metadata.csv"} <= found:
+        raise BootlightError(f"{files.where}: {base} has both metadata.jsonl and metadata.csv; remove or rename one of them")
+    name = next(base + manifest for manifest in MANIFESTS if base + manifest in found)
+    data, where = files.read(name).removeprefix(codecs.BOM_UTF8), f"{files.where}: {name}"
+    if name.endswith(".jsonl"):
+        return _collect(_metadata_rows(data, where, len(present), column), base, present)
+    if name.endswith(".csv"):
+        return _collect(_csv_rows(data, where, len(present), column), base, present)
+    if column is not None:
+        raise BootlightError(f"{where} has no columns; leave data.label_column out")
+    listed = _collect(_dataset_rows(data, where, len(present)), base, present)
+    return {name: listed.get(name) for name in present}
 
 
-def _content(files: Files, name: str) -> bytes:
-    return files.read(name).removeprefix(codecs.BOM_UTF8)
+def _text(data: bytes, where: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise BootlightError(f"{where} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _parse(data: bytes, where: str) -> Any:
     try:
-        return json.loads(data.decode())
-    except UnicodeDecodeError as error:
-        raise BootlightError(f"{where} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        return json.loads(_text(data, where))
     except (ValueError, RecursionError) as error:
         raise BootlightError(f"{where} is not valid JSON ({error}); correct it") from error
 
 
-def _metadata_rows(data: bytes, where: str, num_images: int) -> Iterator[tuple[str, Any, Any]]:
+def _lines(data: bytes, where: str, num_images: int) -> Iterator[tuple[str, bytes]]:
+    """Where a line is, and its bytes: one by one and none of them long, since JSON needs up to 40 times its size in memory."""
     lines = data.count(b"\n")
     if lines > 2 * num_images + SPARE:
         raise BootlightError(f"{where} has {lines} lines for {num_images} images; remove those that name no image")
-    # One line after the other, none of them long: JSON needs up to 40 times its size in memory. Split at "\n" alone, because a
-    # JSON string may hold U+2028 as it is.
+    # Split at "\n" alone, because a JSON string may hold U+2028 as it is.
     for number, line in enumerate(io.BytesIO(data), start=1):
-        if not line.strip():
-            continue
         here = f"{where} line {number}"
         if len(line) > MAX_LINE_BYTES:
             raise BootlightError(f"{here} is longer than {MAX_LINE_BYTES} bytes; shorten it")
+        yield here, line
+
+
+def _metadata_rows(data: bytes, where: str, num_images: int, column: str | None) -> Iterator[tuple[str, Any, Any]]:
+    columns: dict[str, None] = {}  # in the order in which they are seen
+    for here, line in _lines(data, where, num_images):
+        if not line.strip():
+            continue
         row = _parse(line, here)
         if not isinstance(row, dict) or "file_name" not in row:
             raise BootlightError(f"{here} has no file_name; correct it")
-        yield here, row["file_name"], row.get("label")
+        columns |= dict.fromkeys(row if len(columns) < MAX_COLUMNS else row.keys() & {column})
+        yield here, row["file_name"], row.get(LABEL if column is None else column)
+    _check_column(column, columns, where)
+
+
+def _csv_rows(data: bytes, where: str, num_images: int, column: str | None) -> Iterator[tuple[str, Any, Any]]:
+    held = 0  # bytes of the lines of one row: an open quotation mark would make one row of a whole file
+    here = where
+
+    def lines() -> Iterator[str]:
+        nonlocal held, here
+        for here, line in _lines(data if b"\n" in data else data.replace(b"\r", b"\n"), where, num_images):
+            held += len(line)
+            if held > MAX_LINE_BYTES:
+                raise BootlightError(f"{here}: its row is longer than {MAX_LINE_BYTES} bytes; is a quotation mark missing?")
+            yield _text(line, here)
+
+    columns: list[str] = []
+    try:
+        for row in csv.reader(lines(), strict=True):
+            held = 0
+            if not row:  # an empty line
+                continue
+            if not columns:
+                columns = row
+                _check_header(columns, column, here)
+            elif len(row) == len(columns):
+                values = dict(zip(columns, row, strict=True))
+                label = values.get(LABEL if column is None else column)
+                yield here, values["file_name"], None if not label or re.fullmatch(r"-[0-9]+", label) else label
+            else:
+                raise BootlightError(f"{here} has {len(row)} values for {len(columns)} columns; correct it")
+    except csv.Error as error:
+        raise BootlightError(f"{here} is not a row of values with commas between them ({error}); correct it") from error
+
+
+def _check_header(columns: list[str], column: str | None, here: str) -> None:
+    """The column names of a `metadata.csv`."""
+    shown = ", ".join(map(repr, columns[:MAX_COLUMNS]))
+    if "file_name" not in columns:
+        raise BootlightError(
+            f"{here} has the columns {shown}, but not file_name; name that of the images so, with commas between"
+        )
+    if len(set(columns)) < len(columns) or any(name != name.strip() for name in columns):
+        raise BootlightError(f"{here} has the columns {shown}; give each a name of its own, without spaces around it")
+    _check_column(column, columns, here)
+
+
+def _check_column(column: str | None, columns: Iterable[str], where: str) -> None:
+    if column is not None and column not in columns:
+        there = ", ".join(sorted(set(columns) - {"file_name"})[:MAX_COLUMNS]) or "none"
+        raise BootlightError(f"data.label_column is {column!r}, but {where} has no such column; there are: {there}")
 
 
 def _dataset_rows(data: bytes, where: str, num_images: int) -> Iterator[tuple[str, Any, Any]]:
@@ -93,6 +165,8 @@ def _collect(rows: Iterable[tuple[str, Any, Any]], base: str, present: frozenset
     labels: Labels = {}
     for here, file_name, label in rows:
         name = base + _relative(file_name, here)
+        if name not in present and "\\" in name:  # as Windows has it
+            name = base + _relative(file_name.replace("\\", "/"), here)
         if name not in present:
             raise BootlightError(f"{here} names {file_name!r}, which is not among the images; correct it or add the image")
         if name in labels:

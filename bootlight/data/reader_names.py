@@ -6,7 +6,7 @@ from collections import Counter
 from bootlight.errors import BootlightError
 from bootlight.images import SUFFIXES
 
-MANIFESTS = ("metadata.jsonl", "dataset.json")
+MANIFESTS = ("metadata.jsonl", "metadata.csv", "dataset.json")
 MAX_FILE_BYTES = 256 * 2**20  # larger than any picture of images.MAX_PIXELS pixels; also of a zip's directory
 
 

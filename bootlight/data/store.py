@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bootlight.atomic import atomic_write, read_json, write_json
 from bootlight.cache_folder import can_keep, tell_not_kept, temporary_cache
 from bootlight.data.reader import ImageSet, open_images
+from bootlight.data.reading import SAFE, Reading
 from bootlight.data.store_folder import publish_folder, remove_leftovers
 from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
@@ -63,6 +64,7 @@ def build_store(
     split: str | None = None,
     description: str = "reading images",
     note: Callable[[bytes], None] = lambda data: None,
+    reading: Reading = SAFE,
 ) -> Store:
     """Decode all images of a folder or zip, or find them decoded in the cache.
 
@@ -77,13 +79,14 @@ def build_store(
         cache: folder of decoded images, one sub-folder for each key. Any number of processes may share it.
         split: which split; None is `train`, or everything where there are no splits.
         description: of the progress bar.
+        reading: choices of the user.
         note: called once with each encoded picture, in no order and from several threads.
 
     Raises:
         BootlightError: no images, pictures that cannot be decoded, or no room for them, neither in the cache nor in the
             system's folder for temporary files.
     """
-    with open_images(root, split) as images:
+    with open_images(root, split, reading) as images:
 
         def checksum(i: int) -> bytes:
             data = images.read(i)

@@ -3,8 +3,8 @@
 import textwrap
 from typing import Any, NamedTuple
 
-from bootlight.metrics.score import Score
-from bootlight.tracking.table import WIDTH, remark_lines
+from bootlight.metrics.score import Score, format_value
+from bootlight.tracking.table import WIDTH, failed_lines, remark_lines
 
 SHOWN = ("features", "resize", "num_features", "weights_sha256", "original_weights")  # of the protocol, in the heading
 
@@ -16,17 +16,20 @@ class Answer(NamedTuple):
         sets: what was measured: role, name and number of images.
         scores: by name.
         notes: where other results lie, one line each.
+        failed: why something has no score or was not written, by its name.
     """
 
     sets: list[tuple[str, str, int]]
     scores: dict[str, Score]
     notes: list[str]
+    failed: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
             "sets": [{"role": role, "name": name, "n": n} for role, name, n in self.sets],
             "scores": {name: score.to_json() for name, score in self.scores.items()},
+            "failed": self.failed,
         }
 
     def text(self) -> str:
@@ -36,12 +39,15 @@ class Answer(NamedTuple):
         about = "; ".join(f"{key} {protocol[key]}" for key in SHOWN if key in protocol)
         lines += textwrap.wrap(f"{'measured':10} {about}", WIDTH, subsequent_indent=" " * 11)
         width = max((len(name) for name in self.scores), default=0)
-        values = {name: str(score) for name, score in self.scores.items()}
+        values = {
+            name: format_value(score.value, None if score.is_told_by_interval else score.standard_error)
+            for name, score in self.scores.items()
+        }
         column = max(map(len, values.values()), default=0)
         lines += ["", f"{'score':{width}}  {'value ± standard error':>{column}}  95 % interval"]
         for name, score in self.scores.items():
             lines.append(f"{name:{width}}  {values[name]:>{max(column, 22)}}  {interval_text(score)}".rstrip())
-        return "\n".join([*lines, *remark_lines(self.scores), *self.notes])
+        return "\n".join([*lines, *failed_lines(self.failed), *remark_lines(self.scores), *self.notes])
 
 
 def interval_text(score: Score) -> str:

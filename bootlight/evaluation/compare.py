@@ -30,8 +30,8 @@ class Difference(NamedTuple):
         standard_error: of `value`, over redraws of the images of both sets; None where unknown.
         interval: 95 % confidence interval of `value`; None where unknown.
         paired: whether image i of one set belongs to image i of the other, and the error is that of their differences.
-        needed: images of each set with which a difference of this size would be found in four of five attempts; None where
-            it is found already, or nothing can be said.
+        detectable: the difference that so many images find in four of five attempts; half of it takes four times as many. None
+            where nothing is known of the error.
         better: whether the second set is better (None for scores that have no good direction).
     """
 
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
     standard_error: float | None
     interval: tuple[float, float] | None
     paired: bool
-    needed: int | None
+    detectable: float | None
     better: bool | None
 
     @property
@@ -64,7 +64,7 @@ class Difference(NamedTuple):
             direction = "higher" if self.value > 0 else "lower"
             verdict = "" if self.better is None else (", which is better" if self.better else ", which is worse")
             return f"{name}: {second} is {direction} than {first} by {size}{verdict} ({where})"
-        more = f"; about {self.needed:,} images of each would be needed" if self.needed else ""
+        more = f"; so many find a difference of {self.detectable:.2g} in four of five attempts, four times as many half of it"
         return f"{name}: {second} and {first} are not distinguishable ({where}){more}"
 
 
@@ -73,17 +73,16 @@ def difference(
 ) -> Difference:
     """A difference from its standard error.
 
-    Sample size: the error falls like 1/√n, and power 80 % at level 5 % asks for a difference of 1.96 + 0.84 errors.
+    Power 80 % at level 5 % asks for a difference of 1.96 + 0.84 errors, and the error falls like 1/√n. How many images the
+    difference at hand would take cannot be said where it was not found: it may as well be 0, which none would find.
     """
     value = second.value - first.value
     better = None if higher_is_better is None or value == 0 else (value > 0) is higher_is_better
     if standard_error is None:
         return Difference(first, second, value, None, None, paired, None, better)
     interval = (value - quantile * standard_error, value + quantile * standard_error)
-    needed = None
-    if value != 0 and interval[0] <= 0 <= interval[1]:
-        needed = math.ceil(min(first.n, second.n) * ((Z95 + Z80) * standard_error / value) ** 2)
-    return Difference(first, second, value, standard_error, interval, paired, needed, better)
+    detectable = (quantile + Z80) * standard_error
+    return Difference(first, second, value, standard_error, interval, paired, detectable, better)
 
 
 class Measured(NamedTuple):
@@ -93,11 +92,13 @@ class Measured(NamedTuple):
         scores: of metrics by key of `METRICS`: scores by name.
         without: values by name, one for each group; empty where nothing is to be paired.
         n: number of images.
+        failed: why metrics have no score, or none without a group, by their name.
     """
 
     scores: dict[str, dict[str, Score]]
     without: dict[str, list[float]]
     n: int
+    failed: dict[str, str]
 
 
 def measure_set(
@@ -114,14 +115,17 @@ def measure_set(
         paired: whether to measure without each group too.
     """
     chosen = _chosen(synthetic, torch.arange(n) * len(synthetic["features"]) // n)
-    measure = partial(measure_all, network=network, max_real=MAX_REAL, max_copied=MAX_REAL)
+    failed: dict[str, str] = {}
+    measure = partial(measure_all, network=network, max_real=MAX_REAL, max_copied=MAX_REAL, failed=failed)
     scores = {name: measure([name], real=real, synthetic=chosen) for name in tqdm(names, desc="comparing", leave=False)}
+    names = [name for name in names if scores[name]]
     without: dict[str, list[float]] = {}
     parts = list(without_groups(n, min(GROUPS, n))) if paired else []
     for kept in tqdm(parts, desc="comparing · without each group", leave=False, delay=2):
         for key, score in measure(names, real=real, synthetic=_chosen(chosen, kept)).items():
             without.setdefault(key, []).append(score.value)
-    return Measured(scores, without, n)
+    whole = {key: values for key, values in without.items() if len(values) == len(parts)}
+    return Measured(scores, whole, n, failed)
 
 
 def compare_measured(first: Measured, second: Measured, network: nn.Module, *, paired: bool) -> dict[str, Difference]:
@@ -143,7 +147,8 @@ def compare_measured(first: Measured, second: Measured, network: nn.Module, *, p
             other = second.scores[name].get(key)
             if other is None or key.endswith("/real"):
                 continue
-            error, quantile = _paired(first.without[key], second.without[key]) if paired else (_added(score, other), Z95)
+            groups = [measured.without.get(key, []) for measured in (first, second)]
+            error, quantile = _paired(*groups) if paired else (_added(score, other), Z95)
             found[key] = difference(
                 score,
                 other,
@@ -158,7 +163,8 @@ def compare_measured(first: Measured, second: Measured, network: nn.Module, *, p
 def compare_means(first: Tensor, second: Tensor, *, paired: bool, protocol: dict[str, str]) -> Difference:
     """Difference of the means of one number for each image, such as a judge's probabilities, (N,) and (M,)."""
     scores = [
-        Score(v.mean().item(), (v.std() / len(v) ** 0.5).item(), len(v), protocol) for v in (first.double(), second.double())
+        Score(v.mean().item(), (v.std() / len(v) ** 0.5).item() or None, len(v), protocol)
+        for v in (first.double(), second.double())
     ]
     error = _added(*scores)
     if paired:
@@ -174,6 +180,8 @@ def _added(first: Score, second: Score) -> float | None:
 
 def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float | None, float]:
     """Standard error of a difference from its values without each group of pairs, and Student's quantile for so many groups."""
+    if not (first and second):
+        return None, Z95  # a score without some group could not be computed
     values = torch.tensor([first, second], dtype=torch.float64)
     error = jackknife_standard_error(values[1] - values[0])
     if error is not None and error < ROUNDING * values.abs().max().item():

@@ -15,6 +15,8 @@ from bootlight.terminal import safe
 
 EDGE = 16  # pixels of a thumbnail
 NEAR = 0.03  # root-mean-square difference of two thumbnails, pixels in [0, 1], that still counts as the same picture
+SHARE = 0.5  # of either picture's structure that the difference may be: two unrelated pictures differ by all of it or more
+FLAT = 0.01  # structure below which a JPEG of quality 50 differs from its original by more than that share
 BATCH = 256
 
 
@@ -24,10 +26,17 @@ class Prints(NamedTuple):
     Attributes:
         hashes: SHA-256 of the size and pixels of each image: equal for the same picture in another lossless file.
         thumbnails: (N, 3, 16, 16) in [0, 1], the mean of each channel taken away, so that brightness does not count.
+        structure: (N,), see `structure_of`.
     """
 
     hashes: list[bytes]
     thumbnails: Tensor
+    structure: Tensor
+
+    @property
+    def flat(self) -> list[int]:
+        """Indices of pictures with too little structure to be compared; equal pixels are found all the same."""
+        return (self.structure < FLAT).nonzero().flatten().tolist()
 
 
 class Pair(NamedTuple):
@@ -48,15 +57,30 @@ class Pair(NamedTuple):
 
 def take_prints(source: ImageSource) -> Prints:
     """Read all images of a set once."""
-    hashes, thumbnails = [], []
+    hashes, thumbnails, structures = [], [], []
     with tqdm(total=len(source.names), desc=safe(f"looking at {source.where}"), unit=" images", leave=False) as bar:
         for images in source.batches(BATCH):
             for image in images.numpy():
                 hashes.append(hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).data).digest())
             small = F.interpolate(images.float() / 255, (EDGE, EDGE), mode="area").expand(-1, 3, -1, -1)
             thumbnails.append(small - small.mean((2, 3), keepdim=True))
+            structures.append(structure_of(thumbnails[-1]))
             bar.update(len(images))
-    return Prints(hashes, torch.cat(thumbnails))
+    return Prints(hashes, torch.cat(thumbnails), torch.cat(structures))
+
+
+def structure_of(thumbnails: Tensor) -> Tensor:
+    """What thumbnails (B, 3, 16, 16) show besides light and shade, (B,), in the units of pixels.
+
+    It is the root mean square of what is left when the polynomial of degree 2 that is nearest is taken away. Pictures
+    of walls, skies and mist, lit from one side or darker at the corners, look alike and are not the same.
+    """
+    line = torch.linspace(-1, 1, EDGE, dtype=torch.float64)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    shades = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y]).flatten(1)
+    basis = torch.linalg.qr(shades.T).Q
+    pixels = thumbnails.flatten(2).double()
+    return (pixels - pixels @ basis @ basis.T).square().mean((1, 2)).sqrt()
 
 
 def exact_pairs(first: Prints, second: Prints | None = None) -> list[Pair]:
@@ -76,7 +100,8 @@ def near_pairs(first: Prints, second: Prints | None = None, *, limit: float = NE
     """Images whose thumbnails hardly differ, also when one is mirrored, closest first; those with equal pixels are left out.
 
     Each image of the second set is compared with its nearest one of the first; inside one set each pair is given once.
-    Recompression, slight blur, another size or brightness leave a picture near; another crop does not.
+    Recompression, slight blur, another size or brightness leave a picture near; another crop does not. Two pictures are near
+    if their difference is at most `limit` and at most half of the structure of each; flat ones are not compared at all.
 
     Args:
         first: a set.
@@ -85,18 +110,21 @@ def near_pairs(first: Prints, second: Prints | None = None, *, limit: float = NE
     """
     same = second is None
     other = first if second is None else second
-    if len(first.hashes) < 1 + same:
+    structures = (first.structure, other.structure)
+    ours, theirs = ((structure >= FLAT).nonzero().flatten() for structure in structures)
+    if len(ours) < 1 + same or not len(theirs):
         return []
-    among, scale = first.thumbnails.flatten(1), first.thumbnails[0].numel() ** 0.5
+    among, scale = first.thumbnails[ours].flatten(1), first.thumbnails[0].numel() ** 0.5
     found: dict[tuple[int, int], Pair] = {}
     for mirrored in (False, True):
-        queries = other.thumbnails.flip(3) if mirrored else other.thumbnails
+        queries = other.thumbnails[theirs].flip(3) if mirrored else other.thumbnails[theirs]
         # A mirrored set is not the same set: a symmetric picture is near to itself, which says nothing, and is left out below.
         distances, indices = nearest(queries.flatten(1), among, 1 + (same and mirrored), same=same and not mirrored)
-        for i, k in (distances <= limit * scale).nonzero().tolist():
-            j = int(indices[i, k])
+        least = torch.minimum(structures[0][ours][indices], structures[1][theirs][:, None])
+        for row, k in (distances <= scale * torch.clamp(SHARE * least, max=limit)).nonzero().tolist():
+            i, j = int(theirs[row]), int(ours[indices[row, k]])
             equal = first.hashes[j] == other.hashes[i]
             key = (min(i, j), max(i, j)) if same else (j, i)
             if not equal and (not same or i != j) and key not in found:
-                found[key] = Pair(key[0], key[1], distances[i, k].item() / scale, mirrored)
+                found[key] = Pair(key[0], key[1], distances[row, k].item() / scale, mirrored)
     return sorted(found.values(), key=lambda pair: (pair.difference, pair.first, pair.second))

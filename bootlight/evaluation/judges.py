@@ -20,7 +20,8 @@ from bootlight.evaluation.sources import ImageSource, StoreSource
 from bootlight.generators.dcgan import DCGAN
 from bootlight.images import to_arrays
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import SHARE, Score
+from bootlight.metrics.uncertainty import PLUS_FOUR, bounded_interval, bounded_mean
 from bootlight.quiet import quiet
 from bootlight.reference import load_network, reference_key, save_network, trained_gan
 from bootlight.reference_cache import shared
@@ -135,17 +136,18 @@ def pooled(logits: torch.Tensor) -> Score:
     judges, n = probabilities.shape
     of_judges, of_images = probabilities.mean(1), probabilities.mean(0)
     value = probabilities.mean().item()
-    error = (of_images.std() / n**0.5).item() if n > 1 else None
+    error = ((of_images.std() / n**0.5).item() or None) if n > 1 else None
     spread = of_judges.std().item() if judges > 1 else None
     interval = None
-    if error is not None and spread is not None:
-        half = float(student.ppf(0.975, judges - 1)) * (error**2 + spread**2 / judges) ** 0.5
-        interval = (max(value - half, 0.0), min(value + half, 1.0))
+    if spread is not None:
+        centre, of_draw = bounded_mean(of_images)
+        interval = bounded_interval(centre, float(student.ppf(0.975, judges - 1)) * (of_draw**2 + spread**2 / judges) ** 0.5)
     protocol = {
         "judges": judges,
         "standard_deviation": probabilities.flatten(1).std(1).mean().item() if n > 1 else None,
         "spread_between_judges": spread,
         "num_synthetic": n,
+        SHARE: PLUS_FOUR,
     }
     remarks = () if judges > 1 else ("one judge: how much another seed of it would say otherwise is not known; use --judges 3",)
     return Score(value, error, n, protocol, interval, remarks)

@@ -4,20 +4,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from torch import Tensor, nn
 
 from bootlight.cache_folder import default_cache
+from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_images
+from bootlight.metrics.feature_metric import look
 from bootlight.metrics.features import FeatureNetwork
+from bootlight.metrics.frozen import Frozen
 from bootlight.metrics.inception import InceptionFeatures
 from bootlight.metrics.inception_weights import DEFAULT_FILE
 from bootlight.paths import expanded
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
+FOLLOW_LINKS = "read what symbolic links lead to, wherever it lies (default: refuse those that leave their folder)"
 
 
 class Setting(NamedTuple):
@@ -30,6 +35,7 @@ class Setting(NamedTuple):
         batch_size: images of one network call.
         device: where the network runs.
         cache: folder of decoded images and features.
+        reading: whether links in the sets are followed.
     """
 
     network: nn.Module
@@ -38,6 +44,7 @@ class Setting(NamedTuple):
     batch_size: int
     device: str
     cache: Path
+    reading: Reading = SAFE
 
     def open(self, text: str) -> ImageSource:
         """The images that a user names.
@@ -45,11 +52,16 @@ class Setting(NamedTuple):
         Raises:
             BootlightError: there are none, or too few for the metrics.
         """
-        source = open_source(text, image_size=self.image_size, cache=self.cache)
+        source = open_source(text, image_size=self.image_size, cache=self.cache, reading=self.reading)
         least = least_images(self.metrics)
         if len(source.names) < least:
             raise BootlightError(f"{text} has {len(source.names)} images; the chosen metrics need at least {least}")
         return source
+
+    def width(self, source: ImageSource) -> int:
+        """How many features the network answers with, of one of the images."""
+        image = torch.from_numpy(source.pick([0])[0].copy()).permute(2, 0, 1)
+        return look(Frozen(self.network), image[None].to(self.device))["features"].shape[1]
 
     def ask(self, source: ImageSource) -> dict[str, Tensor]:
         """What the feature network answers to the images, by output."""
@@ -77,6 +89,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="images of one network call")
     parser.add_argument("--device", type=str, default="cpu", help="such as cuda")
     parser.add_argument("--cache", type=str | None, help="folder of decoded images and features ($BOOTLIGHT_CACHE)")
+    parser.add_argument("--follow-links", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help=FOLLOW_LINKS)
     parser.add_argument("--json", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help="JSON on stdout")
 
 
@@ -95,7 +108,8 @@ def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
         names = [name for name, build in METRICS.items() if build(network).output == "features" or hasattr(network, "outputs")]
     check_metrics(names, network)
     cache = default_cache() if options.cache is None else Path(options.cache)
-    return Setting(network, tuple(names), options.image_size, options.batch_size, options.device, cache)
+    reading = Reading(options.follow_links)
+    return Setting(network, tuple(names), options.image_size, options.batch_size, options.device, cache, reading)
 
 
 def _network(build: Callable[[], Any] | None) -> nn.Module:

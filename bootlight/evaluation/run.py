@@ -1,22 +1,27 @@
 """Measuring one set of images against another."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.answer import Answer
+from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.judges import judge_scores, train_gans
 from bootlight.evaluation.options import Setting
-from bootlight.evaluation.reference_stats import measure_against, save_statistics
+from bootlight.evaluation.reference_stats import check_width, load_statistics, measure_against, save_statistics
 from bootlight.evaluation.source_remarks import source_remarks
 from bootlight.evaluation.sources import ImageSource, open_store
-from bootlight.evaluation.suite import measure_all
+from bootlight.evaluation.suite import finite, measure_all
 from bootlight.images import resized
+from bootlight.metrics.c2st import LEAST as LEAST_TOLD_APART
 from bootlight.metrics.c2st import two_sample_test
+from bootlight.metrics.discriminator import DiscriminatorScore
 from bootlight.metrics.neighbours import nearest
-from bootlight.metrics.pixel_statistics import PixelDifference, PixelStatistics
+from bootlight.metrics.pixel_statistics import LEAST_EDGE, PixelDifference, PixelStatistics
 from bootlight.metrics.score import Score
 from bootlight.metrics.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
@@ -61,12 +66,18 @@ def evaluate(
     for path in filter(None, (save_stats, neighbours)):
         if not Path(path).absolute().parent.is_dir():
             raise BootlightError(f"{path}: its folder does not exist; make it first")
+    reference = None if reference_stats is None else load_statistics(Path(reference_stats))
     texts = {"real": real, "synthetic": synthetic, "held-out": held_out}
     sources = {role: setting.open(text) for role, text in texts.items() if text is not None}
+    remarks = source_remarks(sources)
+    if reference_stats is not None and reference is not None:
+        check_width(Path(reference_stats), reference, setting.network, setting.width(sources["synthetic"]))
+        features = setting.ask(sources["synthetic"])["features"]
+        scores = measure_against(Path(reference_stats), reference, setting.network, features)
+        return Answer(counted(sources), remarked(scores, remarks), [], {})
+    check_sizes(sources, judges=judges, c2st=c2st, pixels=pixels)
     answers = {role: setting.ask(source) for role, source in sources.items()}
-    if reference_stats is not None:
-        scores = measure_against(Path(reference_stats), setting.network, answers["synthetic"]["features"])
-        return Answer(counted(sources), scores, [])
+    failed: dict[str, str] = {}
     scores = measure_all(
         setting.metrics,
         setting.network,
@@ -74,22 +85,54 @@ def evaluate(
         synthetic=answers["synthetic"],
         held_out=answers.get("held-out"),
         cache=setting.cache,
+        failed=failed,
     )
     if pixels:
-        statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]
-        scores |= PixelDifference(sync_on_compute=False).measure(*statistics)
-    sizes = source_remarks(sources)
-    scores = {name: score._replace(remarks=(*score.remarks, *sizes)) for name, score in scores.items()}
-    scores |= learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st)
+        with attempt("pixels", failed):
+            statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]
+            scores |= finite(PixelDifference(sync_on_compute=False).measure(*statistics), failed)
+    scores = remarked(scores, remarks)
+    scores |= learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st, failed=failed)
     notes = []
     if save_stats is not None:
-        save_statistics(Path(save_stats), feature_statistics(answers["real"]["features"]))
-        notes.append(f"statistics of the real features in {save_stats}")
+        with attempt("--save-stats", failed):
+            save_statistics(Path(save_stats), feature_statistics(answers["real"]["features"]))
+            notes.append(f"statistics of the real features in {save_stats}")
     if neighbours is not None:
-        features = [answers[role]["features"] for role in ("real", "synthetic")]
-        draw_neighbours(Path(neighbours), sources["real"], sources["synthetic"], *features)
-        notes.append(f"nearest real images in {neighbours}")
-    return Answer(counted(sources), scores, notes)
+        with attempt("--neighbours", failed):
+            features_of = [answers[role]["features"] for role in ("real", "synthetic")]
+            draw_neighbours(Path(neighbours), sources["real"], sources["synthetic"], *features_of)
+            notes.append(f"nearest real images in {neighbours}")
+    return Answer(counted(sources), scores, notes, failed)
+
+
+def remarked(scores: dict[str, Score], remarks: tuple[str, ...]) -> dict[str, Score]:
+    """The scores with further remarks."""
+    return {name: score._replace(remarks=(*score.remarks, *remarks)) for name, score in scores.items()}
+
+
+def check_sizes(sources: Mapping[str, ImageSource], *, judges: int, c2st: bool, pixels: bool) -> None:
+    """Refuse, before anything is measured, images of a size that networks trained on them or pixel statistics cannot have.
+
+    Raises:
+        BootlightError: says which sizes they are.
+    """
+    if pixels:
+        edges = [edge for role in ("real", "synthetic") for size in sources[role].sizes for edge in size]
+        if min(edges) < LEAST_EDGE:
+            raise BootlightError(f"--pixels needs images of {LEAST_EDGE} pixels or more, not {min(edges)}; leave it out")
+    if not judges and not c2st:
+        return
+    drawn = sources["synthetic"]
+    width, height = min(drawn.sizes)
+    if len(drawn.sizes) > 1 or height != width or (judges and height not in SIZES):
+        sizes = f"{width} x {height}" if len(drawn.sizes) == 1 else f"{len(drawn.sizes):,} sizes, such as {width} x {height},"
+        raise BootlightError(
+            f"{drawn.where} has images of {sizes} pixels; give --image-size, one of {', '.join(map(str, SIZES))}"
+        )
+    fewest = min(len(sources[role].names) for role in ("real", "synthetic"))
+    if c2st and fewest < LEAST_TOLD_APART:
+        raise BootlightError(f"--c2st needs {LEAST_TOLD_APART} images on each side, got {fewest}; draw more or leave it out")
 
 
 def counted(sources: dict[str, ImageSource]) -> list[tuple[str, str, int]]:
@@ -98,29 +141,29 @@ def counted(sources: dict[str, ImageSource]) -> list[tuple[str, str, int]]:
 
 
 def learned_scores(
-    setting: Setting, sources: dict[str, ImageSource], *, judges: int, judge_steps: int, c2st: bool
+    setting: Setting,
+    sources: dict[str, ImageSource],
+    *,
+    judges: int,
+    judge_steps: int,
+    c2st: bool,
+    failed: dict[str, str],
 ) -> dict[str, Score]:
-    """Scores for which networks are trained on the images themselves, at the size of the synthetic ones.
-
-    Raises:
-        BootlightError: the synthetic images are not square, or have a size that a judge cannot have.
-    """
+    """Scores for which networks are trained on the images themselves, at the size of the synthetic ones, see `check_sizes`."""
     if not judges and not c2st:
         return {}
-    height, width = sources["synthetic"].pick([0])[0].shape[:2]
-    if height != width or (judges and height not in SIZES):
-        raise BootlightError(
-            f"{sources['synthetic'].where} has images of {width} x {height} pixels; give --image-size, one of "
-            f"{', '.join(map(str, SIZES))}"
-        )
-    stores = {role: open_store(source.where, image_size=height, cache=setting.cache) for role, source in sources.items()}
+    (edge, _) = min(sources["synthetic"].sizes)
+    how: dict[str, Any] = {"image_size": edge, "cache": setting.cache, "reading": setting.reading}
+    stores = {role: open_store(source.where, **how) for role, source in sources.items()}
     scores: dict[str, Score] = {}
     if judges:
-        gans = train_gans(stores["real"], count=judges, num_steps=judge_steps, device=setting.device, cache=setting.cache)
-        scores |= judge_scores(gans, stores, setting.ask_with)
+        with attempt(DiscriminatorScore.name, failed):
+            gans = train_gans(stores["real"], count=judges, num_steps=judge_steps, device=setting.device, cache=setting.cache)
+            scores |= finite(judge_scores(gans, stores, setting.ask_with), failed)
     if c2st:
-        arrays = [stores[role].store.images for role in ("real", "synthetic")]
-        scores["c2st"] = two_sample_test(*arrays, device=setting.device)
+        with attempt("c2st", failed):
+            arrays = [stores[role].store.images for role in ("real", "synthetic")]
+            scores |= finite({"c2st": two_sample_test(*arrays, device=setting.device)}, failed)
     return scores
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bootlight.data.reader import open_images
+from bootlight.data.reading import SAFE, Reading
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
@@ -119,6 +120,7 @@ class FileSource:
         split: of the root, or None.
         decode: makes an array (H, W, 3) of an encoded picture and its name.
         headers: of the files.
+        reading: whether links are followed.
     """
 
     where: str
@@ -128,6 +130,7 @@ class FileSource:
     split: str | None
     decode: Decode = decode_stored
     headers: Counter[Header] = field(default_factory=Counter, repr=False, compare=False)
+    reading: Reading = SAFE
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -140,7 +143,7 @@ class FileSource:
     def batches(self, size: int) -> Iterator[Tensor]:
         """See `ImageSource`."""
         waiting: list[NDArray[np.uint8]] = []
-        with open_images(self.root, self.split) as images:
+        with open_images(self.root, self.split, self.reading) as images:
 
             def read(i: int) -> NDArray[np.uint8]:
                 return self.decode(images.read(i), images.names[i])
@@ -156,7 +159,7 @@ class FileSource:
 
     def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
         """See `ImageSource`."""
-        with open_images(self.root, self.split) as images:
+        with open_images(self.root, self.split, self.reading) as images:
             return [self.decode(images.read(i), images.names[i]) for i in indices]
 
 
@@ -165,7 +168,13 @@ def _batch(images: list[NDArray[np.uint8]]) -> Tensor:
 
 
 def open_source(
-    text: str, *, image_size: int | None, cache: Path, channels: int = 3, decode: Decode = decode_stored
+    text: str,
+    *,
+    image_size: int | None,
+    cache: Path,
+    channels: int = 3,
+    decode: Decode = decode_stored,
+    reading: Reading = SAFE,
 ) -> ImageSource:
     """Open what a user names.
 
@@ -175,16 +184,17 @@ def open_source(
         image_size: cut the centred square and resize to this edge, as for training; None = the images as they are.
         cache: folder of decoded images.
         channels: 1 (grey) or 3 (RGB), where `image_size` is given; otherwise images are RGB.
+        reading: whether links are followed.
         decode: how pixels are read where `image_size` is None; as FID's programs do, if nothing else is given.
 
     Raises:
         BootlightError: there is nothing such, or a picture cannot be decoded.
     """
     if image_size is not None:
-        return open_store(text, image_size=image_size, cache=cache, channels=channels)
+        return open_store(text, image_size=image_size, cache=cache, channels=channels, reading=reading)
     root, split = resolve(text)
     headers = _Headers()
-    with open_images(root, split) as images, _quiet_pictures():
+    with open_images(root, split, reading) as images, _quiet_pictures():
         content = hashlib.sha256(decode.__name__.encode())
 
         def checksum(i: int) -> str:
@@ -195,10 +205,10 @@ def open_source(
         for part in over_images(images, checksum, f"checksums of {text}"):
             content.update(json.dumps(part).encode())
         content.update(json.dumps(images.known_as).encode())
-        return FileSource(text, content.hexdigest(), tuple(images.names), root, split, decode, headers.counted())
+        return FileSource(text, content.hexdigest(), tuple(images.names), root, split, decode, headers.counted(), reading)
 
 
-def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3) -> StoreSource:
+def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3, reading: Reading = SAFE) -> StoreSource:
     """`open_source` at a given size, decoded once and kept in the cache."""
     root, split = resolve(text)
     headers = _Headers()
@@ -211,6 +221,7 @@ def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3) ->
             split=split,
             description=f"reading {text}",
             note=headers.note,
+            reading=reading,
         )
     return StoreSource(text, store, headers=headers.counted())
 

@@ -1,5 +1,6 @@
 """Which metrics are measured, on features that are there already."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bootlight.errors import BootlightError
+from bootlight.evaluation.attempt import attempt
 from bootlight.metrics.authenticity import Authenticity
 from bootlight.metrics.copying import DataCopying
 from bootlight.metrics.density_coverage import DensityCoverage
+from bootlight.metrics.exact import checked
 from bootlight.metrics.fd_infinity import FrechetInfinity
 from bootlight.metrics.feature_metric import FeatureMetric
 from bootlight.metrics.features import weights_remark
@@ -85,8 +88,9 @@ def measure_all(
     max_copied: int | None = None,
     cache: Path | None = None,
     check: Callable[[], None] = lambda: None,
+    failed: dict[str, str] | None = None,
 ) -> dict[str, Score]:
-    """Every metric of `names`; with held-out real images the data-copying test as well.
+    """Every metric of `names` that can be computed; with held-out real images the data-copying test as well.
 
     Args:
         names: keys of `METRICS`.
@@ -98,23 +102,44 @@ def measure_all(
         max_copied: real images among which copies are looked for; None = all.
         cache: folder in which statistics of the reference are kept for the next time; None = nowhere.
         check: called before each metric; raises to stop.
+        failed: where it is noted why a metric has no score, by its name; None = the first such metric is an error.
+
+    Raises:
+        BootlightError: features that are not finite, of which nothing can be measured.
     """
+    for side, answers in (("real", real), ("held-out", held_out), ("synthetic", synthetic)):
+        if answers is not None and "features" in answers:
+            checked(answers["features"], least=0, metric="every metric", side=side)
     scores: dict[str, Score] = {}
     with once(cache):
         for name in tqdm(names, desc="metrics", leave=False, delay=2):
             check()
-            metric = METRICS[name](network)
-            limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
-            sets = [subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True)]
-            found = metric.measure(*sets)
-            doubt = unseen_remark(len(sets[0]), len(real[metric.output])) if name in COPYING else ()
-            scores |= {key: score._replace(remarks=(*score.remarks, *doubt)) for key, score in found.items()}
+            with attempt(name, failed):
+                metric = METRICS[name](network)
+                limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
+                sets = [subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True)]
+                found = metric.measure(*sets)
+                doubt = unseen_remark(len(sets[0]), len(real[metric.output])) if name in COPYING else ()
+                scores |= finite({k: score._replace(remarks=(*score.remarks, *doubt)) for k, score in found.items()}, failed)
     if held_out is not None:
-        copying = DataCopying(features=network, sync_on_compute=False)
-        roles = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
-        scores |= copying.measure(**roles)
+        with attempt("ct", failed):
+            copying = DataCopying(features=network, sync_on_compute=False)
+            roles = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
+            scores |= finite(copying.measure(**roles), failed)
     doubt = weights_remark(network) + repeated_remark(synthetic["features"])
     return {name: score._replace(remarks=(*doubt, *score.remarks)) for name, score in scores.items()}
+
+
+def finite(scores: dict[str, Score], failed: dict[str, str] | None) -> dict[str, Score]:
+    """Those of the scores that are numbers; see `attempt` for the others. An error that is none is not known."""
+    kept = {}
+    for name, score in scores.items():
+        with attempt(name, failed):
+            if not math.isfinite(score.value):
+                raise BootlightError(f"its value is {score.value}")
+            known = score.standard_error is None or math.isfinite(score.standard_error)
+            kept[name] = score if known else score._replace(standard_error=None)
+    return kept
 
 
 def unseen_remark(looked_at: int, count: int) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from torch import Tensor
 from bootlight.metrics.exact import checked
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.neighbours import nearest
-from bootlight.metrics.score import Score
-from bootlight.metrics.uncertainty import binomial_standard_error, wilson_interval
+from bootlight.metrics.score import SHARE, Score
+from bootlight.metrics.uncertainty import WILSON, binomial_standard_error, wilson_interval
 
 
 def authentic(*, real: Tensor, synthetic: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class Authenticity(FeatureMetric):
             value=100 * share,
             standard_error=None if error is None else 100 * error,
             n=n,
-            protocol=common_protocol(self._features.network, real, synthetic),
+            protocol={**common_protocol(self._features.network, real, synthetic), SHARE: WILSON},
             interval=(100 * low, 100 * high),
             remarks=_remarks(n),
         )

@@ -11,8 +11,8 @@ from bootlight.metrics.exact import checked
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.neighbours import ball_counts, nearest, own_nearest, rounding
 from bootlight.metrics.once import once
-from bootlight.metrics.score import Score
-from bootlight.metrics.uncertainty import NO_ERROR, jackknife_standard_error, share_interval
+from bootlight.metrics.score import SHARE, Score
+from bootlight.metrics.uncertainty import NO_ERROR, WILSON_JACKKNIFE, jackknife_standard_error, share_interval
 
 LOW_CEILING = 0.9  # a coverage that two equal distributions do not reach on average is remarked on
 
@@ -125,5 +125,7 @@ class DensityCoverage(FeatureMetric):
             remarks.append(NO_ERROR.format("coverage"))
         return {
             "density": Score(each.mean().item(), each.std().item() / n**0.5 or None, n, protocol),
-            "coverage": Score(found.value, error, n, protocol, share_interval(found.value, error), tuple(remarks)),
+            "coverage": Score(
+                found.value, error, n, {**protocol, SHARE: WILSON_JACKKNIFE}, share_interval(found.value, error), tuple(remarks)
+            ),
         }

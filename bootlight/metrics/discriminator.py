@@ -8,7 +8,8 @@ from torchmetrics.utilities import dim_zero_cat
 from bootlight.errors import BootlightError
 from bootlight.images import to_float
 from bootlight.metrics.frozen import Frozen
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import SHARE, Score
+from bootlight.metrics.uncertainty import PLUS_FOUR, Z95, bounded_interval, bounded_mean
 
 
 class DiscriminatorScore(Metric):
@@ -19,7 +20,8 @@ class DiscriminatorScore(Metric):
     between real and synthetic images that is to be judged, and makes a score depend on its neighbours in the batch.
 
     The ± of the paper's table is the standard deviation over images, given here as `standard_deviation` in the protocol; the
-    uncertainty of the mean is the standard error, √n times smaller. It covers the draw of the images, not of the judge.
+    uncertainty of the mean is the standard error, √n times smaller. The interval is that of `bounded_mean`. Both cover the draw
+    of the images, not of the judge. Where all images are given one probability there is no standard error: it is not 0.
 
     Args:
         judge: maps float images (B, C, H, W) in [-1, 1] to one logit each, (B,) or (B, 1, 1, 1).
@@ -90,9 +92,11 @@ def discriminator_score(logits: Tensor) -> Score:
         raise BootlightError("the discriminator answered with NaN; its training diverged, train it again")
     n = len(probabilities)
     deviation = probabilities.std().item() if n > 1 else None
+    centre, error = bounded_mean(probabilities)
     return Score(
         value=probabilities.mean().item(),
-        standard_error=None if deviation is None else deviation / n**0.5,
+        standard_error=deviation / n**0.5 if deviation else None,
         n=n,
-        protocol={"standard_deviation": deviation, "num_synthetic": n},
+        protocol={"standard_deviation": deviation, "num_synthetic": n, SHARE: PLUS_FOUR},
+        interval=bounded_interval(centre, Z95 * error),
     )

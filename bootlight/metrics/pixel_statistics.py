@@ -8,6 +8,7 @@ from bootlight.metrics.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 
 BANDS = 8
+LEAST_EDGE = 2 * BANDS  # pixels: a shorter edge has no such rings
 FLOOR = 1e-12  # power of a band that is empty: its logarithm must be finite
 NAMES = ("brightness", "contrast", "saturation", "sharpness", *(f"spectrum-{i + 1}of{BANDS}" for i in range(BANDS)))
 
@@ -33,9 +34,9 @@ class PixelStatistics(nn.Module):
         Raises:
             BootlightError: an edge shorter than 16 pixels, which has no 8 rings.
         """
-        if min(images.shape[2:]) < 2 * BANDS:
+        if min(images.shape[2:]) < LEAST_EDGE:
             height, width = images.shape[2:]
-            raise BootlightError(f"pixel statistics need images of {2 * BANDS} pixels or more, not {width} x {height}")
+            raise BootlightError(f"pixel statistics need images of {LEAST_EDGE} pixels or more, not {width} x {height}")
         pixels = images.double() / 255
         grey = pixels.mean(1)
         laplacian = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * grey[:, 1:-1, 1:-1]

@@ -10,9 +10,11 @@ from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.neighbours import ball_counts, blocks, in_balls, nearest, own_nearest
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import (
     NO_ERROR,
+    WILSON,
+    WILSON_JACKKNIFE,
     binomial_standard_error,
     jackknife_standard_error,
     share_interval,
@@ -151,13 +153,13 @@ class PrecisionRecall(FeatureMetric):
         recalls = recall(real=real, synthetic=synthetic, ks=self.ks)
         scores: dict[str, Score] = {}
         for k, share, found in zip(self.ks, precisions, recalls, strict=True):
-            protocol, n = {**common, "k": k}, len(synthetic)
+            protocol, n = {**common, "k": k, SHARE: WILSON}, len(synthetic)
             scores[f"precision-k{k}"] = Score(
                 share, binomial_standard_error(share, n), n, protocol, wilson_interval(share, n), remarks
             )
             error = jackknife_standard_error(found.without)
             scores[f"recall-k{k}"] = Score(
-                found.value, error, n, dict(protocol), share_interval(found.value, error),
+                found.value, error, n, {**protocol, SHARE: WILSON_JACKKNIFE}, share_interval(found.value, error),
                 remarks if error is not None else (*remarks, NO_ERROR.format("recall")),
             )  # fmt: skip
         return scores

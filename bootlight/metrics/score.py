@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 K = TypeVar("K")
 MAX_DECIMALS = 6
+FEW = 100  # images: up to so many, a share and its standard error say less than the interval, which is lopsided
+SHARE = "interval"  # key of a protocol: the score is a share, and this is how its interval is made
 
 
 class Score(NamedTuple):
@@ -34,8 +36,15 @@ class Score(NamedTuple):
         """The attributes by name, as a JSON object."""
         return self._asdict()
 
+    @property
+    def is_told_by_interval(self) -> bool:
+        """Whether the interval is written in the place of ± the standard error: of shares of few images, or without error."""
+        return self.interval is not None and (self.standard_error is None or (SHARE in self.protocol and self.n <= FEW))
+
     def __str__(self) -> str:
-        return format_value(self.value, self.standard_error)
+        if self.interval is None or not self.is_told_by_interval:
+            return format_value(self.value, self.standard_error)
+        return format_interval(self.value, self.interval)
 
 
 def by_remark(scores: Iterable[tuple[K, Score]]) -> dict[str, list[K]]:
@@ -63,3 +72,12 @@ def format_value(value: float, standard_error: float | None) -> str:
         return f"{value:.4g} ± 0"
     decimals = min(max(1 - math.floor(math.log10(standard_error)), 0), MAX_DECIMALS)
     return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"
+
+
+def format_interval(value: float, interval: tuple[float, float]) -> str:
+    """Write ``value [low, high]``, all rounded to the same decimal; a quarter of the width keeps two significant digits."""
+    quarter = (interval[1] - interval[0]) / 4
+    if not (math.isfinite(value) and math.isfinite(quarter) and quarter > 0):
+        return f"{value:.4g} [{interval[0]:.4g}, {interval[1]:.4g}]"
+    decimals = min(max(1 - math.floor(math.log10(quarter)), 0), MAX_DECIMALS)
+    return f"{value:.{decimals}f} [{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"

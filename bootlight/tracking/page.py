@@ -49,19 +49,21 @@ ul { margin: .3em 0; padding-left: 1.2em; }
 """
 
 
-def page(title: str, sections: Iterable[str]) -> str:
+def page(title: str, sections: Iterable[str], mark: str = "") -> str:
     """A complete HTML document.
 
     Args:
         title: plain text.
         sections: HTML, already escaped.
+        mark: of what it shows, see `bootlight.tracking.current`.
     """
+    meta = f'<meta name="scores" content="{escape(mark)}">\n' if mark else ""
     body, heading = _utf8("\n".join(sections)), _utf8(escape(title))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{heading}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"{meta}<title>{heading}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 

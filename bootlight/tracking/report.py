@@ -6,6 +6,7 @@ from pathlib import Path
 from bootlight.atomic import atomic_write
 from bootlight.run_folder import RunFolder
 from bootlight.tracking import report_run, report_scores
+from bootlight.tracking.current import scores_mark
 from bootlight.tracking.page import page
 from bootlight.tracking.scores import read_scores
 
@@ -38,5 +39,5 @@ def write_report(run: RunFolder) -> Path:
         report_run.configuration(run),
     ]
     with atomic_write(run.report, "w") as file:
-        file.write(page(f"{title} - bootlight", filter(None, sections)))
+        file.write(page(f"{title} - bootlight", filter(None, sections), scores_mark(run)))
     return run.report

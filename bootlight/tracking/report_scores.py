@@ -13,7 +13,9 @@ from bootlight.tracking.table import score_column
 UNCERTAINTY = (
     "± is one standard error: how far the number would typically move if as many other images were drawn from the same "
     "trained model. It does not cover training again with another seed. n is the number of images measured. "
-    "The loss is a mean over the last logged steps: its ± and n are of these."
+    "The loss is a mean over the last tenth of the logged steps: its ± and n are of these. Losses of neighbouring steps are "
+    "alike, which its ± allows for; with fewer than 10 steps there is none. "
+    "Brackets are a 95 % interval, which says more of shares of few images than ± does."
 )
 
 
@@ -68,7 +70,11 @@ def scores_table(rows: list[GenerationScores]) -> str:
 
 def _doubts(rows: list[GenerationScores]) -> str:
     """What must be known before believing the scores: what the metrics remarked, and of which scores."""
-    items = []
+    items = [
+        f"<li>{escape(name)} (generation {row.generation}) failed, and has no score: {escape(why)}</li>"
+        for row in rows
+        for name, why in row.failed.items()
+    ]
     for text, places in by_remark(
         ((name, row.generation), score) for row in rows for name, score in row.scores.items()
     ).items():

@@ -1,11 +1,11 @@
 """The scores of a run as typed values, and how a value with its uncertainty is written."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bootlight.atomic import read_json
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, one_line
 from bootlight.metrics.score import Score
 from bootlight.run_folder import GenerationFolder, RunFolder
 
@@ -26,6 +26,7 @@ class GenerationScores:
         images_seen: images drawn for training, counted with repetition.
         loss: mean training loss over the last tenth of the logged steps; None where none was logged.
         scores: evaluations by name: ``<metric>``, or ``<metric>/<reference>``.
+        failed: why metrics have no score, by name.
     """
 
     generation: int
@@ -35,6 +36,7 @@ class GenerationScores:
     images_seen: int
     loss: Score | None
     scores: dict[str, Score]
+    failed: dict[str, str] = field(default_factory=dict)
 
     def flat(self) -> dict[str, float]:
         """Counts, loss and scores under one name each; a standard error as ``<name>_se`` where it is known."""
@@ -86,6 +88,7 @@ def _parse(metrics: dict[str, Any]) -> GenerationScores:
         images_seen=_count(metrics["images_seen"]),
         loss=None if loss is None else _score(loss),
         scores={_name(name): _score(score) for name, score in metrics["scores"].items()},
+        failed={_name(name): one_line(str(why)) for name, why in dict(metrics.get("failed") or {}).items()},
     )
 
 

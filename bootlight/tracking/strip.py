@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bootlight.atomic import atomic_write, read_bytes
 from bootlight.errors import BootlightError
 from bootlight.images import decode_whole
 from bootlight.run_folder import RunFolder
+from bootlight.tracking.current import scores_mark
 from bootlight.tracking.scores import GenerationScores, main_scores, read_scores, score_names
 
 MAX_BYTES = 500_000
@@ -63,7 +65,7 @@ def write_strip(run: RunFolder) -> Path:
         raise BootlightError(f"{run.path}: no previews.png yet; run bootlight fit until the end of a generation")
     rows, columns = _fitting(rows)
     with atomic_write(run.strip) as file:
-        file.write(_draw(rows, columns))
+        file.write(_draw(rows, columns, scores_mark(run)))
     return run.strip
 
 
@@ -133,7 +135,7 @@ def _tiles(path: Path) -> NDArray[np.uint8]:
     return np.stack([np.asarray(picture.resize((edge, edge), filter_, box=box)) for box in boxes])
 
 
-def _draw(rows: list[Row], columns: int) -> bytes:
+def _draw(rows: list[Row], columns: int, mark: str) -> bytes:
     """PNG with the tiles at exact pixels: column c starts at MARGIN + LABEL_WIDTH + c * (edge + GAP)."""
     from matplotlib.figure import Figure
     from matplotlib.transforms import IdentityTransform
@@ -167,5 +169,7 @@ def _draw(rows: list[Row], columns: int) -> bytes:
         top -= row_height + GAP
     raw, png = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, format="rgba")
-    Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB").save(png, format="PNG")
+    about = PngInfo()
+    about.add_text("scores", mark)
+    Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB").save(png, format="PNG", pnginfo=about)
     return png.getvalue()

@@ -1,10 +1,13 @@
 """The table of a run: one row for each generation, as CSV, JSON and text."""
 
 import csv
+import io
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
-from bootlight.atomic import atomic_write, write_json
+from bootlight.atomic import atomic_write, read_json, write_json
+from bootlight.errors import BootlightError
 from bootlight.metrics.score import Score, by_remark
 from bootlight.run_folder import RunFolder, read_generation_metrics
 from bootlight.terminal import safe
@@ -14,7 +17,8 @@ COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100
 GAP = "  "
 FORMULAS = ("=", "+", "-", "@")
-LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
+BRACKETS = "[a, b] is a 95 % interval"
+LEGEND = "± is one standard error, of the loss with the correlation of its steps; n: images, or logged steps"
 
 
 def write_table(run: RunFolder) -> None:
@@ -26,16 +30,32 @@ def write_table(run: RunFolder) -> None:
     Raises:
         BootlightError: a generation's `metrics.json` is not complete, or the folder cannot be written.
     """
+    text, content = _files(run)
+    with atomic_write(run.table, "w") as file:
+        file.write(text)
+    write_json(run.metrics, content)
+
+
+def table_is_current(run: RunFolder) -> bool:
+    """Whether both files are there and say what they would if they were written now."""
+    text, content = _files(run)
+    try:
+        return run.table.read_text(encoding="utf-8") == text and bool(read_json(run.metrics) == content)
+    except (BootlightError, OSError, UnicodeDecodeError):
+        return False
+
+
+def _files(run: RunFolder) -> tuple[str, dict[str, Any]]:
     rows = read_scores(run)
     names = score_names(rows)
     header = [*COUNTS, "loss", "loss_se"]
     for name in names:
         header += [name, f"{name}_se", f"{name}_n"]
-    with atomic_write(run.table, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(map(spreadsheet_text, header))
-        writer.writerows(_csv_row(row, names) for row in rows)
-    write_json(run.metrics, {"generations": read_generation_metrics(run)})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(spreadsheet_text, header))
+    writer.writerows(_csv_row(row, names) for row in rows)
+    return text.getvalue(), {"generations": read_generation_metrics(run)}
 
 
 def spreadsheet_text(text: str) -> str:
@@ -79,15 +99,21 @@ def format_table(run: RunFolder) -> str:
         else:
             left_out.append(name)
     lines = align(columns)
-    lines.append(LEGEND)
+    told_by_interval = any(score.is_told_by_interval for row in rows for score in row.scores.values())
+    lines.append(LEGEND + (f"; {BRACKETS}" if told_by_interval else ""))
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
-    return "\n".join([*lines, *remark_lines(rows[-1].scores)])
+    return "\n".join([*lines, *failed_lines(rows[-1].failed), *remark_lines(rows[-1].scores)])
 
 
 def remark_lines(scores: Mapping[str, Score]) -> list[str]:
     """The remarks of scores by name, for a terminal."""
     return [remark_line(f"{', '.join(names)}: {remark}") for remark, names in by_remark(scores.items()).items()]
+
+
+def failed_lines(failed: Mapping[str, str]) -> list[str]:
+    """What has no score and why, for a terminal."""
+    return [remark_line(f"{name} failed, and has no score: {why}") for name, why in failed.items()]
 
 
 def remark_line(text: str) -> str:

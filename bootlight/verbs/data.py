@@ -16,6 +16,7 @@ def main(args: list[str]) -> None:
     parser.add_argument("action", choices=["check"])
     parser.add_argument("sets", nargs="+", help="folders, zips, RUN or RUN@GENERATION; images@SPLIT for a split")
     parser.add_argument("--near", type=float, default=0.03, help="difference of thumbnails that still is one picture, 0 to 1")
+    parser.add_argument("--follow-links", action="store_true", help="read what symbolic links lead to, wherever it lies")
     parser.add_argument("--json", action="store_true", help="JSON on stdout, with all pairs")
     options = parser.parse_args(args)
     check_range("--near", options.near, 0, 1)
@@ -23,12 +24,14 @@ def main(args: list[str]) -> None:
         raise BootlightError("a set is named twice; every set is compared with itself anyway")
 
     from bootlight.cache_folder import default_cache
+    from bootlight.data.reading import Reading
     from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
     from bootlight.evaluation.sources import open_source
     from bootlight.images import decode_whole
 
     # As they are seen and trained on, not as FID's programs read them.
-    sources = [open_source(text, image_size=None, cache=default_cache(), decode=decode_whole) for text in options.sets]
+    how: dict[str, Any] = {"cache": default_cache(), "decode": decode_whole, "reading": Reading(options.follow_links)}
+    sources = [open_source(text, image_size=None, **how) for text in options.sets]
     prints = [take_prints(source) for source in sources]
     findings = []
     for i, first in enumerate(sources):
@@ -44,14 +47,21 @@ def main(args: list[str]) -> None:
                 ]
                 findings.append({"first": first.where, "second": second.where, "kind": kind, "pairs": named})
     counts = {source.where: len(source.names) for source in sources}
+    flat = {s.where: [s.names[i] for i in p.flat] for s, p in zip(sources, prints, strict=True)}
     if options.json:
-        say(json.dumps({"sets": counts, "findings": findings}, indent=1))
+        say(json.dumps({"sets": counts, "too_flat": flat, "findings": findings}, indent=1))
     else:
-        say(_text(counts, findings))
+        say(_text(counts, flat, findings))
 
 
-def _text(counts: dict[str, int], findings: list[dict[str, Any]]) -> str:
-    lines = [f"{name}: {count:,} images" for name, count in counts.items()]
+def _about(flat: list[str]) -> str:
+    """A part of a line on pictures of which only equal pixels are found."""
+    others = f" and {len(flat) - 1:,} more" if len(flat) > 1 else ""
+    return f", {len(flat):,} of them too flat to be near to another ({flat[0]}{others})" if flat else ""
+
+
+def _text(counts: dict[str, int], flat: dict[str, list[str]], findings: list[dict[str, Any]]) -> str:
+    lines = [f"{name}: {count:,} images{_about(flat[name])}" for name, count in counts.items()]
     for finding in findings:
         first, second, pairs = finding["first"], finding["second"], finding["pairs"]
         where = f"inside {first}" if first == second else f"in both {first} and {second}"

@@ -17,6 +17,7 @@ MORE = ("judges", "judge_steps", "c2st", "pixels")
 
 def main(args: list[str]) -> None:
     """Measure and print."""
+    from bootlight.evaluation.attempt import check_complete
     from bootlight.evaluation.options import SETS, add_options, read_setting
     from bootlight.evaluation.run import evaluate
 
@@ -48,3 +49,4 @@ def main(args: list[str]) -> None:
     with redirect_stdout(sys.stderr):  # bars of trainings: standard output is for the answer
         answer = evaluate(read_setting(parser, options), **{key: options[key] for key in keys})
     say(json.dumps(answer.to_json(), indent=1) if options.json else answer.text())
+    check_complete(answer.failed)

@@ -1,0 +1,79 @@
+"""How a score is written: with its error where that says most, with its interval where it does not."""
+
+import pytest
+import scipy.stats
+import torch
+
+from bootlight.evaluation.answer import Answer
+from bootlight.metrics.authenticity import Authenticity
+from bootlight.metrics.density_coverage import DensityCoverage
+from bootlight.metrics.discriminator import discriminator_score
+from bootlight.metrics.features import PixelFeatures
+from bootlight.metrics.precision_recall import PrecisionRecall
+from bootlight.metrics.score import SHARE, Score, format_interval
+from bootlight.tracking.scores import GenerationScores
+from bootlight.tracking.table import score_column
+
+NETWORK = PixelFeatures(1)
+
+
+def normal(count: int, seed: int, shift: float = 0.0) -> torch.Tensor:
+    return torch.randn(count, 3, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 9.0])
+def test_shares_of_few_images_print_wilsons_interval_everywhere(shift):
+    """At a shift of 9 nothing is near: the shares are 0 or 1."""
+    real, drawn = normal(60, 0), normal(40, 1, shift)
+    scores = PrecisionRecall(features=NETWORK).measure(real, drawn) | Authenticity(features=NETWORK).measure(real, drawn)
+    for name, unit in (("precision-k3", 1), ("precision-k5", 1), ("authpct", 100)):
+        score = scores[name]
+        count = round(score.value / unit * 40)
+        expected = scipy.stats.binomtest(count, 40).proportion_ci(method="wilson")
+        assert score.interval == pytest.approx((unit * expected.low, unit * expected.high), abs=unit * 1e-7)
+        written = format_interval(score.value, score.interval)
+        assert str(score) == written and "±" not in written and "[" in written
+        assert score_column(name, [score])[1] == written
+        assert Score(**score.to_json()) == score  # of JSON types, and written alike after a file
+        row = next(line for line in Answer([], {name: score}, [], {}).text().split("\n") if line.startswith(name))
+        assert "±" not in row and row.count("[") == 1
+
+
+def test_shares_of_many_images_print_their_error():
+    score = PrecisionRecall(features=NETWORK).measure(normal(60, 0), normal(101, 1))["precision-k3"]
+    assert "±" in str(score) and 0 < score.value < 1
+    assert "[" in str(score._replace(standard_error=None))  # where all or none succeed
+
+
+def test_other_scores_print_their_error_at_any_number():
+    assert str(Score(1.0, 0.25, 10, {}, (0.1, 2.0))) == "1.00 ± 0.25"  # such as KID, whose interval is of something else
+    assert str(Score(1.0, None, 10, {})) == "1"
+    assert str(Score(1.0, None, 10, {}, (0.5, 1.5))) == "1.00 [0.50, 1.50]"
+    density = DensityCoverage(features=NETWORK).measure(normal(60, 0), normal(40, 1))
+    assert "±" in str(density["density"]) and "[" in str(density["coverage"])
+
+
+def test_a_judge_that_is_sure_of_all_is_not_without_error():
+    score = discriminator_score(torch.full((20,), 60.0))
+    assert score.value == 1 and score.standard_error is None and SHARE in score.protocol
+    assert 0.7 < score.interval[0] < 0.9 and score.interval[1] == 1 and "± 0" not in str(score)
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "text"),
+    [
+        (0.5, (0.2366, 0.7634), "0.50 [0.24, 0.76]"),
+        (0.0, (0.0, 0.0879), "0.000 [0.000, 0.088]"),
+        (97.5, (87.1, 99.6), "97.5 [87.1, 99.6]"),
+        (4321.0, (4000.0, 4700.0), "4321 [4000, 4700]"),
+        (1.0, (1.0, 1.0), "1 [1, 1]"),
+        (1.0, (1e-9, float("inf")), "1 [1e-09, inf]"),
+    ],
+)
+def test_an_interval_keeps_the_digits_that_matter(value, interval, text):
+    assert format_interval(value, interval) == text
+
+
+def test_a_table_says_what_brackets_are():
+    row = GenerationScores(0, 1, 1, 1, 1, None, {"a": Score(1.0, None, 9, {SHARE: "Wilson"}, (0.7, 1.0))})
+    assert score_column("a", [row.scores["a"]]) == ["a\nn=9", "1.000 [0.700, 1.000]"]
