@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from bootlight.metrics.neighbours import nearest, pair_distances
 
+FEW = 2000  # points, with which everything is compared: finding directions would take longer
 DIRECTIONS = 32  # of largest variance: enough to tell most pictures apart
 SAMPLE = 20_000  # rows that the directions are taken from
 QUERIES = 1024  # of a block
@@ -31,8 +32,21 @@ def nearest_within(
         description: of the progress bar; None = no bar.
 
     Returns:
-        Indices of queries (P,), ascending, indices of their nearest (P,), of several the lowest, and distances (P,) float64.
+        Indices of queries (P,), ascending, indices of their nearest (P,), of several one, and distances (P,) float64.
     """
+    best = torch.full((len(queries),), torch.inf, dtype=torch.float64)
+    found = torch.full((len(queries),), -1)
+    if same < len(among) <= FEW:
+        best, found = (answer[:, 0] for answer in nearest(queries, among, 1, same=same))
+    elif len(queries) and len(among):
+        _search(queries, among, limit, same, description, best, found)
+    hits = (best <= limit).nonzero().flatten()
+    return hits, found[hits], best[hits]
+
+
+def _search(
+    queries: Tensor, among: Tensor, limit: float, same: bool, description: str | None, best: Tensor, found: Tensor
+) -> None:
     directions = _directions(among)
     rough_queries, rough_among = queries @ directions, among @ directions
     order, places = rough_queries[:, 0].argsort(), rough_among[:, 0].argsort()
@@ -41,8 +55,6 @@ def nearest_within(
     own_place = places.argsort()
     norms = sorted_among.square().sum(1)
     slack = 1e-5 * float(max(norms.max(), rough_queries.square().sum(1).max()))  # float32, and directions that are so nearly
-    best = torch.full((len(queries),), torch.inf, dtype=torch.float64)
-    found = torch.full((len(queries),), -1)
     with tqdm(total=len(queries), desc=description, unit=" images", delay=1, leave=False, disable=description is None) as bar:
         start = 0
         while start < len(order):
@@ -51,16 +63,15 @@ def nearest_within(
             rows = rows[: max(1, BLOCK_ELEMENTS // max(1, high - low))]
             low, high = _window(first, rough_queries[rows, 0], limit, slack)
             mine = rough_queries[rows]
-            rough = torch.addmm(norms[low:high], mine, sorted_among[low:high].T, alpha=-2).add_(
-                mine.square().sum(1, keepdim=True)
-            )
+            rough = torch.addmm(norms[low:high], mine, sorted_among[low:high].T, alpha=-2)
+            rough += mine.square().sum(1, keepdim=True)
             if same:
-                rough[torch.arange(len(rows)), own_place[rows] - low] = torch.inf
+                own = own_place[rows] - low
+                inside = (own >= 0) & (own < high - low)
+                rough[inside.nonzero().flatten(), own[inside]] = torch.inf
             _look(queries, among, rows, places[low:high], rough, limit**2 + slack, slack, same, best, found)
             start += len(rows)
             bar.update(len(rows))
-    hits = (best <= limit).nonzero().flatten()
-    return hits, found[hits], best[hits]
 
 
 def _directions(points: Tensor) -> Tensor:
@@ -103,7 +114,7 @@ def _look(
     bounds = (best[rows].square() + slack).clamp(max=bound).to(rough.dtype)
     left = rough <= bounds[:, None]
     many = left.sum(1) > MANY
-    for row in many.nonzero().flatten().split(QUERIES):
+    for row in torch.split(many.nonzero().flatten(), QUERIES):
         reach = places[left[row].any(0)].sort().values
         _, columns = nearest(queries[rows[row]], among[reach], min(2, len(reach)))  # two, as one may be the query itself
         i, j = rows[row].repeat_interleave(columns.shape[1]), reach[columns].flatten()
@@ -115,14 +126,13 @@ def _look(
 
 
 def _note(queries: Tensor, among: Tensor, i: Tensor, j: Tensor, best: Tensor, found: Tensor) -> None:
-    """Keep of some pairs the nearest of each query, and of equal distances the lowest index."""
+    """Keep of some pairs the nearest of each query."""
     distances = pair_distances(queries, among, i, j).sqrt()
-    order = j.argsort(stable=True)
-    order = order[distances[order].argsort(stable=True)]
+    order = distances.argsort()
     order = order[i[order].argsort(stable=True)]
     i, j, distances = i[order], j[order], distances[order]
     head = torch.ones(len(i), dtype=torch.bool)
     head[1:] = i[1:] != i[:-1]
     i, j, distances = i[head], j[head], distances[head]
-    better = (distances < best[i]) | ((distances == best[i]) & (j < found[i]))
+    better = distances < best[i]
     best[i[better]], found[i[better]] = distances[better], j[better]
