@@ -259,7 +259,8 @@ ALLOWED: dict[str, set[str]] = {
         "tracking.forest", "tracking.table",
     },
     "evaluation.sources": {
-        "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes", "images", "picture_header",
+        "data.contents", "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes", "data.store_skipped",
+        "images", "picture_header",
     },
     "evaluation.source_remarks": {"evaluation.sources", "picture_header"},
     "evaluation.suite": {

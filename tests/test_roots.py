@@ -12,9 +12,11 @@ from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
+from bootlight.evaluation.sources import open_source
 from bootlight.images import encode_png
 from bootlight.real_images import check_same_images, list_skipped
 from bootlight.run_folder import GenerationContext, RunFolder, sample_name, write_metadata
+from bootlight.verbs.data import main
 
 BAD = b"\x89PNG\r\n\x1a\n no picture"
 
@@ -270,18 +272,50 @@ def test_a_cache_that_cannot_be_written(tmp_path, flawed):
     assert any("left out" in str(each.message) for each in told)
 
 
-def test_drawn_images_are_never_left_out(tmp_path, flawed):
-    """A synthetic image that is torn is drawn anew instead."""
+@pytest.mark.parametrize("harm", ["torn", "linked"])
+def test_drawn_images_are_never_left_out_nor_read_from_elsewhere(tmp_path, harm):
+    """A synthetic image that is torn is drawn anew instead; a run folder may be somebody else's."""
     samples = RunFolder(tmp_path / "run").generation(0)
     folder(samples.samples, {sample_name(0): 5, sample_name(1): BAD})
+    if harm == "linked":
+        (samples.samples / sample_name(1)).unlink()
+        (samples.samples / sample_name(1)).symlink_to(folder(tmp_path / "real", {"0.png": 1}) / "0.png")
     write_metadata(samples, [{"file_name": sample_name(i), "label": None, "seed": i} for i in range(2)])
+    root = folder(tmp_path / "real", {f"{i}.png": i for i in range(3)})
     load_roots.cache_clear()
-    data = BootstrapData(str(flawed), 2, 1, num_steps=1, cache=str(tmp_path / "cache"), max_bad=9, follow_links=True)
+    data = BootstrapData(str(root), 2, 1, num_steps=1, cache=str(tmp_path / "cache"), max_bad=9, follow_links=True)
     data.attach(GenerationContext(RunFolder(tmp_path / "run"), 1, 0))
-    with pytest.warns(UserWarning, match="left out"), pytest.raises(BootlightError, match="drawn anew"):
+    with pytest.raises(BootlightError, match="drawn anew"):
         data.setup()
 
 
 def test_a_store_of_its_own_takes_the_choice_too(tmp_path, flawed):
     store = build_store(flawed, image_size=2, channels=1, cache=tmp_path / "cache", reading=Reading(max_bad=2))
     assert len(store.images) == 6 and len(store.skipped) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*are left out")
+@pytest.mark.parametrize("size", [None, 2])
+def test_sets_that_are_measured_take_the_choice_too(tmp_path, flawed, size):
+    options = {"image_size": size, "cache": tmp_path / "cache"}
+    good = folder(tmp_path / "good", {f"{i}.png": i for i in (0, 1, 2, 4, 6, 7)})
+    expected = open_source(str(good), **options)
+    for _ in range(2):
+        source = open_source(str(flawed), reading=Reading(max_bad=2), **options)
+        assert source.key == expected.key and source.names == expected.names and source.sizes == expected.sizes
+        assert [batch[:, 0, 0, 0].tolist() for batch in source.batches(4)] == [[0, 1, 2, 4], [6, 7]]
+        assert [int(image[0, 0, 0]) for image in source.pick([3, 0])] == [4, 0]
+    with pytest.raises(BootlightError, match=r"2 of 8 pictures"):
+        open_source(str(flawed), reading=Reading(max_bad=1), **options)
+
+
+def test_duplicates_among_good_pictures(tmp_path, flawed, monkeypatch, capsys):
+    monkeypatch.setenv("BOOTLIGHT_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(BootlightError, match="cannot be"):
+        main(["check", str(flawed)])
+    (flawed / "8.png").write_bytes((flawed / "1.png").read_bytes())
+    with pytest.warns(UserWarning, match="2 of 9 pictures"):
+        main(["check", str(flawed), "--max-bad", "2"])
+    assert "7 images" in capsys.readouterr().out
+    with pytest.raises(BootlightError, match="max-bad"):
+        main(["check", str(flawed), "--max-bad", "-1"])
