@@ -137,7 +137,9 @@ def test_a_table_goes_before_dataset_json(container):
     assert listing(container(files))[0] == {"a.png": "x"}
 
 
-@pytest.mark.parametrize("content", ['file_name,label\na.png,"' + "x\n" * 2**20, "file_name," + "," * 2**21])
+@pytest.mark.parametrize(
+    "content", ['file_name,label\na.png,"' + "x\n" * 2**20, "file_name," + "," * 2**21, 'file_name,x\n"' + 'ab\n","' * 2**20]
+)
 def test_endless_rows_stay_small_in_memory(tmp_path, monkeypatch, content):
     """Quotation marks that do not close make one row of a whole file."""
     monkeypatch.setattr("bootlight.data.reader_manifest.SPARE", 2**22)

@@ -1,7 +1,9 @@
 """Open the user's images, whatever their layout, and list them with labels and splits; nothing is decoded here."""
 
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +28,7 @@ class ImageSet:
         class_names: all classes of all splits, sorted (by value where all are numbers); empty where nothing is labelled.
         splits: the splits of the root, in lower case; empty where there are none.
         files: the container.
+        parts: where several sets are one: how many images of each, one set after the other.
     """
 
     names: list[str]
@@ -33,6 +36,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
     files: Files
+    parts: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -44,11 +48,22 @@ class ImageSet:
 
     @property
     def known_as(self) -> list[str]:
-        """The names without the folders that hold all of the images: the same ones wherever the set lies."""
-        if not self.names:
-            return []
-        shared = posixpath.commonpath([name.rpartition("/")[0] for name in (self.names[0], self.names[-1])])
-        return [name[len(shared) + (shared != "") :] for name in self.names]
+        """The names without the folders that hold all of the images: the same ones wherever the set lies.
+
+        Where several sets are one, the names of each begin with its number.
+        """
+        if not self.parts:
+            return _without_shared(self.names)
+        ends = list(accumulate(self.parts))
+        sets = [self.names[end - count : end] for end, count in zip(ends, self.parts, strict=True)]
+        return [f"{number}/{name}" for number, names in enumerate(sets) for name in _without_shared(names)]
+
+    def chosen(self, indices: Sequence[int]) -> Self:
+        """Some of the images, at ascending positions."""
+        ends = [0, *accumulate(self.parts)]
+        parts = [sum(start <= i < end for i in indices) for start, end in pairwise(ends)]
+        names, labels = [self.names[i] for i in indices], [self.labels[i] for i in indices]
+        return replace(self, names=names, labels=labels, parts=tuple(parts))
 
     def size(self, i: int) -> int:
         """Bytes of the encoded file of image i."""
@@ -121,8 +136,14 @@ def _list_images(files: Files, split: str | None, column: str | None) -> ImageSe
         raise BootlightError(f"{files.where} has no split {split!r} nor any other; leave the split out")
     if not chosen:
         raise BootlightError(f"{files.where} lists no image; add lines to its metadata.jsonl or metadata.csv, or remove it")
-    class_names = _sorted_classes({label for label in listed.values() if label is not None})
+    class_names = sorted_classes({label for label in listed.values() if label is not None})
     return ImageSet(chosen, [listed[name] for name in chosen], class_names, tuple(sorted(folders)), files)
+
+
+def _without_shared(names: list[str]) -> list[str]:
+    """Sorted names without the folders that they share."""
+    shared = posixpath.commonpath([name.rpartition("/")[0] for name in (names[0], names[-1])]) if names else ""
+    return [name[len(shared) + (shared != "") :] for name in names]
 
 
 def _first_folder(name: str, base: str) -> str:
@@ -171,7 +192,8 @@ def _choose(folders: dict[str, str], split: str | None, where: str) -> str:
     return folders[wanted]
 
 
-def _sorted_classes(classes: set[str]) -> tuple[str, ...]:
+def sorted_classes(classes: set[str]) -> tuple[str, ...]:
+    """In the order of their positions: by value where all are numbers."""
     if all(name.isdecimal() and len(name) <= MAX_DIGITS for name in classes):  # int() refuses thousands of digits
         return tuple(sorted(classes, key=lambda name: (int(name), name)))
     return tuple(sorted(classes))
