@@ -1,9 +1,10 @@
-"""Heavy tails: how often the interval of a Fréchet distance holds, and how often its remark says so; a minute and a half.
+"""Heavy tails: how often the interval of a Fréchet distance holds, and how often its remark says so; two minutes.
 
 A row is one distribution, number of features and number of images, over four pairs (equal, shifted, half as wide, decaying):
 least and mean share of the intervals `value ± 1.96 standard errors` that hold the mean distance at n images; the same with
 Student's quantile for as many degrees of freedom as the spread of the squared influences leaves (Satterthwaite); mean
-standard error over spread; median kurtosis; share of samples that carry the remark. Written to results/coverage/tails.json.
+standard error over spread; median kurtosis; share of samples that carry the remark. Then how often the intervals of kernel
+distances hold 0, which is the truth of equal distributions. Written to results/coverage/tails.json.
 
 The mean distance is that over redraws. With four degrees of freedom the spread of the distance is infinite, so that shares
 for it move by some per cent from one run to the next.
@@ -21,6 +22,8 @@ from torch import Tensor
 
 from bootlight.metrics.frechet import frechet_jackknife
 from bootlight.metrics.frechet_remarks import tails_remark
+from bootlight.metrics.kernel_distance import kernel_distance
+from bootlight.metrics.kid import polynomial_kernel, rbf_kernel
 from bootlight.metrics.statistics import Statistics
 from bootlight.metrics.uncertainty import Z95
 
@@ -77,6 +80,23 @@ def measure(draw: Draw, real: Statistics, root: Tensor, mean: Tensor, count: int
     return found_shares | {"error_over_spread": (error.mean() / value.std()).item(), "kurtosis": kurtosis.median().item()}
 
 
+def kernel_row(kind: str, size: int, count: int) -> dict[str, Any]:
+    """Two sets from one distribution."""
+    rng = torch.Generator().manual_seed(count)
+    row: dict[str, Any] = {"features": kind, "D": size, "n": count}
+    for name, kernel in {"kid": polynomial_kernel, "mmd-rbf": rbf_kernel((2 * size) ** 0.5)}.items():
+        holds = 0
+        for _ in range(REDRAWS):
+            sets = [KINDS[kind](count, size, rng) for _ in range(2)]
+            found = kernel_distance(real=sets[0], synthetic=sets[1], kernel=kernel)
+            holds += found.interval is not None and found.interval[0] <= 0 <= found.interval[1]
+        row[name] = holds / REDRAWS
+    print(
+        f"{kind:18}D={size:<3} n={count:<5} " + ", ".join(f"{name} {row[name]:.2f}" for name in ("kid", "mmd-rbf")), flush=True
+    )
+    return row
+
+
 def main() -> None:
     print(f"{REDRAWS} redraws a pair: a share of 0.95 is known to ± {2 * math.sqrt(0.05 * 0.95 / REDRAWS):.3f} (two errors)")
     print(f"{'':32}{'holds':>6} {'mean':>6} {'Student':>8} {'se':>6} {'kurtosis':>9} {'remark':>7} {'to':>6}")
@@ -95,9 +115,13 @@ def main() -> None:
                 told = f"{row['min_remark']:7.2f} {row['max_remark']:6.2f}"
                 about = f"{row['error_over_spread']:6.2f} {row['kurtosis']:9.1f}"
                 print(f"{kind:18}D={size:<3} n={count:<5} {shares} {about} {told}", flush=True)
+    kernels = [kernel_row(kind, size, count) for kind in KINDS for size, count in ((2, 80), (16, 80), (64, 160))]
     FILE.parent.mkdir(parents=True, exist_ok=True)
     FILE.write_text(
-        json.dumps({"command": "python benchmarks/coverage_tails.py", "redraws": REDRAWS, "rows": rows}, indent=1) + "\n"
+        json.dumps(
+            {"command": "python benchmarks/coverage_tails.py", "redraws": REDRAWS, "rows": rows, "kernels": kernels}, indent=1
+        )
+        + "\n"
     )
 
 
