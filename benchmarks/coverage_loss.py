@@ -1,4 +1,4 @@
-"""How often the mean loss ± 1.96 standard errors holds the true mean, when losses of neighbouring steps are alike; 20 s.
+"""How often the mean loss ± 1.96 standard errors holds the true mean, when losses of neighbouring steps are alike; a minute.
 
 Series of known covariance: a first-order autoregression with coefficient r, whose variance of the mean is nearly
 (1 + r)/(1 - r)/n times that of a value, and the same under independent noise of equal variance. "se" is the root mean square of

@@ -1,4 +1,4 @@
-"""Times on the plateau: how often arms between which there is nothing differ, and how often a change is found; five minutes.
+"""Times on the plateau: how often arms between which there is nothing differ, and how often a change is found; seven minutes.
 
 A null study has two arms of `SEEDS` trainings with curves of one kind. "differ" is the share of studies with p < 0.05; the
 other columns are shares of trainings: left (after or before the margin), never left, no plateau. Then the power: falls of a

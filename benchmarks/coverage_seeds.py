@@ -1,4 +1,4 @@
-"""How often the range of seeds that a study prints holds the right number, and what a single number was worth; two minutes.
+"""How often the range of seeds that a study prints holds the right number, and what a single number was worth; some minutes.
 
 Studies of k seeds with a true effect (difference over its standard deviation between seeds). "holds" is the share of ranges
 that hold the number of seeds which finds that effect in four of five studies (infinitely many where there is none), "open" that

@@ -52,14 +52,20 @@ ALLOWED: dict[str, set[str]] = {
     "data.left_out": set(),
     "run_marks": set(),
     "data.reading": {"errors"},
-    "data.roots": {"data.reader", "data.reader_splits", "data.reading", "data.store"},
+    "data.contents": {"data.reader", "data.reader_files", "data.reading", "data.store_passes", "errors"},
+    "data.roots": {
+        "data.contents", "data.reader", "data.reader_splits", "data.reading", "data.resolve", "data.store",
+        "data.store_skipped", "errors", "processes",
+    },
     "data.reader_files": {"data.left_out", "data.reader_folder", "data.reader_names", "errors", "run_marks"},
     "data.reader_folder": {"data.left_out", "data.reader_names", "errors", "run_marks"},
     "data.reader_manifest": {"data.reader_files", "data.reader_names", "errors"},
     "data.reader_names": {"errors", "images"},
     "data.store": {
-        "atomic", "cache_folder", "data.reader", "data.reading", "data.store_folder", "data.store_passes", "errors", "images",
+        "atomic", "cache_folder", "data.contents", "data.reader", "data.reading", "data.store_folder", "data.store_passes",
+        "data.store_skipped", "errors", "images",
     },
+    "data.store_skipped": {"atomic", "cache_folder", "errors"},
     "data.store_folder": {"errors"},
     "data.store_passes": {"budget", "data.reader", "errors", "terminal"},
     "data.mixing": {"data.store", "errors", "rng"},
@@ -234,9 +240,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluation.judge_file": {"atomic", "errors", "generators.dcgan", "metrics.discriminator", "reference", "run_folder"},
     "evaluation.judges": {
-        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors",
-        "evaluation.sources", "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty",
-        "quiet", "reference", "reference_cache",
+        "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors", "evaluation.sources",
+        "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty", "quiet", "reference",
+        "reference_cache", "stopping",
     },
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
@@ -260,7 +266,8 @@ ALLOWED: dict[str, set[str]] = {
         "tracking.forest", "tracking.table",
     },
     "evaluation.sources": {
-        "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes", "images", "picture_header",
+        "data.contents", "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes", "data.store_skipped",
+        "images", "picture_header",
     },
     "evaluation.source_remarks": {"evaluation.sources", "picture_header"},
     "evaluation.suite": {
@@ -269,7 +276,8 @@ ALLOWED: dict[str, set[str]] = {
         "metrics.kid", "metrics.mifid", "metrics.once", "metrics.precision_recall", "metrics.score", "metrics.sfid",
         "metrics.vendi",
     },
-    "evaluation.duplicates": {"evaluation.sources", "metrics.neighbours", "terminal"},
+    "evaluation.duplicates": {"evaluation.near", "evaluation.sources", "terminal"},
+    "evaluation.near": {"metrics.neighbours"},
     "quiet": set(),
     "run_links": {"errors"},
     "verbs": set(),
@@ -306,8 +314,8 @@ ALLOWED: dict[str, set[str]] = {
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
     "studies.plan": {
-        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.job", "studies.record",
-        "studies.spec", "terminal", "tracking.table", "verbs.fit",
+        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
+        "studies.record", "studies.spec", "terminal", "tracking.table", "verbs.fit",
     },
     "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
@@ -335,7 +343,9 @@ ALLOWED: dict[str, set[str]] = {
     "cache_folder": {"errors", "paths"},
     "paths": {"errors"},
     "kept_config": {"atomic", "errors"},
-    "real_images": {"atomic", "data.datamodule", "data.store", "errors", "images", "rng", "run_folder"},
+    "real_images": {
+        "atomic", "data.contents", "data.datamodule", "data.store_skipped", "errors", "images", "rng", "run_folder",
+    },
 }  # fmt: skip
 OUTSIDE = {  # libraries that only these parts may import
     "wandb": ("tracking.wandb_logger", "tracking.wandb_study"),

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from bootlight.atomic import read_json, write_json
-from bootlight.data.roots import load_root
+from bootlight.data.roots import load_roots
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import encode_png
 from bootlight.run_folder import RunFolder
@@ -282,7 +282,7 @@ def test_a_run_is_not_continued_with_other_held_out_images(fit, tmp_path):
     fit(**two | {"bootstrap.num_generations": 1})
     added = held_out / "more.png"
     added.write_bytes((held_out / "00.png").read_bytes())
-    load_root.cache_clear()  # as in another process
+    load_roots.cache_clear()  # as in another process
     with pytest.raises(BootlightError, match=r"data\.root: .*split does not hold out the images that run was begun with"):
         fit(**two)
     file = RunFolder(tmp_path / "run").real_images

@@ -101,6 +101,18 @@ def test_decay_drift_random_walk_and_wandering_noise_are_no_plateau():
     assert len(states) - states.count(NO_PLATEAU) <= 28
 
 
+def test_a_drift_below_the_noise_and_noise_that_remembers_are_no_plateau():
+    # A drift of one deviation over 5,000 steps adds 0.083 to the variance 0.2 of blocks (pi/2 of the noise over 8), too little
+    # for their ratio; among 61 stretches of 10 blocks it is 5 times the variance within. AR(1) noise of 0.9 has a ratio of
+    # 0.41, and stretches that alone differ too little in four of five curves. Measured: 100 and 94 to 98 %.
+    rng = np.random.default_rng(7)
+    steps = np.arange(1, 5001)
+    drifts = [find_plateau(steps, steps / 5000 + rng.normal(size=5000)).state for _ in range(10)]
+    assert drifts.count(NO_PLATEAU) >= 9
+    noises = [find_plateau(STEPS, ar(rng, 0.9)).state for _ in range(20)]
+    assert noises.count(NO_PLATEAU) >= 15
+
+
 def test_noise_about_a_level_is_a_plateau_that_is_never_left():
     # False answers: 5 % for independent noise and memory of a few steps; of 80, 4 and four standard deviations of 2.
     rng = np.random.default_rng(3)
@@ -145,7 +157,7 @@ def test_scale_and_direction_do_not_matter():
 
 def test_values_that_are_no_numbers_are_left_out():
     curve = step(304)
-    curve[50] = math.nan
+    curve[[1, 3, 50]] = math.nan
     curve[451:453] = [math.inf, 1e300]
     assert find_plateau(STEPS, curve)[:2] == (LEFT, 305)
     assert find_plateau(STEPS, [math.nan] * N) is None

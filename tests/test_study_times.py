@@ -153,6 +153,28 @@ def test_arms_of_equal_trainings_do_not_differ():
     assert found[True] / 200 <= 0.05 + 4 * 0.015
 
 
+@pytest.mark.parametrize("kind", ["plateau", "decay", "random walk"])
+def test_null_studies_find_nothing(kind):
+    # From the curves to the p-value: 30 studies of four trainings an arm, of 400 and 600 steps; 500 of each of 14 kinds are in
+    # coverage_plateau.py. At 5 % more than 6 of 30 have a chance of 0.0006.
+    rng = np.random.default_rng(4)
+
+    def scores(length):
+        t, noise = np.arange(length), rng.normal(size=length)
+        curves = {
+            "plateau": lambda: noise - 5 * (t >= 160 + rng.exponential(150)),
+            "decay": lambda: 10 * np.exp(-t / 100) + noise,
+            "random walk": lambda: noise.cumsum(),
+        }
+        return plateau_scores({"train/loss_d": (range(1, length + 1), curves[kind]())}, batch_size=1.0, size=0)["plateau_steps"]
+
+    arms = [[arm(*(scores(length) for _ in range(4))) for length in (400, 600)] for _ in range(30)]
+    found = [compare_times(*pair) for pair in arms]
+    assert sum(one is not None and one.p_value is not None and one.p_value < 0.05 for one in found) <= 6
+    states = Counter(score.protocol["state"] for pair in arms for one in pair for score in one.values())
+    assert states[LEFT] > 100 if kind == "plateau" else states[NO_PLATEAU] >= 216  # of 240: 5 % have others, and 4 x 3.4
+
+
 def test_states_in_words():
     scores = [time(300.0), time(402.0), time(100.0, state=EARLY), time(None), time(None, uneven=200.0)]
     assert describe(scores) == "left at 300 to 402 (2), left before 160 (1), never left by 624 (1), no plateau (1)"

@@ -1,8 +1,9 @@
 """Open the user's images, whatever their layout, and list them with labels and splits; nothing is decoded here."""
 
 import posixpath
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -29,6 +30,7 @@ class ImageSet:
         class_names: all classes of all splits, sorted (by value where all are numbers); empty where nothing is labelled.
         splits: the splits of the root, in lower case; empty where there are none.
         files: the container.
+        parts: where several sets are one: how many images of each, one set after the other.
         layout: what was understood of the root.
     """
 
@@ -37,6 +39,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
     files: Files
+    parts: tuple[int, ...] = ()
     layout: Layout = field(default_factory=lambda: Layout(""))
 
     def __len__(self) -> int:
@@ -49,11 +52,22 @@ class ImageSet:
 
     @property
     def known_as(self) -> list[str]:
-        """The names without the folders that hold all of the images: the same ones wherever the set lies."""
-        if not self.names:
-            return []
-        shared = posixpath.commonpath([name.rpartition("/")[0] for name in (self.names[0], self.names[-1])])
-        return [name[len(shared) + (shared != "") :] for name in self.names]
+        """The names without the folders that hold all of the images: the same ones wherever the set lies.
+
+        Where several sets are one, the names of each begin with its number.
+        """
+        if not self.parts:
+            return _without_shared(self.names)
+        ends = list(accumulate(self.parts))
+        sets = [self.names[end - count : end] for end, count in zip(ends, self.parts, strict=True)]
+        return [f"{number}/{name}" for number, names in enumerate(sets) for name in _without_shared(names)]
+
+    def chosen(self, indices: Sequence[int]) -> Self:
+        """Some of the images, at ascending positions."""
+        ends = [0, *accumulate(self.parts)]
+        parts = [sum(start <= i < end for i in indices) for start, end in pairwise(ends)]
+        names, labels = [self.names[i] for i in indices], [self.labels[i] for i in indices]
+        return replace(self, names=names, labels=labels, parts=tuple(parts))
 
     def size(self, i: int) -> int:
         """Bytes of the encoded file of image i."""
@@ -161,7 +175,7 @@ def _list_images(files: FolderFiles | ZipFiles, split: str | None, column: str |
         raise BootlightError(f"{files.where} lists no image; add lines to its metadata.jsonl or metadata.csv, or remove it")
     known = {name for part in parts.values() for name in part.classes}
     labels = {name: label for part in parts.values() for name, label in _labels(files.where, part, known, column).items()}
-    class_names = _sorted_classes({label for label in labels.values() if label is not None})
+    class_names = sorted_classes({label for label in labels.values() if label is not None})
     layout = Layout(
         files.where,
         {name: len(part.images) for name, part in parts.items() if name},
@@ -175,6 +189,12 @@ def _list_images(files: FolderFiles | ZipFiles, split: str | None, column: str |
     )
     found = [labels[name] for name in read.images]
     return ImageSet(read.images, found, class_names, tuple(sorted(folders)), files, layout=layout)
+
+
+def _without_shared(names: list[str]) -> list[str]:
+    """Sorted names without the folders that they share."""
+    shared = posixpath.commonpath([name.rpartition("/")[0] for name in (names[0], names[-1])]) if names else ""
+    return [name[len(shared) + (shared != "") :] for name in names]
 
 
 def _nothing(files: FolderFiles | ZipFiles) -> str:
@@ -222,7 +242,8 @@ def _labels(where: str, part: _Part, known: set[str], column: str | None) -> Lab
     return dict.fromkeys(part.images, only)
 
 
-def _sorted_classes(classes: set[str]) -> tuple[str, ...]:
+def sorted_classes(classes: set[str]) -> tuple[str, ...]:
+    """In the order of their positions: by value where all are numbers."""
     if all(name.isdecimal() and len(name) <= MAX_DIGITS for name in classes):  # int() refuses thousands of digits
         return tuple(sorted(classes, key=lambda name: (int(name), name)))
     return tuple(sorted(classes))

@@ -44,6 +44,8 @@ def resolve(text: str) -> tuple[Path, str | None]:
     if not drawn and not suffix:
         return root, None
     wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(int(folder.path.name[4:]))]
+    if not root.exists():
+        raise BootlightError(f"{text} does not exist; give a folder or a zip of images")
     if not wanted:
         known = ", ".join(str(int(folder.path.name[4:])) for folder in drawn)
         raise BootlightError(f"{text}: no generation {suffix} with images; {root} has {known or 'none'}")

@@ -79,7 +79,7 @@ def find_plateau(steps: Sequence[int], losses: Sequence[float]) -> Plateau | Non
     values, positions = values[kept], np.asarray(steps)[kept]
     if len(values) < MIN_BLOCKS:
         return None
-    spacing = int(positions[1] - positions[0])
+    spacing = int(np.diff(positions[:MIN_BLOCKS]).min())  # of neighbours: some losses may be left out
     points = max(1, BLOCK_STEPS // spacing)
     if len(values) < MIN_BLOCKS * points:
         return None
