@@ -137,7 +137,8 @@ class Machine:
             raise Unreadable("it calls what is no function")
         if _is_type(function.name):  # torch.FloatTensor(10**12)
             raise Unreadable(f"it asks for a {function.name}")
-        self.push(CALLS.get(function.name, _collection)(self, *arguments))
+        stand_in: Callable[..., _Thing] = CALLS.get(function.name, _collection)
+        self.push(stand_in(self, *arguments))
 
     def make(self, _: Any) -> None:
         """An object of a class that the user trusts."""

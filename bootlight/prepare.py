@@ -20,7 +20,7 @@ from bootlight.metrics.frechet import FrechetDistance
 from bootlight.metrics.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
 from bootlight.processes import barrier, check_same, rank
-from bootlight.real_images import check_same_images, write_real_previews
+from bootlight.real_images import check_same_images, list_skipped, write_real_previews
 from bootlight.reference import TrainedOnReal, train_judge
 from bootlight.run_folder import GenerationContext, RunFolder
 
@@ -62,6 +62,7 @@ def prepare(
             f"data.image_size to one of {', '.join(map(str, SIZES))}"
         )
     check_same_images(run, data)
+    list_skipped(run, data)
     write_real_previews(run, data, NUM_PREVIEWS if synthesis is None else synthesis.num_previews)
     if isinstance(features, TrainedOnReal) and rank() == 0:  # it alone evaluates
         with clock.part("references"):

@@ -1,6 +1,7 @@
 """What every test gets: one thread, seeded randomness, a home and a cache of its own, no network, nothing of this machine."""
 
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ TOLD = (
 )
 for name in [name for name in os.environ if name.startswith(TOLD)]:
     del os.environ[name]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it runs in the background
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["BOOTLIGHT_CACHE"] = str(tmp_path_factory.mktemp("cache"))  # for fixtures that several tests share
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import json
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, check_named
 from bootlight.paths import expand_settings
 from bootlight.terminal import say
 
@@ -32,6 +32,8 @@ def main(args: list[str]) -> None:
         raise BootlightError("compare needs two sets or more, such as runs/a runs/b")
     if options.real is None:
         raise BootlightError("--real is missing: the real images that the sets are measured against")
+    for key, text in (("--real", options.real), *(("a set", text) for text in options.sets)):
+        check_named(key, text)
     setting = read_setting(parser, options)
     answer = compare(
         *(setting, options.sets), real=options.real, judge=options.judge, picture=options.picture, paired=options.paired
