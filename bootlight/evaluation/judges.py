@@ -74,7 +74,7 @@ def train_gans(
                     with stop_request.listening():  # as the trainer does; afterwards a signal ends the program again
                         gan = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=own)
                     try:
-                        save_network(gan, file)
+                        save_network(gan, file, settings)
                     except BootlightError as error:  # a full disk: it is used all the same
                         tell_not_kept(cache, "judges", error)
             gans.append(load_network(gan, file) if file.exists() else gan.cpu().eval())
