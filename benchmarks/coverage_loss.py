@@ -3,7 +3,7 @@
 Series of known covariance: a first-order autoregression with coefficient r, whose variance of the mean is nearly
 (1 + r)/(1 - r)/n times that of a value, and the same under independent noise of equal variance. "se" is the root mean square of
 the answered error over the true one, "naive" that of deviation/√n, which takes steps as independent. The results go to
-`results/coverage_loss.json`.
+`results/coverage/loss.json`.
 
     python benchmarks/coverage_loss.py
 """
@@ -48,7 +48,7 @@ def main() -> None:
     print(" ".join(f"{key:>11}" for key in rows[0]))
     for row in rows:
         print(" ".join(f"{value:>11.4g}" for value in row.values()))
-    out = Path(__file__).parent / "results" / "coverage_loss.json"
+    out = Path(__file__).parent / "results" / "coverage" / "loss.json"
     out.write_text(
         json.dumps({"command": "python benchmarks/coverage_loss.py", "series": SERIES, "rows": rows}, indent=1) + "\n"
     )

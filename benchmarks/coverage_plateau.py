@@ -3,7 +3,7 @@
 A null study has two arms of `SEEDS` trainings with curves of one kind. "differ" is the share of studies with p < 0.05; the
 other columns are shares of trainings: left (after or before the margin), never left, no plateau. Then the power: falls of a
 stated size, in standard deviations of the noise of a single step, and how far from the truth they were found; and arms that do
-differ. The results go to `results/coverage_plateau.json`.
+differ. The results go to `results/coverage/plateau.json`.
 
     python benchmarks/coverage_plateau.py
 """
@@ -140,7 +140,7 @@ def main() -> None:
             told[f"{first} and {second} ± 50, {seeds} seeds"] = power(first, second, 50, seeds, LONG)
     for name, share in told.items():
         print(f"arms that leave at {name}: told apart in {share:.2f}")
-    out = Path(__file__).parent / "results" / "coverage_plateau.json"
+    out = Path(__file__).parent / "results" / "coverage" / "plateau.json"
     entry = {
         "command": "python benchmarks/coverage_plateau.py",
         "studies": STUDIES,

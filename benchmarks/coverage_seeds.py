@@ -3,7 +3,7 @@
 Studies of k seeds with a true effect (difference over its standard deviation between seeds). "holds" is the share of ranges
 that hold the number of seeds which finds that effect in four of five studies (infinitely many where there is none), "open" that
 of ranges without an upper end, "least" the median lower end, "point" the median and the middle 80 % of the number that the
-difference seen would take, if it were the true one. The results go to `results/coverage_seeds.json`.
+difference seen would take, if it were the true one. The results go to `results/coverage/seeds.json`.
 
     python benchmarks/coverage_seeds.py
 """
@@ -43,7 +43,7 @@ def main() -> None:
     rows = [coverage(effect, seeds) for seeds in (3, 4, 6, 10) for effect in (0.0, 0.5, 1.0, 2.0, 4.0)]
     for row in rows:
         print(row, flush=True)
-    out = Path(__file__).parent / "results" / "coverage_seeds.json"
+    out = Path(__file__).parent / "results" / "coverage" / "seeds.json"
     out.write_text(
         json.dumps({"command": "python benchmarks/coverage_seeds.py", "studies": STUDIES, "rows": rows}, indent=1) + "\n"
     )

@@ -1,14 +1,20 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
 import math
+import re
+import warnings
 from dataclasses import replace
 from datetime import timedelta
+from enum import Enum
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar, Timer
@@ -21,6 +27,7 @@ from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpo
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.publish import Publish
+from bootlight.callbacks.states import PortableStates
 from bootlight.callbacks.step_clock import StepClock
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.callbacks.synthesis import Synthesis
@@ -40,6 +47,9 @@ from bootlight.understood import count_classes
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
+# What stock callbacks have as defaults, and jsonargparse cannot write into a configuration by itself.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
+register_type(torch.device)
 # Trainer settings that would train fewer steps than the run records, and what of them is harmless, as text.
 WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
 
@@ -129,7 +139,7 @@ class BootlightCLI(LightningCLI):
             batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
             print_plan(settings, model, self.datamodule, batch_size, make_trainer)
             return
-        text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
+        text = written(self._parser(self.subcommand), self.settings)
         check_writable(run)
         with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)), leaving_together():
             save_config(run, text)
@@ -149,7 +159,8 @@ class BootlightCLI(LightningCLI):
         context = self._context or GenerationContext(RunFolder(Path(self.settings.bootstrap.run_dir)), 0, 0)
         config = {**self._get(self.config_init, "trainer"), **kwargs}
         stages: list[Callback] = [Publish(), *(self._get(self.config_init, key) for key in ("synthesis", "evaluation"))]
-        callbacks = [StepClock("training", context.folder), *as_list(config["callbacks"]), *stages]
+        first = [PortableStates(context.folder.path), StepClock("training", context.folder)]
+        callbacks = [*first, *as_list(config["callbacks"]), *stages]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(GenerationProgressBar())
         if config["enable_checkpointing"] is not False:
@@ -187,11 +198,20 @@ class BootlightCLI(LightningCLI):
 
     def make_trainer(self, config: dict[str, Any], **own: Any) -> Trainer:
         """A trainer with the user's settings but for `own`."""
-        plugins = [*as_list(config["plugins"]), AtomicCheckpointIO()]
+        folder = own.get("default_root_dir")
+        plugins = [*as_list(config["plugins"]), AtomicCheckpointIO(None if folder is None else Path(folder))]
         try:
             return Trainer(**{**config, "plugins": plugins, **own})
-        except (MisconfigurationException, ValueError, TypeError) as error:
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def written(parser: LightningArgumentParser, settings: Any) -> str:
+    """A configuration as YAML; jsonargparse does not find the text again where a function could stand in its place."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unable to serialize")
+        text: str = parser.dump(settings, skip_none=False)
+    return re.sub(r"Unable to serialize instance (\w+)$", r"\1", text, flags=re.MULTILINE)
 
 
 @rank_zero_only
