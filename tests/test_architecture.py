@@ -49,12 +49,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "data.reader_splits": {"errors"},
     "data.layout": set(),
+    "data.leaks": {"data.mixing"},
+    "understood": {"data.datamodule", "data.layout", "data.leaks", "data.roots", "generators.base"},
     "data.left_out": set(),
     "run_marks": set(),
     "data.reading": {"errors"},
     "data.contents": {"data.reader", "data.reader_files", "data.reading", "data.store_passes", "errors"},
     "data.roots": {
-        "data.contents", "data.reader", "data.reader_splits", "data.reading", "data.resolve", "data.store",
+        "data.contents", "data.layout", "data.reader", "data.reader_splits", "data.reading", "data.resolve", "data.store",
         "data.store_skipped", "errors", "processes",
     },
     "data.reader_files": {"data.left_out", "data.reader_folder", "data.reader_names", "errors", "run_marks"},
@@ -205,7 +207,7 @@ ALLOWED: dict[str, set[str]] = {
     "prepare": {
         "callbacks.evaluation", "callbacks.synthesis", "clock", "data.batches", "data.datamodule", "errors", "evaluation.suite",
         "generators.base", "metrics.frechet", "metrics.statistics", "networks.dcgan", "processes", "real_images", "reference",
-        "run_folder",
+        "run_folder", "terminal", "understood",
     },
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "clock",
@@ -214,12 +216,12 @@ ALLOWED: dict[str, set[str]] = {
         "tracking.wandb_logger",
     },
     "run_config": {"atomic", "errors", "kept_config", "processes", "run_folder", "run_links"},
-    "plan": {"bootstrap", "data.batches", "data.datamodule", "generators.base", "images", "terminal"},
+    "plan": {"bootstrap", "data.batches", "data.datamodule", "generators.base", "images", "terminal", "understood"},
     "cli": {
         "bootstrap", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.progress", "callbacks.publish",
         "callbacks.states", "callbacks.step_clock", "callbacks.stop", "callbacks.synthesis", "data.datamodule", "environment",
         "errors", "generators.base", "lock", "paths", "plan", "processes", "run_config", "run_folder", "stopping", "terminal",
-        "tracking.history",
+        "tracking.history", "understood",
     },
     "budget": set(),
     "doctor": set(),
@@ -271,8 +273,8 @@ ALLOWED: dict[str, set[str]] = {
         "tracking.forest", "tracking.table",
     },
     "evaluation.sources": {
-        "data.contents", "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes", "data.store_skipped",
-        "images", "picture_header",
+        "data.contents", "data.layout", "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes",
+        "data.store_skipped", "images", "picture_header",
     },
     "evaluation.source_remarks": {"evaluation.sources", "picture_header"},
     "evaluation.suite": {

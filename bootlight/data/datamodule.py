@@ -125,7 +125,7 @@ class BootstrapData(LightningDataModule):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return load_roots(self.roots, self.image_size, self.channels, self.cache, self.reading)
+        return load_roots(self.roots, self.image_size, self.channels, self.cache, self.reading)[:2]
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""
