@@ -161,7 +161,12 @@ class GeneratorModule(LightningModule, ABC):
         own = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
         wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
         if wrong:
-            raise BootlightError(f"the weights do not fit this model: {len(wrong)} differ, the first is {wrong[0]}")
+            first = wrong[0]
+            how = "of another shape" if first in own.keys() & state.keys() else "missing" if first in own else "not part of it"
+            raise BootlightError(
+                f"the weights do not fit this model: {len(wrong)} differ, the first is {first}, which is {how}; they were "
+                "published with other settings or by another version of bootlight; use those"
+            )
         self.load_state_dict(state, strict=False)
         if self.ema is not None:
             self.ema.network.load_state_dict(self._averaged[0].state_dict())

@@ -141,13 +141,19 @@ class DDPM(GeneratorModule):
         """See `GeneratorModule.set_num_steps`."""
         if not 1 <= num_steps <= len(self.schedule):
             raise BootlightError(f"model.sampler.num_steps is {num_steps}; this model allows 1 to {len(self.schedule)}")
-        self.sampler.num_steps = num_steps
+        sampler = copy(self.sampler)
+        sampler.num_steps = num_steps
+        try:
+            sampler.grid(self.schedule)
+        except ValueError as error:
+            raise BootlightError(f"model.sampler.{error}") from error
+        self.sampler = sampler
 
     def shortened(self) -> tuple[GeneratorModule, float]:
         """The same network with two sampler steps."""
         short = copy(self)
         short.sampler = copy(self.sampler)
-        short.sampler.num_steps = 2
+        short.sampler.num_steps, short.sampler.spacing = 2, "linspace"  # which takes two steps of any schedule
         return short, self.sampler.calls(self.sampler.num_steps or len(self.schedule)) / self.sampler.calls(2)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
