@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import ArgumentParser
 from jsonargparse.typing import register_type
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -42,6 +43,7 @@ from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.stopping import stop_request
 from bootlight.terminal import say
 from bootlight.tracking.history import HistoryLogger
+from bootlight.understood import count_classes
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
@@ -102,6 +104,15 @@ class BootlightCLI(LightningCLI):
         if isinstance(seed, bool) or seed is None:
             raise BootlightError(f"seed_everything is {seed}; give a number, so that the run can be repeated")
         check_range("seed_everything", seed, 0, 2**32 - 1)
+
+    def instantiate_classes(self) -> None:
+        """Make the objects; before them, of `model.num_classes: auto`, the number that the images have."""
+        arguments = self.settings.model.init_args
+        if arguments.get("num_classes") == "auto":
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_subclass_arguments(BootstrapData, "data")
+            arguments.num_classes = count_classes(parser.instantiate(parser.parse_object({"data": self.settings.data})).data)
+        super().instantiate_classes()
 
     @property
     def settings(self) -> Any:

@@ -23,6 +23,8 @@ from bootlight.processes import barrier, check_same, rank
 from bootlight.real_images import check_same_images, list_skipped, write_real_previews
 from bootlight.reference import TrainedOnReal, train_judge
 from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.terminal import say
+from bootlight.understood import layouts_of, understand
 
 Found = TypeVar("Found", bound=Callback)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -52,6 +54,9 @@ def prepare(
     data.attach(context)
     set_up(data, trainer)
     check_same("data.root", data.available.store.key, "give all nodes the same images")
+    if rank() == 0:
+        for line in understand(model, data).lines():
+            say(line)
     check_labels(model, data)
     if synthesis is not None:
         check_mixtures(data, num_generations, synthesis.num_synthetic)
@@ -129,6 +134,12 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
             )
     found = len(data.real.store.class_names)
     missing = int((data.real.store.labels[data.real.indices] < 0).sum())
+    reasons = [f"{layout.where}: {layout.why_no_classes}" for layout in layouts_of(data) if layout.stray]
+    if missing and reasons:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {'; '.join(reasons)}, so that none of them is a class; put each "
+            "picture into a folder or away, or leave model.num_classes out for an unconditional model"
+        )
     if missing:
         raise BootlightError(
             f"model.num_classes is {model.num_classes}, but {missing} of the {len(data.real)} images in use of {data.root} "
