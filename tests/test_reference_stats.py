@@ -95,3 +95,24 @@ def test_it_is_refused_before_any_image_is_looked_at(bootlight, tmp_path, monkey
     for sigma, mu in ((LOPSIDED, MU), (SIGMA, MU)):  # the second is good, but of 4 features and not of 3
         with pytest.raises(BootlightError, match=r"stats\.npz"):
             bootlight(*command, f"--reference-stats={saved(tmp_path, mu=mu, sigma=sigma)}")
+
+
+@pytest.mark.parametrize(("place", "bits"), [(6, 1), (6, 32), (8, 99)])
+def test_files_that_zipfile_does_not_read_are_refused(tmp_path, place, bits):
+    """Encrypted, patched, of an unknown method: the flags and the method follow each signature of an entry (APPNOTE 4.3)."""
+    path = saved(tmp_path, mu=MU, sigma=SIGMA)
+    data = bytearray(path.read_bytes())
+    for signature, shift in ((b"PK\3\4", 0), (b"PK\1\2", 2)):  # the directory has one more version number before them
+        at = data.find(signature)
+        while at >= 0:
+            data[at + shift + place] |= bits
+            at = data.find(signature, at + 1)
+    path.write_bytes(data)
+    with pytest.raises(BootlightError, match="no reference statistics"):
+        load_statistics(path)
+
+
+def test_a_file_that_unpacks_to_more_than_it_may_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("bootlight.evaluation.reference_stats.MAX_BYTES", 200)
+    with pytest.raises(BootlightError, match="unpacks to more than 200 bytes"):
+        load_statistics(saved(tmp_path, mu=MU, sigma=SIGMA))

@@ -1,6 +1,7 @@
 """Ready-made statistics of a reference: .npz files with `mu` and `sigma`, as most tools read and write them."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from bootlight.metrics.frechet_remarks import count_remark, tails_remark
 from bootlight.metrics.score import Score
 from bootlight.metrics.statistics import Statistics
 
+# What numpy and zipfile raise: missing, damaged, encrypted and oddly packed files.
+FAULTS = (
+    OSError, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 MAX_BYTES = 2**31  # unpacked; 2048 features take 32 MiB
 UNKNOWN_COUNT = 1_000_000  # the files of other tools do not say of how many images they are
 
@@ -44,7 +50,7 @@ def load_statistics(path: Path) -> Statistics:
         rounding = max(np.finfo(kind).eps for kind in (np.float32, cov.dtype) if np.issubdtype(kind, np.floating))
         mean, cov = mean.astype(np.float64), cov.astype(np.float64)
         _check(mean, cov, n, 4 * float(rounding) * mean.size**0.5)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except FAULTS as error:
         raise BootlightError(f"{path}: no reference statistics, an .npz with mu and sigma ({error}); make it again") from error
     return Statistics(torch.from_numpy(mean), torch.from_numpy((cov + cov.T) / 2), n)
 
