@@ -1,45 +1,62 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
-import math
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar, Timer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.bootstrap import BootstrapSettings, Parts, run_bootstrap
-from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
+from bootlight.callbacks.checkpoints import periodic_checkpoint
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.publish import Publish
 from bootlight.callbacks.step_clock import StepClock
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.callbacks.synthesis import Synthesis
+from bootlight.checks import check_input
 from bootlight.data.datamodule import BootstrapData
 from bootlight.environment import note_environment
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.lock import locked
 from bootlight.paths import expand_settings
-from bootlight.processes import leaving_together, meet
-from bootlight.run_config import check_same_config, check_writable, save_config
+from bootlight.processes import check_strategy, meet
+from bootlight.rehearsal import rehearse
+from bootlight.run_config import (
+    check_config,
+    check_same_config,
+    check_writable,
+    names_other_images,
+    run_folder_made,
+    save_config,
+)
 from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.stopping import stop_request
 from bootlight.terminal import say
+from bootlight.trackers import start_loggers
 from bootlight.tracking.history import HistoryLogger
+from bootlight.trainers import (
+    as_list,
+    check_packages,
+    check_trainer_settings,
+    job_seconds,
+    judge_trainer,
+    least_steps,
+    make_trainer,
+    trial_trainer,
+)
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
-# Trainer settings that would train fewer steps than the run records, and what of them is harmless, as text.
-WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
 
 
 class BootlightCLI(LightningCLI):
@@ -93,6 +110,18 @@ class BootlightCLI(LightningCLI):
             raise BootlightError(f"seed_everything is {seed}; give a number, so that the run can be repeated")
         check_range("seed_everything", seed, 0, 2**32 - 1)
 
+    def instantiate_classes(self) -> None:
+        """Make the objects.
+
+        Raises:
+            BootlightError: a logger or callback that needs a package which is missing.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError:
+            check_packages(self.settings.trainer)
+            raise
+
     @property
     def settings(self) -> Any:
         """The parsed configuration of the subcommand."""
@@ -102,30 +131,39 @@ class BootlightCLI(LightningCLI):
         """Called by LightningCLI instead of `Trainer.fit`."""
         settings = self.config_init[self.subcommand].bootstrap
         run = RunFolder(Path(settings.run_dir))
-        if self.settings.trainer.max_epochs != 1 or self.settings.trainer.max_steps != -1:
-            raise BootlightError(
-                "trainer.max_epochs and trainer.max_steps cannot be set: a generation is one Lightning epoch; set "
-                "data.num_epochs or data.num_steps"
-            )
-        for key, usual in WHOLE_EPOCH.items():
-            if str(self.settings.trainer[key]) not in usual:
-                raise BootlightError(f"trainer.{key} cannot be set: it would skip steps; set data.num_steps or data.num_epochs")
-        if self.settings.plan:
-            from bootlight.plan import print_plan
-
-            make_trainer = partial(self.make_trainer, self._get(self.config_init, "trainer"))
-            drawn_at_once = self.settings.synthesis.batch_size
-            batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
-            print_plan(settings, model, self.datamodule, batch_size, make_trainer)
-            return
-        text = self._parser(self.subcommand).dump(self.settings, skip_none=False)
+        check_trainer_settings(self.settings.trainer)
         check_writable(run)
-        with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)), leaving_together():
-            save_config(run, text)
+        check_config(run, self.text)
+        if self.settings.plan:
+            self.plan(run, model)
+            return
+        with run_folder_made(run), locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)):
+            check_config(run, self.text)  # another one may have written meanwhile
             meet(self.trainer)
-            check_same_config(text)
-            tell_changes(run, self.trainer.world_size, str(self.settings.trainer.precision))
+            check_same_config(self.text)
             run_bootstrap(settings, int(self.settings.seed_everything), self)
+
+    def plan(self, run: RunFolder, model: GeneratorModule) -> None:
+        """Check what `fit` checks, as far as one device can, and print what the run would cost; one process does."""
+        from bootlight.plan import alone, print_plan
+
+        if not self.trainer.is_global_zero:
+            return
+        settings, config = self.config_init[self.subcommand].bootstrap, self._get(self.config_init, "trainer")
+        if self.trainer.world_size > 1:
+            check_strategy(self.trainer)
+        context = GenerationContext(run, 0, int(self.settings.seed_everything))
+        check_input(model, self.datamodule, self.trainer, context, settings.num_generations)
+        few = partial(trial_trainer, config, **alone(self.trainer))
+        rehearse(deepcopy(model), self.datamodule, self.trainer.callbacks, few)  # type: ignore[attr-defined]
+        drawn_at_once = self.settings.synthesis.batch_size
+        batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
+        print_plan(settings, model, self.datamodule, batch_size, partial(make_trainer, config))
+
+    @property
+    def text(self) -> str:
+        """The resolved configuration, YAML."""
+        return self._parser(self.subcommand).dump(self.settings, skip_none=False)
 
     def __call__(self, context: GenerationContext) -> Parts:
         """Fresh model, data and trainer for a generation (the `Build` of `run_bootstrap`)."""
@@ -149,38 +187,26 @@ class BootlightCLI(LightningCLI):
         loggers = [HistoryLogger(context.folder.history), *self._shared_loggers]
         # With an epoch at least, Lightning does not end one in the middle: `StopBetweenSteps` does, where it can go on.
         own = {"max_time": None, "min_epochs": 1, "default_root_dir": str(context.folder.path)}
-        return self.make_trainer(config, callbacks=callbacks, logger=loggers, **own)
+        return make_trainer(config, callbacks=callbacks, logger=loggers, **own)
 
     def judge_trainer(self, run: RunFolder) -> Trainer:
-        """A trainer of the same devices and precision that leaves nothing behind."""
-        config = self._get(self.config_init, "trainer")
-        bar = GenerationProgressBar()
-        bar.label = "judge · training"
-        callbacks = [
-            StepClock("references"),
-            StopBetweenSteps(None),
-            *([] if config["enable_progress_bar"] is False else [bar]),
-        ]
-        # What a manually optimized GAN cannot take, though the generator may; its two networks are stepped in turn.
-        own: dict[str, Any] = {
-            "max_time": None,
-            "profiler": None,
-            "enable_model_summary": False,
-            "gradient_clip_val": None,
-            "accumulate_grad_batches": 1,
-            "enable_checkpointing": False,
-        }
-        if self.trainer.world_size > 1:
-            own["strategy"] = "ddp_find_unused_parameters_true"
-        return self.make_trainer(config, callbacks=callbacks, logger=False, default_root_dir=str(run.references), **own)
+        """See `Tools`."""
+        return judge_trainer(self._get(self.config_init, "trainer"), run, self.trainer.world_size)
 
-    def make_trainer(self, config: dict[str, Any], **own: Any) -> Trainer:
-        """A trainer with the user's settings but for `own`."""
-        plugins = [*as_list(config["plugins"]), AtomicCheckpointIO()]
-        try:
-            return Trainer(**{**config, "plugins": plugins, **own})
-        except (MisconfigurationException, ValueError, TypeError) as error:
-            raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
+    def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger]) -> Trainer:
+        """See `Tools`."""
+        return trial_trainer(self._get(self.config_init, "trainer"), callbacks, loggers)
+
+    def begin(self, loggers: Sequence[Logger]) -> None:
+        """See `Tools`."""
+        assert self._context is not None
+        start_loggers(loggers, self._context.run, self.text)
+        tell_changes(self._context.run, self.trainer.world_size, str(self.settings.trainer.precision))
+        save_config(self._context.run, self.text)
+
+    def names_other_images(self) -> bool:
+        """See `Build`."""
+        return names_other_images(RunFolder(Path(self.config_init[self.subcommand].bootstrap.run_dir)), self.text)
 
 
 @rank_zero_only
@@ -188,20 +214,3 @@ def tell_changes(run: RunFolder, world_size: int, precision: str) -> None:
     """Note where a run is begun, and say when it is continued elsewhere."""
     if changes := note_environment(run.environment, world_size, precision):
         say(f"continued elsewhere ({'; '.join(changes)}): results may differ in rounding")
-
-
-def job_seconds(max_time: str | timedelta | dict[str, int] | None) -> float | None:
-    """How long this job may run; Lightning's own `max_time` would count the time of earlier jobs too."""
-    return None if max_time is None else Timer(duration=max_time).time_remaining()
-
-
-def least_steps(min_epochs: int | None, min_steps: int | None) -> float:
-    """Steps before which no callback may stop a generation: a whole epoch, which is all of them, or so many."""
-    return math.inf if min_epochs else min_steps or 0
-
-
-def as_list(value: Any) -> list[Any]:
-    """A list of whatever Lightning accepts in place of one."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -81,11 +81,11 @@ class ClassifierFeatures(nn.Module):
         self.protocol: dict[str, Any] = {}
         self.channels = 1
 
-    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
-        """See `TrainedOnReal`.
+    def check_real(self, data: BootstrapData) -> None:
+        """Refuse images that it cannot be trained on.
 
         Raises:
-            BootlightError: the real images have no labels.
+            BootlightError: they have no labels.
         """
         source = data.available
         labels = source.store.labels[source.indices]
@@ -94,6 +94,16 @@ class ClassifierFeatures(nn.Module):
                 "evaluation.features is ClassifierFeatures, but the real images have no labels; use class folders, or another "
                 "feature network"
             )
+
+    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
+        """See `TrainedOnReal`.
+
+        Raises:
+            BootlightError: the real images have no labels.
+        """
+        self.check_real(data)
+        source = data.available
+        labels = source.store.labels[source.indices]
         self.channels = data.channels
         settings = {"epochs": self.epochs, "features": self.num_features, "lr": self.learning_rate, "seed": self.seed}
         file = folder / f"classifier-{reference_key(data, **settings)}.safetensors"
