@@ -40,6 +40,7 @@ from bootlight.run_config import (
     save_config,
 )
 from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.smoke import Smoke, mark, renew, set_aside
 from bootlight.stopping import stop_request
 from bootlight.terminal import say
 from bootlight.trackers import start_loggers
@@ -65,6 +66,7 @@ class BootlightCLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self._shared_loggers: list[Logger] | None = None
         self._context: GenerationContext | None = None
+        self._smoke: Smoke | None = None
         for plug_in in entry_points(group="bootlight.generators"):
             plug_in.load()  # what is imported has a short name: --model DDPM
         super().__init__(
@@ -97,6 +99,7 @@ class BootlightCLI(LightningCLI):
         parser.add_lightning_class_args(Synthesis, "synthesis")
         parser.add_lightning_class_args(Evaluation, "evaluation")
         parser.add_argument("--plan", action="store_true", help="print what the run would do and cost, and stop")
+        parser.add_argument("--smoke", action="store_true", help="try every stage of every generation, in seconds, and stop")
         for key in ("image_size", "channels"):
             parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
         parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
@@ -104,11 +107,16 @@ class BootlightCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, make paths whole, and refuse seeds that only later would be found unfit."""
         super().parse_arguments(parser, args)
-        expand_settings(self.config[self.config.subcommand])
-        seed = self.config[self.config.subcommand].seed_everything
+        settings = self.config[self.config.subcommand]
+        expand_settings(settings)
+        seed = settings.seed_everything
         if isinstance(seed, bool) or seed is None:
             raise BootlightError(f"seed_everything is {seed}; give a number, so that the run can be repeated")
         check_range("seed_everything", seed, 0, 2**32 - 1)
+        if settings.smoke and settings.plan:
+            raise BootlightError("--plan and --smoke: give one of them")
+        if settings.smoke:
+            set_aside(settings)
 
     def instantiate_classes(self) -> None:
         """Make the objects.
@@ -133,15 +141,30 @@ class BootlightCLI(LightningCLI):
         run = RunFolder(Path(settings.run_dir))
         check_trainer_settings(self.settings.trainer)
         check_writable(run)
-        check_config(run, self.text)
+        if not self.settings.smoke:
+            check_config(run, self.text)
         if self.settings.plan:
             self.plan(run, model)
             return
         with run_folder_made(run), locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)):
-            check_config(run, self.text)  # another one may have written meanwhile
+            if not self.settings.smoke:
+                check_config(run, self.text)  # another one may have written meanwhile
+            elif self.trainer.is_global_zero:
+                renew(run.path)
             meet(self.trainer)
             check_same_config(self.text)
+            if self.settings.smoke:
+                self.make_small(run)
             run_bootstrap(settings, int(self.settings.seed_everything), self)
+        if self.settings.smoke:
+            tell_smoke(run)
+
+    def make_small(self, run: RunFolder) -> None:
+        """From now on every generation is a trial."""
+        count = self.config_init[self.subcommand].bootstrap.num_generations
+        context = GenerationContext(run, 0, int(self.settings.seed_everything))
+        check_input(self.model, self.datamodule, self.trainer, context, count)  # all that is not small too
+        self._smoke = Smoke.of(self.datamodule, self.trainer, count)
 
     def plan(self, run: RunFolder, model: GeneratorModule) -> None:
         """Check what `fit` checks, as far as one device can, and print what the run would cost; one process does."""
@@ -169,6 +192,8 @@ class BootlightCLI(LightningCLI):
         """Fresh model, data and trainer for a generation (the `Build` of `run_bootstrap`)."""
         self._context = replace(context, model=self.settings.model.as_dict())
         self.instantiate_classes()
+        if self._smoke is not None:
+            self._smoke.shrink(self.model, self.datamodule, self.trainer)
         return Parts(self.model, self.datamodule, self.trainer, self._context)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -200,6 +225,8 @@ class BootlightCLI(LightningCLI):
     def begin(self, loggers: Sequence[Logger]) -> None:
         """See `Tools`."""
         assert self._context is not None
+        if self._smoke is not None:
+            mark(self._context.run.path)
         start_loggers(loggers, self._context.run, self.text)
         tell_changes(self._context.run, self.trainer.world_size, str(self.settings.trainer.precision))
         save_config(self._context.run, self.text)
@@ -207,6 +234,15 @@ class BootlightCLI(LightningCLI):
     def names_other_images(self) -> bool:
         """See `Build`."""
         return names_other_images(RunFolder(Path(self.config_init[self.subcommand].bootstrap.run_dir)), self.text)
+
+
+@rank_zero_only
+def tell_smoke(run: RunFolder) -> None:
+    """Say what a trial has shown."""
+    say(
+        f"every stage of every generation works; scores of so few images and steps mean nothing. {run.path} may be deleted; "
+        "without --smoke the run itself begins"
+    )
 
 
 @rank_zero_only

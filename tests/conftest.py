@@ -1,6 +1,7 @@
 """What every test gets: one thread, seeded randomness, a home and a cache of its own, no network, nothing of this machine."""
 
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,10 @@ TOLD = (
 )
 for name in [name for name in os.environ if name.startswith(TOLD)]:
     del os.environ[name]
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a suite that was put behind with `&`; programs that it starts inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -191,6 +191,10 @@ ALLOWED: dict[str, set[str]] = {
         "generators.base", "metrics.frechet", "metrics.statistics", "networks.dcgan", "processes", "real_images", "reference",
         "run_folder", "trackers",
     },
+    "smoke": {
+        "callbacks.evaluation", "callbacks.synthesis", "checks", "data.datamodule", "data.mixing", "errors",
+        "evaluation.suite", "generators.base", "record_lock",
+    },
     "rehearsal": {"data.datamodule", "errors", "generators.base", "terminal"},
     "prepare": {
         "callbacks.evaluation", "callbacks.synthesis", "checks", "clock", "data.datamodule", "generators.base", "processes",
@@ -209,7 +213,7 @@ ALLOWED: dict[str, set[str]] = {
         "bootstrap", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.progress", "callbacks.publish",
         "callbacks.step_clock", "callbacks.stop", "callbacks.synthesis", "checks", "data.datamodule", "environment", "errors",
         "generators.base", "lock", "paths", "plan", "processes", "rehearsal", "run_config", "run_folder", "stopping",
-        "terminal", "trackers", "tracking.history", "trainers",
+        "smoke", "terminal", "trackers", "tracking.history", "trainers",
     },
     "budget": set(),
     "doctor": set(),
@@ -355,6 +359,7 @@ OUTSIDE = {  # libraries that only these parts may import
         "prepare",
         "checks",
         "rehearsal",
+        "smoke",
         "trackers",
         "trainers",
         "real_images",
