@@ -65,7 +65,7 @@ def write_page(results: Path, page: Path) -> None:
         "Written by `make bench`; peers come with `pip install '.[bench]'`. A ratio above 1 means that bootlight is faster:\n"
         "the median over turns taken one after the other, with the least and the largest. Only ratios travel.\n",
     ]
-    for file in sorted(results.glob("*.json"), key=lambda file: (*NAMES, file.stem).index(file.stem)):
+    for file in [file for name in NAMES if (file := results / f"{name}.json").exists()]:
         found = json.loads(file.read_text())
         about, rows = found["machine"], found["rows"]
         where = about["gpu"] or f"{about['processor']} ({about['instructions']}), {about['threads']} of {about['cores']} cores"

@@ -53,3 +53,13 @@ def check_range(key: str, value: float | None, low: float, high: float = math.in
     if value is None or not low <= value <= high or value == math.inf:
         upper = "" if math.isinf(high) else f" and at most {high:g}"
         raise BootlightError(f"{key} is {value}; it must be at least {low:g}{upper}")
+
+
+def check_named(key: str, text: str) -> None:
+    """Refuse an empty name of images, as a variable that is not set leaves it: it would stand for the working folder.
+
+    Raises:
+        BootlightError: names the key.
+    """
+    if not text.strip():
+        raise BootlightError(f"{key} is empty; name a folder or a zip, or . for the working folder")

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections import Counter, deque
 from typing import NamedTuple
 
 from PIL import ExifTags, Image
@@ -48,3 +49,18 @@ def _is_turned(picture: Image.Image, data: bytes) -> bool:
         return picture.getexif().get(ExifTags.Base.Orientation, UPRIGHT) in range(2, 9)
     except (OSError, ValueError, SyntaxError, struct.error):  # unreadable EXIF turns nothing
         return False
+
+
+class Headers:
+    """Headers of the pictures that a pass over all files, in several threads, holds in its hands anyway."""
+
+    def __init__(self) -> None:
+        self._found: deque[Header | None] = deque()  # threads may append at the same time
+
+    def note(self, data: bytes) -> None:
+        """Look at one encoded picture."""
+        self._found.append(read_header(data))
+
+    def counted(self) -> Counter[Header]:
+        """How often each occurs."""
+        return Counter(header for header in self._found if header is not None)

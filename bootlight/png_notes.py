@@ -5,6 +5,7 @@ import zlib
 SIGNATURE = b"\x89PNG\r\n\x1a\n"  # begins each file (PNG 3rd edition, section 5.2)
 NOTES = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")  # sections 11.3.2.3 and 11.3.3
 TURNING = (b"XML:com.adobe.xmp", b"Raw profile type exif")  # keywords of texts in which Pillow looks for an orientation
+MAX_KEYWORD = 79  # bytes
 MAX_TURNING = 2**20  # bytes of these, unpacked, all together; Pillow refuses a picture that has more in one
 
 
@@ -17,33 +18,38 @@ def without_notes(data: bytes) -> bytes:
     """
     if not data.startswith(SIGNATURE) or not any(kind in data for kind in NOTES):
         return data
+    view = memoryview(data)  # its parts are no copies
     kept, begin, at, left = bytearray(), 0, len(SIGNATURE), MAX_TURNING
     while at + 12 <= len(data):
-        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(view[at : at + 4], "big")
         if kind in NOTES and end <= len(data):  # what is cut off is left to be complained of
-            size = _turning_size(kind, data[at + 8 : end - 4], left)
+            size = _turning_size(kind, view[at + 8 : end - 4], left)
             if size is None:
-                kept += data[begin:at]
+                kept += view[begin:at]
                 begin = end
             else:
                 left -= size
         at = end
-    return bytes(kept + data[begin:]) if begin else data
+    if begin == 0:
+        return data
+    kept += view[begin:]
+    return bytes(kept)
 
 
-def _turning_size(kind: bytes, content: bytes, limit: int) -> int | None:
+def _turning_size(kind: bytes, content: memoryview, limit: int) -> int | None:
     """Bytes of a text in which an orientation may be, unpacked; None where it is another note, damaged, or has over `limit`."""
-    keyword, _, rest = content.partition(b"\0")
-    if kind == b"iCCP" or keyword not in TURNING:
+    keyword = bytes(content[: MAX_KEYWORD + 1]).partition(b"\0")[0]
+    if kind == b"iCCP" or keyword not in TURNING or len(content) > 2 * limit:  # so much does not unpack to half of it
         return None
+    text = bytes(content[len(keyword) + 1 :])
     packed = kind == b"zTXt"
     if packed:
-        rest = rest[1:]  # method of compression
+        text = text[1:]  # method of compression
     elif kind == b"iTXt":
-        packed = rest[:1] != b"\0"
-        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # language, translated keyword
+        packed = text[:1] != b"\0"
+        text = text[2:].partition(b"\0")[2].partition(b"\0")[2]  # language, translated keyword
     try:
-        size = len(zlib.decompressobj().decompress(rest, limit + 1)) if packed else len(rest)
+        size = len(zlib.decompressobj().decompress(text, limit + 1)) if packed else len(text)
     except zlib.error:
         return None
     return size if size <= limit else None

@@ -14,7 +14,7 @@ from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
 from bootlight.processes import rank
-from bootlight.real_images import note_images, write_real_previews
+from bootlight.real_images import list_skipped, note_images, write_real_previews
 from bootlight.reference import TrainedOnReal, train_judge
 from bootlight.rehearsal import rehearse
 from bootlight.run_folder import GenerationContext, RunFolder
@@ -70,6 +70,7 @@ def prepare(
         rehearse(model, data, trainer.callbacks, tools.trial_trainer, compiled)  # type: ignore[attr-defined]
     tools.begin(trainer.loggers)
     note_images(run, data)
+    list_skipped(run, data)
     write_real_previews(run, data, NUM_PREVIEWS if synthesis is None else synthesis.num_previews)
     if isinstance(features, TrainedOnReal) and rank() == 0:  # it alone evaluates
         with clock.part("references"):

@@ -6,8 +6,9 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.atomic import read_json, write_bytes, write_json
+from bootlight.data.contents import FORMAT
 from bootlight.data.datamodule import BootstrapData
-from bootlight.data.store import FORMAT
+from bootlight.data.store_skipped import listing
 from bootlight.errors import BootlightError
 from bootlight.images import encode_png, row_of_tiles
 from bootlight.rng import numpy_rng
@@ -54,6 +55,14 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     for key, message in said.items():
         if before.get(key) != found.get(key):
             raise BootlightError(f"{message}; restore them, or give this run its own --bootstrap.run_dir")
+
+
+@rank_zero_only
+def list_skipped(run: RunFolder, data: BootstrapData) -> None:
+    """Which pictures are left out because `data.max_bad` allows it, and why; no file where there are none."""
+    skipped = data.real.store.skipped | data.holdout.store.skipped
+    if skipped:
+        write_bytes(run.references / "skipped.txt", listing(skipped).encode(errors="backslashreplace"))
 
 
 @rank_zero_only

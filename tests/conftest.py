@@ -17,10 +17,12 @@ TOLD = (
 )
 for name in [name for name in os.environ if name.startswith(TOLD)]:
     del os.environ[name]
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # a suite that was put behind with `&`; programs that it starts inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it runs in the background
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["BOOTLIGHT_CACHE"] = str(tmp_path_factory.mktemp("cache"))  # for fixtures that several tests share
 
 
 @pytest.fixture(autouse=True)

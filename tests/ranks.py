@@ -73,8 +73,8 @@ def _member(rank: int, folder: Path, function: Callable[..., Any], args: tuple[A
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=PATIENCE))
+    store = dist.FileStore(str(folder / "store"), 2)  # not by its address, in which a space has another meaning
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=PATIENCE))
     try:
         result = function(rank, *args)
     except BaseException as error:

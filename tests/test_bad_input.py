@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from bootlight.atomic import read_json, write_json
-from bootlight.data.roots import load_root
+from bootlight.data.roots import load_roots
 from bootlight.errors import BootlightError, check_range
 from bootlight.images import encode_png
 from bootlight.run_folder import RunFolder
@@ -283,7 +283,7 @@ def test_a_run_is_not_continued_with_other_held_out_images(fit, tmp_path):
     fit(**two | {"bootstrap.num_generations": 1})
     added = held_out / "more.png"
     added.write_bytes((held_out / "00.png").read_bytes())
-    load_root.cache_clear()  # as in another process
+    load_roots.cache_clear()  # as in another process
     with pytest.raises(BootlightError, match=r"data\.root: .*split does not hold out the images that run was begun with"):
         fit(**two)
     file = RunFolder(tmp_path / "run").real_images
@@ -386,3 +386,28 @@ def test_wrong_options_of_sample_are_named(fit, bootlight):
     ):
         with pytest.raises(BootlightError, match=message):
             bootlight("sample", "run", "--to=drawn", "--trust=gaussian.Gaussian", option)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t"])
+@pytest.mark.parametrize("key", ["data.root", "data.teacher"])
+def test_an_empty_name_of_images_is_refused(fit, key, text):
+    with pytest.raises(BootlightError, match=rf"^{key} is empty"):
+        fit(**{key: text})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["evaluate", "--real=", "--synthetic=a"], "--real is empty"),
+        (["evaluate", "--real=a", "--synthetic= "], "--synthetic is empty"),
+        (["evaluate", "--real=a", "--synthetic=a", "--held-out="], "--held-out is empty"),
+        (["compare", "a", "", "--real=a"], "a set is empty"),
+        (["compare", "a", "b", "--real="], "--real is empty"),
+        (["data", "check", "a", ""], "a set is empty"),
+        (["data", "check", "@train"], "the name of a set of images is empty"),
+        (["sample", "", "--to=drawn"], "the name of a set of images is empty"),
+    ],
+)
+def test_an_empty_name_of_a_set_is_refused(bootlight, arguments, named):
+    with pytest.raises(BootlightError, match=named):
+        bootlight(*arguments)

@@ -1,5 +1,8 @@
 """Networks compiled by torch: the same run but for float rounding, under the same names."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 from oracle import tiny_ddpm
@@ -42,7 +45,11 @@ def pictures(run):
     return np.stack(whole).astype(int)
 
 
+COMPILERS = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="torch.compile needs a C++ compiler, such as g++")
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch looks at it, and hides the warning itself
 @pytest.mark.parametrize("model", [DDPM, DCGAN], ids=["ddpm", "dcgan"])
 def test_a_compiled_run_is_the_same_run_but_for_rounding(bootlight, tmp_path, model):

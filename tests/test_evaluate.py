@@ -144,12 +144,12 @@ def test_the_closest_pairs_are_drawn(bootlight, sets, tmp_path, capsys):
 
 def test_compare_finds_what_is_there_and_says_what_is_not(bootlight, sets, tmp_path, capsys):
     command = ["compare", *(str(sets / name) for name in ("drawn", "brighter", "drawn")), f"--real={sets / 'real'}", *PIXELS]
-    bootlight(*command, "--metrics=fd", f"--picture={tmp_path / 'forest.png'}")
+    bootlight(*command, "--metrics=fd", f"--picture={tmp_path / 'forest.png'}", "--paired")
     text = capsys.readouterr().out
     assert "fd-pixels: B is higher than A by" in text and "which is worse (paired, n = 20" in text
     assert "fd-pixels: C and A score exactly the same" in text
     assert (tmp_path / "forest.png").read_bytes().startswith(b"\x89PNG")
-    bootlight(*command, "--metrics=fd", "--json")
+    bootlight(*command, "--metrics=fd", "--json", "--paired")
     found = json.loads(capsys.readouterr().out)["differences"]
     assert [(row["second"].rpartition("/")[2], row["score"]) for row in found] == [
         ("brighter", "fd-pixels"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bootlight.atomic import read_json
+from bootlight.atomic import read_json, write_json
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
@@ -193,4 +193,28 @@ def test_a_generation_is_written_with_what_could_be_measured(tmp_path, broken_ki
     assert set(written["failed"]) == {"kid/train", "kid/holdout", *judged}
     (row,) = read_scores(run)
     assert row.failed == written["failed"]
-    assert "! kid/train failed" in format_table(run) and "40 GiB" in scores_table([row])
+    write_json(run.generation(1).metrics, written | {"generation": 1, "failed": {}})
+    assert "! kid/train failed" in " ".join(format_table(run).split())  # of any generation
+    assert "40 GiB" in scores_table([row])
+
+
+@pytest.mark.parametrize(
+    ("option", "edges", "named"),
+    [
+        ("--pixels", [8] * 9, "16"),
+        ("--judges=1", [12] * 9, "12 x 12"),
+        ("--c2st", [8] * 8 + [16], "2 sizes"),
+        ("--c2st", [8] * 9, "9"),
+    ],
+    ids=["short for a spectrum", "no size of a judge", "several sizes", "few"],
+)
+def test_what_cannot_be_measured_is_refused_before_any_pass(bootlight, tmp_path, monkeypatch, option, edges, named):
+    def looked_at(*_, **__):
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr("bootlight.evaluation.options.extract", looked_at)
+    (tmp_path / "set").mkdir()
+    for i, edge in enumerate(edges):
+        (tmp_path / "set" / f"{i}.png").write_bytes(encode_png(np.zeros((edge, edge, 3), np.uint8)))
+    with pytest.raises(BootlightError, match=named):
+        bootlight("evaluate", "--real=set", "--synthetic=set", *PIXELS, "--metrics=fd", option)

@@ -1,4 +1,4 @@
-"""Differences of scores: their errors, what pairing brings, and how many images would be needed."""
+"""Differences of scores: their errors, what pairing brings, and which differences so many images find."""
 
 import math
 from functools import partial
@@ -87,18 +87,18 @@ def test_means_of_one_number_per_image():
     assert pairs.value / pairs.standard_error == pytest.approx(stats.ttest_rel(first + 0.1 * second, first).statistic, rel=1e-5)
 
 
-def test_the_needed_number_of_images_gives_four_chances_in_five():
+def test_a_detectable_difference_has_four_chances_in_five():
     """The paper's Table 1: 100 % against 100 % + 30 % samples, 0.0098 with an error of about 0.024 at n = 100."""
     first, second = (Score(value, None, 100, {}) for value in (0.4938, 0.5036))
     found = difference(first, second, standard_error=0.024, quantile=1.959964, paired=False, higher_is_better=True)
-    assert not found.found and found.needed is not None
-    error_then = 0.024 * math.sqrt(100 / found.needed)
-    power = stats.norm.sf(1.959964 - found.value / error_then)
-    # One image more or less of 4,700 changes the error by 1e-4 of it and the power by 0.28 * 2.8 * 1e-4.
-    assert power == pytest.approx(0.8, abs=1e-3)
+    assert not found.found
+    # The quantile 0.841621 is right to 1e-6, and so is the power.
+    assert stats.norm.sf(1.959964 - found.detectable / 0.024) == pytest.approx(0.8, abs=1e-6)
+    # With four times as many images the error is half as large.
+    assert stats.norm.sf(1.959964 - found.detectable / 2 / (0.024 / math.sqrt(4))) == pytest.approx(0.8, abs=1e-6)
     assert found.sentence("discriminator_score", "A", "B") == (
         "discriminator_score: B and A are not distinguishable (n = 100; 95 % interval -0.03724 to 0.05684); "
-        f"about {found.needed:,} images of each would be needed"
+        "so many find a difference of 0.067 in four of five attempts, four times as many half of it"
     )
 
 

@@ -2,10 +2,12 @@
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bootlight.data.resolve import resolve
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import StoreSource, open_source
@@ -111,3 +113,21 @@ def test_what_is_not_there_is_named(tmp_path):
         open_whole(tmp_path / "nothing", tmp_path)
     write(tmp_path / "a@b", [(6, 6)])  # a folder may have the sign in its name
     assert len(open_whole(tmp_path / "a@b", tmp_path).names) == 1
+
+
+def test_the_folder_of_a_generation_is_its_samples(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    generation(run, 0, 2)
+    folder = RunFolder(run).generation(0)
+    folder.previews.write_bytes(encode_png(picture(9)))
+    assert open_whole(folder.path, tmp_path).key == open_whole(f"{run}@0", tmp_path).key
+    monkeypatch.chdir(folder.path)
+    assert resolve(".") == (Path("samples"), None)
+    with pytest.raises(BootlightError, match="it has no 1"):
+        resolve(f"{folder.path}@1")
+    moved = folder.path.rename(tmp_path / "kept")
+    (moved / "model.json").write_text("{}")
+    assert resolve(str(moved)) == (moved / "samples", None)
+    (moved / "samples" / "metadata.jsonl").unlink()
+    with pytest.raises(BootlightError, match="has not all of its images yet"):
+        resolve(str(moved))

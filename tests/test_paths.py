@@ -151,6 +151,8 @@ def test_arguments_of_the_verbs(monkeypatch):
 class Said:
     """An answer."""
 
+    failed: tuple[()] = ()
+
     def text(self) -> str:
         return ""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bootlight.data.reader import open_images
+from bootlight.data.reader_splits import held_out_split
 from bootlight.errors import BootlightError
 
 REAL_ZIP = zipfile.ZipFile
@@ -152,10 +153,11 @@ def test_capital_letters_in_splits(container):
     assert listing(root) == ({"Train/1.png": None}, (), ("test", "train"))
 
 
-def test_the_same_split_in_two_spellings_is_none(tmp_path):
+@pytest.mark.parametrize("other", ["Train", "training"])
+def test_one_split_under_two_names_is_refused(tmp_path, other):
     """In a zip, because not every file system can hold both."""
-    root = write_zip(tmp_path / "a.zip", pictures("train/1.png", "Train/2.png"))
-    assert listing(root)[1:] == (("Train", "train"), ())
+    message = refused(write_zip(tmp_path / "a.zip", pictures("train/1.png", f"{other}/2.png")))
+    assert ", ".join(sorted([other, "train"])) in message
 
 
 def test_single_folder_inside_of_splits_is_no_class(container):
@@ -163,9 +165,43 @@ def test_single_folder_inside_of_splits_is_no_class(container):
     assert listing(root) == ({"train/faces/1.png": None}, (), ("test", "train"))
 
 
-def test_a_folder_of_another_name_makes_them_classes(container):
-    root = container(pictures("train/1.png", "test/2.png", "bus/3.png"))
-    assert listing(root)[1:] == (("bus", "test", "train"), ())
+@pytest.mark.parametrize(
+    ("names", "in_the_way"),
+    [
+        (("train/1.png", "test/2.png", "preview.png"), "preview.png"),
+        (("train/1.png", "test/2.png", "unlabeled/3.png"), "unlabeled"),
+        (("set/Training/1.png", "set/TEST/2.png", "set/unlabeled/3.png"), "unlabeled"),
+        (("train/1.png", "bus/2.png", "car/3.png"), "bus, car"),
+        (("test/1.png", "photos/2.png"), "photos"),
+        (("eval/1.png", "2.png"), "2.png"),
+        (("cat/train/1.png", "cat/test/2.png", "dog/train/3.png", "dog/test/4.png"), "test, train in cat"),
+        (("logo.png", "data/train/1.png", "data/holdout/2.png"), "holdout, train in data"),
+        (("train2017/1.png", "val2017/2.png"), "train2017, val2017"),
+        (("images_train/1.png", "images_test/2.png", "unlabeled/3.png"), "images_test, images_train"),
+    ],
+)
+def test_splits_beside_other_things_are_refused_with_the_name_of_what_is_in_the_way(container, names, in_the_way):
+    assert in_the_way in refused(container(pictures(*names)))
+
+
+def test_classes_of_which_one_is_called_as_a_split_can_be_listed(container):
+    files = pictures("train/1.png", "bus/2.png")
+    files["metadata.csv"] = "file_name,label\ntrain/1.png,train\nbus/2.png,bus\n"
+    assert listing(container(files)) == ({"train/1.png": "train", "bus/2.png": "bus"}, ("bus", "train"), ())
+    files = pictures("train/1.png", "test/2.png", "bus/3.png")
+    rows = "".join(f"{name},\n" for name in files)
+    assert "bus" in refused(container(files | {"metadata.csv": f"file_name,label\n{rows}"}))
+
+
+def test_names_of_splits_inside_of_a_split_and_in_longer_names_are_classes(container):
+    root = container(pictures("train/train/1.png", "train/bullet_train/2.png", "test/train/1.png", "test/test_tube/1.png"))
+    assert listing(root)[1:] == (("bullet_train", "test_tube", "train"), ("test", "train"))
+    assert listing(root, "test")[0] == {"test/train/1.png": "train", "test/test_tube/1.png": "test_tube"}
+
+
+def test_many_classes_with_the_words_of_splits_are_classes(container):
+    root = container(pictures("bullet_train/1.png", "test_tube/2.png", *(f"{i}/1.png" for i in range(9))))
+    assert len(listing(root)[1]) == 11
 
 
 def test_unknown_split_names_those_present(container):
@@ -460,3 +496,155 @@ def test_real_containers():
     assert all(name.split("/")[:2] == ["test", label] for name, label in labels.items())
     labels, classes, splits = listing(SHARED / "utkface_64.zip")
     assert len(labels) == 20_000 and classes == () and splits == ("test", "train")
+
+
+# What is read of the names
+
+
+@pytest.mark.parametrize(
+    ("folders", "asked", "found"),
+    [
+        (("training", "testing"), None, "training"),
+        (("training", "testing"), "train", "training"),
+        (("Training", "HoldOut"), "test", "holdout"),
+        (("train", "valid", "eval"), "Validation", "valid"),
+        (("train", "dev"), "val", "dev"),
+        (("train", "test", "testing"), "testing", "testing"),
+    ],
+)
+def test_one_name_of_a_split_stands_for_another_of_its_kind(container, folders, asked, found):
+    with open_images(container(pictures(*(f"{folder}/1.png" for folder in folders))), asked) as images:
+        assert [name.split("/")[0].lower() for name in images.names] == [found] == [images.layout.split]
+        assert images.splits == tuple(sorted(folder.lower() for folder in folders)) == tuple(sorted(images.layout.splits))
+
+
+def test_a_name_that_stands_for_two_splits_is_refused(container):
+    assert "'holdout'" in refused(container(pictures("train/1.png", "test/2.png", "eval/3.png")), "holdout")
+
+
+@pytest.mark.parametrize(
+    ("splits", "held_out"),
+    [
+        ({"train", "val", "test"}, "test"),
+        ({"training", "validation", "eval"}, "eval"),
+        ({"train", "dev", "valid"}, "valid"),
+        ({"train"}, None),
+        ({"val", "test"}, None),
+    ],
+)
+def test_the_split_that_is_held_out(splits, held_out):
+    assert held_out_split(splits) == held_out
+
+
+def test_folders_inside_of_a_split_are_looked_through(container):
+    names = ("train/images/cat/1.png", "train/images/dog/1.png", "test/images/v1/dog/2.png", "test/images/v1/cat/2.png")
+    assert listing(container(pictures(*names))) == (
+        {"train/images/cat/1.png": "cat", "train/images/dog/1.png": "dog"},
+        ("cat", "dog"),
+        ("test", "train"),
+    )
+
+
+def test_the_only_folder_of_a_split_is_a_class_if_another_split_has_it(container):
+    root = container(pictures("train/cat/1.png", "train/dog/1.png", "test/dog/2.png", "val/pictures/3.png"))
+    assert listing(root, "test")[0] == {"test/dog/2.png": "dog"}
+    assert listing(root, "val")[0] == {"val/pictures/3.png": None}
+
+
+def test_names_of_windows_are_taken_as_names_with_slashes(tmp_path):
+    """As PowerShell 5 and old .NET write into zips, and as Python unpacks those on Linux."""
+    names = ["train\\cat\\1.png", "train/dog/2.png", "test\\dog/3.png", "test\\cat\\4.png", "__MACOSX\\._a.png", "metadata"]
+    root = write_folder(tmp_path / "root", pictures(*(name for name in names if "/" not in name)))
+    write_folder(root, pictures(*(name for name in names if "/" in name)))
+    for where in (write_zip(tmp_path / "a.zip", pictures(*names)), root):
+        with open_images(where) as images:
+            assert dict(zip(images.names, images.labels, strict=True)) == {"train/cat/1.png": "cat", "train/dog/2.png": "dog"}
+            assert [images.read(i) for i in range(2)] == [b"train\\cat\\1.png", b"train/dog/2.png"]
+            assert images.splits == ("test", "train") and len(images.layout.left_out) == 2
+
+
+@pytest.mark.parametrize("name", ["..\\a.png", "x\\..\\..\\a.png", "\\\\server\\a.png", "C:\\x\\a.png", "c:/a.png"])
+def test_names_of_windows_that_leave_the_zip(tmp_path, name):
+    assert "leads out of the zip" in refused(write_zip(tmp_path / "a.zip", pictures(name, "b.png")))
+
+
+def test_two_names_that_come_to_one_are_refused(tmp_path):
+    composed, two_marks = "caf\u00e9", "cafe\u0301"
+    for names in (
+        ("x\\1.png", "x/1.png"),
+        (f"{composed}.png", f"{two_marks}.png"),
+        (f"{composed}/1.png", f"{two_marks}/2.png"),
+    ):
+        message = refused(write_zip(tmp_path / "a.zip", pictures(*names)))
+        assert "two f" in message and ("x/1.png" in message or composed in message)
+    assert "two folders" in refused(write_folder(tmp_path / "root", pictures(f"{composed}/1.png", f"{two_marks}/2.png")))
+
+
+def test_splits_and_classes_are_known_however_accents_are_stored(container):
+    root = container(pictures("train/caf\u00e9/1.png", "train/bar/2.png", "test/cafe\u0301/3.png", "test/bar/4.png"))
+    assert listing(root)[1] == ("bar", "caf\u00e9")
+    assert listing(root, "test")[0]["test/caf\u00e9/3.png"] == "caf\u00e9"
+
+
+# What is left out
+
+
+def test_everything_that_is_not_read_is_counted(container):
+    names = ["cat/1.png", "dog/1.png", "cat/2.HEIC", "dog/3.heic", "owl/1.bmp", "owl/deep/2.tif", "README", "cat/.DS_Store"]
+    names += ["._1.png", "@eaDir/1.jpg", "dog/@eaDir/1.jpg", "#recycle/9.png", "cat/Thumbs.db", "$RECYCLE.BIN/a/1.png"]
+    names += ["System Volume Information/1.png", ".thumbnails/1.png", "cat/1.png.json", "a.long extension"]
+    with open_images(container(pictures(*names))) as images:
+        assert images.names == ["cat/1.png", "dog/1.png"] and images.class_names == ("cat", "dog")
+        assert set(images.layout.left_out) == {
+            *("2 .heic", "1 .bmp", "1 .tif", "1 .json", "3 hidden", "2 without extension"),
+            *("2 folders @eaDir", "folder #recycle", "folder $RECYCLE.BIN", "folder System Volume Information"),
+            "folder .thumbnails",
+        }
+        assert images.layout.bare == ("owl",)
+
+
+def test_few_kinds_are_named_and_the_others_are_counted(container):
+    files = pictures("1.png", *(f"{i}.k{j}" for j in range(9) for i in range(j + 1)))
+    with open_images(container(files)) as images:
+        assert images.layout.left_out == ("9 .k8", "8 .k7", "7 .k6", "6 .k5", "5 .k4", "4 .k3", "3 other kinds of files")
+
+
+def test_a_set_without_a_picture_says_what_it_has(container):
+    assert "(left out: 2 .bmp, 1 .npy)" in refused(container(pictures("a.bmp", "x/b.bmp", "c.npy")))
+
+
+def test_pictures_beside_folders_are_known(container):
+    with open_images(container(pictures("logo.png", "cat/1.png", "dog/1.png", "z.jpg"))) as images:
+        assert images.layout.stray == ("logo.png", "z.jpg") and images.layout.beside == ("cat", "dog")
+
+
+RUN = ("config.yaml", "environment.json", "real_previews.png", "strip.png", "gen_000/previews.png", "gen_000/model.json")
+RUN += ("gen_000/samples/metadata.jsonl", "gen_000/samples/00000/000000.png", "gen_001/previews.png", ".lock")
+
+
+@pytest.mark.parametrize("present", [RUN, RUN[:3], (RUN[0], *RUN[4:8]), RUN[3:8]])
+@pytest.mark.parametrize("place", ["run", "runs/x", "cat/x"])
+def test_runs_below_a_root_are_no_real_images(container, present, place):
+    """Whole, before its first generation, and without some of what it is known by."""
+    with open_images(container(pictures("cat/1.png", "dog/1.png", *(f"{place}/{name}" for name in present)))) as images:
+        assert images.names == ["cat/1.png", "dog/1.png"] and images.class_names == ("cat", "dog")
+        assert images.layout.left_out == (f"run {place}",)
+
+
+def test_a_generation_alone_is_known_by_what_it_has(container):
+    with open_images(container(pictures("1.png", "old/samples/2.png", "old/model.json", "old/previews.png"))) as images:
+        assert images.names == ["1.png"] and images.layout.left_out == ("run old",)
+
+
+def test_folders_that_only_look_like_runs_are_images(container):
+    names = [
+        "a/samples/1.png",
+        "a/previews.png",
+        "b/references/2.png",
+        "b/strip.png",
+        "c/config.yaml",
+        "c/3.png",
+        "gen_1/4.png",
+    ]
+    with open_images(container(pictures(*names))) as images:
+        assert images.names == sorted(set(names) - {"c/config.yaml"})

@@ -137,17 +137,17 @@ def test_a_table_goes_before_dataset_json(container):
     assert listing(container(files))[0] == {"a.png": "x"}
 
 
-@pytest.mark.parametrize("content", ['file_name,label\na.png,"' + "x\n" * 2**20, "file_name," + "," * 2**21])
-def test_endless_rows_stay_small_in_memory(tmp_path, monkeypatch, content):
+@pytest.mark.parametrize("text", ['label\na.png,"' + "x\n" * 2**15, "," * 2**16, 'x\n"' + 'ab\n","' * 2**15])
+def test_endless_rows_stay_small_in_memory(tmp_path, monkeypatch, text):
     """Quotation marks that do not close make one row of a whole file."""
-    monkeypatch.setattr("bootlight.data.reader_manifest.SPARE", 2**22)
+    monkeypatch.setattr("bootlight.data.reader_manifest.MAX_LINE_BYTES", 2**14)
     (tmp_path / "a.png").write_bytes(b"")
-    (tmp_path / "metadata.csv").write_text(content)
+    (tmp_path / "metadata.csv").write_text("file_name," + text)
     tracemalloc.start()
     refused(tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 3 * len(content) + 2**23  # file, its copy while it is read; one row of a megabyte
+    assert peak < 3 * len(text) + 2**19  # the file and its copy while it is read; a row of 16 KiB, where 2**15 texts have 2 MiB
 
 
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from bootlight.cache_folder import temporary_cache
+from bootlight.data import contents
 from bootlight.data import store as store_module
 from bootlight.data.reader import open_images
 from bootlight.data.store import build_store, store_from_arrays
@@ -236,7 +237,7 @@ def test_where_the_labels_come_from_does_not_enter_the_key(root, tmp_path, cache
 
 def test_a_new_format_changes_the_key(root, cache, monkeypatch):
     key = build(root, cache).key
-    monkeypatch.setattr(store_module, "FORMAT", store_module.FORMAT + 1)
+    monkeypatch.setattr(contents, "FORMAT", contents.FORMAT + 1)
     assert build(root, cache).key != key
 
 

@@ -223,7 +223,7 @@ def test_losses_of_a_gan(tmp_path):
     def history(leaves):
         return lambda _: [
             {"step": t, "train/loss_d": 0.2 if t < leaves else 1.2, "train/loss": 3.0 if t < leaves else 1.0}
-            for t in range(400)
+            for t in range(1, 401)
         ]
 
     write_record(tmp_path, {"a": "A", "b": "B", "c": "no GAN"}, [0, 1], layout="gan")
@@ -234,10 +234,11 @@ def test_losses_of_a_gan(tmp_path):
             write_run(tmp_path, arm, seed, [{}], history=history(leaves), num_real=100, num_synthetic=0)
     page = read(tmp_path)
     at = page.cells.index("steps on the plateau")
-    # 220 ± 12.706 x 20; a step has 64 of 100 images; the second arm has a training of 399 steps that never leaves.
-    assert page.cells[at + 3 : at + 7] == ["A", "220  [-34.12, 474.1]", "140.8  [-21.84, 303.4]", "2 of 2"]
-    assert page.cells[at + 7 : at + 11] == ["B", "≥ 249.5", "≥ 159.7", "1 of 2"]
-    assert page.cells[at + 11] != "no GAN" and ">no GAN</text>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    # 220 ± 12.706 x 20; a step has 64 of 100 images; the second arm leaves before the margin of 160 steps, and never.
+    assert page.cells[at + 6 : at + 13] == ["A", "220  [-34.12, 474.1]", "140.8  [-21.84, 303.4]", "2", "0", "0", "0"]
+    bounds = ["left before 160 (1), never left by 320 (1)", "left before 102.4 (1), never left by 204.8 (1)"]
+    assert page.cells[at + 13 : at + 20] == ["B", *bounds, "0", "1", "1", "0"]
+    assert page.cells[at + 20] != "no GAN" and ">no GAN</text>" not in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "loss of the discriminator" in page.text and "loss of the generator" in page.text
 
 

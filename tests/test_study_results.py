@@ -43,6 +43,17 @@ def test_every_run_has_a_state(folder):
     assert "b (seed 1) has failed and takes no part: no disk." in study_remarks(results)
 
 
+def test_a_run_of_another_seed_takes_no_part(folder):
+    # Pairs are of equal seeds, whatever the folders are called.
+    write_record(folder, {"a": "A"}, [0, 1])
+    for seed, chosen in enumerate((0, 7)):
+        run = write_run(folder, "a", seed, [fd(1.0)])
+        run.config.write_text(json.dumps(json.loads(run.config.read_text()) | {"seed_everything": chosen}))
+    results = read_study(folder)
+    assert [results.cells["a", seed].state for seed in (0, 1)] == ["finished", "unreadable"]
+    assert "seed_everything 7" in results.cells["a", 1].note
+
+
 def test_scores_are_of_finished_runs_by_seed_and_generation(folder):
     write_run(folder, "a", 0, [fd(1.0), fd(2.0)])
     write_run(folder, "a", 5, [fd(6.0), fd(7.0)])

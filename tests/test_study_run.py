@@ -16,6 +16,10 @@ from bootlight.evaluation.judge_file import find_judge, load_judge
 from bootlight.images import decode_whole
 from bootlight.rng import numpy_rng
 from bootlight.run_folder import RunFolder
+from bootlight.studies import plan
+from bootlight.studies.child import bootlight_command
+from bootlight.studies.job import Job
+from bootlight.studies.record import Arm
 
 STUDY = """
 base: base.yaml
@@ -40,6 +44,7 @@ trainer: {accelerator: cpu, devices: 1, log_every_n_steps: 1}
 def study(bootlight, tmp_path, monkeypatch):
     """`bootlight study` whose runs are made in this process; gives its exit status."""
     write_plain_pages(monkeypatch)
+    monkeypatch.setattr("bootlight.studies.plan.startup_seconds", lambda job: 0.0)
     (tmp_path / "study.yaml").write_text(STUDY)
     (tmp_path / "base.yaml").write_text(BASE)
 
@@ -124,6 +129,26 @@ def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, 
         study("--dry-run", "--trainer.devices", str(devices))
         minutes.append(int(re.search(r"about (\d+) min in all", capsys.readouterr().out).group(1)))
     assert minutes[0] == 2 * minutes[1] > 0
+
+
+def test_dry_run_counts_the_start_of_each_run(study, monkeypatch, capsys):
+    monkeypatch.setattr("bootlight.plan.training_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.plan.drawing_seconds", lambda *_: 0.0)
+    started = []
+    monkeypatch.setattr("bootlight.studies.plan.startup_seconds", lambda job: started.append(job) or 90.0)
+    study("--dry-run", "--seeds", "0", "1", "2")
+    said = capsys.readouterr().out
+    assert "about 9 min in all" in said and "90 s for the start of each run" in said  # 2 arms x 3 seeds x 90 s
+    assert len(started) == 1  # measured once
+
+
+def test_the_start_of_a_run_is_measured_by_one_that_reads_the_same_settings(tmp_path, monkeypatch):
+    times, commands = iter([5.0, 12.5]), []
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: next(times))
+    monkeypatch.setattr(plan.subprocess, "run", lambda command, **_: commands.append(command))
+    job = Job(tmp_path, Arm("a", "A", {"data.num_steps": 3}, ["base.yaml"], None), 7)
+    assert plan.startup_seconds(job) == 7.5
+    assert commands == [bootlight_command("fit", [*job.arguments(), "--print_config"])]
 
 
 @pytest.mark.parametrize("verb", ["--dry-run", "--check"])

@@ -10,12 +10,13 @@ from bootlight.metrics.score import Score
 from bootlight.studies.statistics import (
     PairedDifference,
     effect_found,
+    effect_interval,
     holm,
-    images_for_sampling,
     images_needed,
     paired_difference,
     power,
     seeds_needed,
+    seeds_range,
     summarise,
 )
 
@@ -157,11 +158,44 @@ def test_no_number_of_images_makes_up_for_unlike_trainings():
     assert images_needed(difference(0.0, 0.30, 0.2)) is None
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "needed"),
-    [((0.0971, 0.1527), (0.1066, 0.1619), 4307), ((0.1107, 0.1656), (0.1205, 0.1794), 4872)],
-)
-def test_images_that_the_papers_table_would_have_needed(first, second, needed):
-    # Two-sample formula (1.95996 + 0.84162)^2 (s1^2 + s2^2) / d^2, from 100 images each; worked out by hand.
-    pair = [{0: Score(mean, spread / 10, 100, {})} for mean, spread in (first, second)]
-    assert images_for_sampling(paired_difference(*pair)) == pytest.approx(needed, abs=1)
+def study(value, deviation, seeds):
+    """A difference over seeds as `paired_difference` gives it."""
+    error = deviation / math.sqrt(seeds)
+    return PairedDifference(value, deviation, error, (-1.0, 1.0), 0.5, None, tuple(range(seeds)), 1)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 6, 40])
+@pytest.mark.parametrize("value", [0.0, 0.01, -0.4, 1.5, -6.0, 40.0])
+def test_effect_interval_holds_what_would_give_such_a_t(value, seeds):
+    found = study(value, 1.0, seeds)
+    low, high = (end * math.sqrt(seeds) for end in effect_interval(found))
+    t = value * math.sqrt(seeds)
+    assert low < t < high
+    assert stats.nct.sf(t, seeds - 1, low) == pytest.approx(0.025, abs=1e-6)
+    assert stats.nct.cdf(t, seeds - 1, high) == pytest.approx(0.025, abs=1e-6)
+
+
+def test_effect_interval_of_many_seeds_is_the_normal_one():
+    # Variance of the effect 1/k + d²/(2k) (Hedges and Olkin 1985, eq. 5.14 for one sample); the next term is 1/k times that.
+    low, high = effect_interval(study(0.5, 1.0, 400))
+    half = 1.959964 * math.sqrt(1 / 400 + 0.25 / 800)
+    assert (low, high) == (pytest.approx(0.5 - half, abs=2e-3), pytest.approx(0.5 + half, abs=2e-3))
+
+
+def test_the_range_of_seeds_holds_the_right_number():
+    # 95 % of 80 studies, four standard deviations of a share: 0.097; thousands of them in coverage_seeds.py.
+    rng = np.random.default_rng(2)
+    needed = seeds_needed(2.0)
+    ranges = [seeds_range(study(d.mean(), d.std(ddof=1), 5)) for d in rng.normal(2.0, 1, size=(80, 5))]
+    assert np.mean([least <= needed <= (most or math.inf) for least, most in ranges]) >= 0.95 - 0.097
+    # Without an effect there is no upper end, in as many.
+    ends = [effect_interval(study(d.mean(), d.std(ddof=1), 3)) for d in rng.normal(size=(80, 3))]
+    assert np.mean([low <= 0 <= high for low, high in ends]) >= 0.95 - 0.097
+
+
+def test_the_range_of_seeds_has_an_upper_end_where_the_interval_excludes_zero():
+    found = study(2.0, 1.0, 6)
+    low, high = effect_interval(found)
+    assert low > 0 and seeds_range(found, 0.01) == (seeds_needed(high, 0.01), seeds_needed(low, 0.01))
+    assert seeds_range(study(-2.0, 1.0, 6), 0.01) == seeds_range(found, 0.01)
+    assert seeds_range(study(1.0, 0.0, 6)) is None and seeds_range(study(math.nan, 1.0, 6)) is None

@@ -113,18 +113,27 @@ def test_files_hold_the_numbers_in_full(results, tmp_path):
 
 def test_times_that_are_bounds_say_so_in_the_files(tmp_path):
     write_record(tmp_path, {"a": "A"}, [0, 1], layout="gan")
-    for seed, leaves in enumerate((100, 1000)):
-        loss = [{"step": t, "train/loss_d": 0.2 if t < leaves else 1.2} for t in range(400)]
+    for seed, leaves in enumerate((200, 1000)):
+        loss = [{"step": t, "train/loss_d": 0.2 if t < leaves else 1.2} for t in range(1, 401)]
         write_run(tmp_path, "a", seed, [{}], history=lambda _, loss=loss: loss)
     results = read_study(tmp_path)
     write_tables(results, table_lines(results), [])
     with open(tmp_path / "table.csv") as file:
         row = next(row for row in csv.DictReader(file) if row["score"] == "plateau_steps")
-    assert (float(row["mean"]), row["low"], row["high"], row["stayed"]) == (249.5, "", "", "1")  # 100 and at least 399
+    assert (row["mean"], row["low"], row["high"], row["left"], row["never left"], row["no plateau"]) == (
+        "",
+        "",
+        "",
+        "1",
+        "1",
+        "0",
+    )
     entry = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["lines"][0]["scores"]["plateau_steps"]
-    assert (entry["interval"], entry["stayed"]) == (None, 1)
+    assert (entry["mean"], entry["interval"], entry["states"]) == (None, None, {"left": 1, "never left": 1})
+    assert "left at 200 (1), never left by 320 (1)" in (tmp_path / "table.md").read_text(encoding="utf-8")
     with open(tmp_path / "scores.csv") as file:
-        assert [row["censored"] for row in csv.DictReader(file) if row["score"] == "plateau_steps"] == ["0", "1"]
+        rows = [row for row in csv.DictReader(file) if row["score"] == "plateau_steps"]
+    assert [(row["value"], row["plateau"]) for row in rows] == [("200.0", "left"), ("320.0", "never left")]
 
 
 def test_scores_csv_has_every_run(results, tmp_path):

@@ -3,6 +3,7 @@
 import ast
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -29,10 +30,12 @@ PROGRAM = "import sys; sys.argv = ['bootlight', *sys.argv[1:]]\nfrom bootlight._
 def broken(monkeypatch):
     """A stream into a pipe that nobody reads any longer."""
     monkeypatch.setattr(terminal, "_leaving", False)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     reading, writing = os.pipe()
     os.close(reading)
     yield io.TextIOWrapper(io.BufferedWriter(terminal._Stream(writing)), encoding="utf-8", line_buffering=True)
     os.close(writing)
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_reader_that_leaves_ends_a_command_once(broken):

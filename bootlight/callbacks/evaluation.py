@@ -20,6 +20,7 @@ from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.suite import DISTANCES, measure_all
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import decode
+from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features import FeatureNetwork, score_name
 from bootlight.metrics.score import Score
@@ -178,12 +179,11 @@ def sample_source(folder: GenerationFolder, image_size: int, channels: int) -> S
 
 
 def final_loss(folder: GenerationFolder) -> dict[str, Any] | None:
-    """Mean training loss of the last tenth of the steps, with the standard error of that mean over logged steps."""
+    """Mean training loss of the last tenth of the steps, with its standard error; logged steps are not taken as independent."""
     losses = read_history(folder.history).get("train/loss", ([], []))[1]
     if not losses:
         return None
     last = np.array(losses[-max(1, round(LOSS_WINDOW * len(losses))) :])
     if not np.isfinite(last).all():
         return None  # training diverged; NaN is no JSON
-    error = float(last.std(ddof=1) / np.sqrt(len(last))) if len(last) > 1 else None
-    return {"value": float(last.mean()), "standard_error": error, "n": len(last)}
+    return {"value": float(last.mean()), "standard_error": mean_standard_error(last), "n": len(last)}

@@ -14,9 +14,9 @@ from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
 from bootlight.data.extra import Build, Extra, open_drawn
 from bootlight.data.mixing import Accumulate, MixingPolicy, Source
 from bootlight.data.reading import Reading
-from bootlight.data.roots import load_root
+from bootlight.data.roots import load_roots
 from bootlight.data.store import Store, build_store
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.images import to_float
 from bootlight.paths import expanded
 from bootlight.rng import derive_key, derive_seed, numpy_rng
@@ -27,8 +27,9 @@ class BootstrapData(LightningDataModule):
     """The training set of each generation.
 
     Args:
-        root: folder, zip or Hugging Face imagefolder of real images. Where it has splits, `train` is trained on and `test`
-            (or `val`) is held out; otherwise `holdout_fraction` of the images is.
+        root: folder, zip or Hugging Face imagefolder of real images, or a list of them, which are one set. Where there are
+            splits, `train` is trained on and `test` (or `val`) is held out; otherwise, and of a split that is named
+            (`faces.zip@train`), `holdout_fraction` of the images is.
         image_size: edge in pixels; other sizes and shapes are centre-cropped and resized.
         channels: 1 (grey) or 3 (RGB).
         batch_size: images of one step, over all devices together.
@@ -50,12 +51,13 @@ class BootstrapData(LightningDataModule):
         subset_seed: of the subsets above; the same for every run, so that 70 % is always the same 70 %.
         cache: folder for decoded images; $BOOTLIGHT_CACHE or ~/.cache/bootlight if left out.
         follow_links: read what symbolic links in `root` and `teacher` lead to, wherever it lies.
+        max_bad: so many pictures of `root` may be unusable: they are left out and listed.
         label_column: what names the class in a `metadata.jsonl` or `metadata.csv`; `label`, where there is one, if left out.
     """
 
     def __init__(
         self,
-        root: str,
+        root: str | list[str],
         image_size: int,
         channels: int = 3,
         batch_size: int = 64,
@@ -77,6 +79,7 @@ class BootstrapData(LightningDataModule):
         num_duplicates: int | None = None,
         follow_links: bool = False,
         label_column: str | None = None,
+        max_bad: int = 0,
     ) -> None:
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
@@ -90,8 +93,13 @@ class BootstrapData(LightningDataModule):
             raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
         if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
             raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
-        self.root = root
-        self.reading = Reading(follow_links, label_column)
+        self.roots = (root,) if isinstance(root, str) else tuple(root)
+        self.root = ", ".join(self.roots)  # as messages call them
+        if not self.roots:
+            raise BootlightError("data.root is an empty list; name a folder or a zip of images")
+        for text in self.roots:
+            check_named("data.root", text)
+        self.reading = Reading(follow_links, label_column, max_bad)
         self.image_size = image_size
         self.channels = channels
         self.batch_size = batch_size
@@ -117,7 +125,7 @@ class BootstrapData(LightningDataModule):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return load_root(expanded(self.root), self.image_size, self.channels, self.cache, self.reading)
+        return load_roots(self.roots, self.image_size, self.channels, self.cache, self.reading)
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""

@@ -10,7 +10,7 @@ from bootlight.data.mixing import MixingPolicy, Source
 from bootlight.data.reading import SAFE
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.rng import numpy_rng
 from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
 
@@ -33,6 +33,8 @@ class Extra:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if self.teacher is not None:
+            check_named("data.teacher", self.teacher)
         check_range("data.duplicate_fraction", self.duplicate_fraction, 0)
         if self.num_duplicates is not None:
             check_range("data.num_duplicates", self.num_duplicates, 0)

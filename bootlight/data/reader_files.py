@@ -1,27 +1,32 @@
 """The files inside a folder or a zip, by relative name. Nothing is unpacked to disk and nothing outside the root is read."""
 
 import io
+import re
 import stat
 import threading
 import zipfile
 import zlib
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
+from bootlight.data.left_out import LeftOut
 from bootlight.data.reader_folder import FolderFiles
-from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted
+from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted, plain
 from bootlight.errors import BootlightError
+from bootlight.run_marks import run_folders
 
 MAX_ZIP_ENTRIES = 2_000_000  # each costs half a kilobyte of memory before the first can be looked at
 MAX_NAME = 4096  # characters, with the folders; as in file systems
 LOCAL_HEADER_BYTES = 30  # without its name (APPNOTE 4.3.7)
+_DRIVE = re.compile("[A-Za-z]:")
 _ENCRYPTED = 0x1  # general purpose flag, bit 0 (APPNOTE 4.4.4)
 _ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory (APPNOTE 4.3.12)
 
 
 class Files(Protocol):
-    """Pictures and manifests below a root, hidden files left out."""
+    """Pictures and manifests below a root; hidden files, what programs have made, and folders of runs are left out."""
 
     @property
     def where(self) -> str:
@@ -41,7 +46,7 @@ class Files(Protocol):
         """Give back what is held open."""
 
 
-def open_files(root: Path, follow_links: bool = False) -> Files:
+def open_files(root: Path, follow_links: bool = False) -> "FolderFiles | ZipFiles":
     """Open a folder or a zip.
 
     Args:
@@ -86,6 +91,7 @@ class ZipFiles:
 
     def __init__(self, root: Path) -> None:
         self.where = str(root)
+        self.left_out = LeftOut()
         self._lock = threading.Lock()
         self._held = ExitStack()
         try:
@@ -101,22 +107,45 @@ class ZipFiles:
         self.names = list(self._entries)
 
     def _check(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
-        entries = {}
-        for info in infos:
-            if len(info.filename) > MAX_NAME:
-                raise BootlightError(f"{self.where}: entry {info.filename!r} has too long a name; make the zip again")
-            parts = [part for part in info.filename.split("/") if part not in ("", ".")]
-            name = "/".join(parts)
-            if info.filename.endswith("/") or not is_wanted(name):
-                continue
-            if info.filename.startswith("/") or ".." in parts:
-                raise BootlightError(f"{self.where}: entry {info.filename!r} leads out of the zip; make the zip again")
-            if any(map(is_hidden, parts)):
+        entries: dict[str, zipfile.ZipInfo] = {}
+        names = list(map(self._name, infos))
+        runs = run_folders(names)
+        for name, info in zip(names, infos, strict=True):
+            if not name or self._is_left_out(name, runs):
                 continue
             self._check_entry(name, info)
+            if name in entries and entries[name].filename != info.filename:
+                raise BootlightError(f"{self.where} has two files {name}, {info.filename!r} is one; make the zip again")
             entries[name] = info
         self._check_overlaps(entries)
         return dict(zip(compose(list(entries), {}, self.where), entries.values(), strict=True))
+
+    def _name(self, info: zipfile.ZipInfo) -> str:
+        """With forward slashes; empty for folders."""
+        if len(info.filename) > MAX_NAME:
+            raise BootlightError(f"{self.where}: entry {info.filename!r} has too long a name; make the zip again")
+        name = info.filename.replace("\\", "/")
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if name.startswith("/") or ".." in parts or (len(parts) > 1 and _DRIVE.fullmatch(parts[0])):
+            if is_wanted(name):
+                raise BootlightError(f"{self.where}: entry {info.filename!r} leads out of the zip; make the zip again")
+            return ""
+        return "" if name.endswith("/") else "/".join(parts)
+
+    def _is_left_out(self, name: str, runs: frozenset[str]) -> bool:
+        """Whether an entry is not read; noted."""
+        parts = name.split("/")
+        folders = list(accumulate((f"{part}/" for part in parts[:-1]), initial=""))
+        run = next((folder for folder in folders if folder in runs), None) if runs else None
+        if run is not None:
+            self.left_out.note_run(plain(run))
+        elif any(map(is_hidden, parts[:-1])):
+            self.left_out.note_folder(plain(next(f for f in folders[1:] if is_hidden(f.split("/")[-2]))))
+        elif is_hidden(parts[-1]) or not is_wanted(name):
+            self.left_out.note_file(plain(name), hidden=is_hidden(parts[-1]))
+        else:
+            return False
+        return True
 
     def _check_entry(self, name: str, info: zipfile.ZipInfo) -> None:
         if info.flag_bits & _ENCRYPTED:

@@ -4,8 +4,10 @@ import os
 import stat
 from pathlib import Path
 
-from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted
+from bootlight.data.left_out import LeftOut
+from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted, plain
 from bootlight.errors import BootlightError
+from bootlight.run_marks import is_run
 
 MAX_ENTRIES = 10_000_000
 FOLLOW = "set data.follow_links to true (--follow-links) if you trust where it leads"
@@ -29,6 +31,7 @@ class FolderFiles:
         self._follow_links = follow_links
         self._folders: dict[tuple[int, int], str] = {}  # those listed, by device and inode; only where links are followed
         self._root = str(root.resolve())  # text: joining paths would cost as much as opening the files
+        self.left_out = LeftOut()
         self._spelled: dict[str, str] = {}  # as the file system has it, where that is not NFC
         found: list[str] = []
         folders = [""]
@@ -46,17 +49,31 @@ class FolderFiles:
         path = os.path.join(self._root, prefix)
         if self._follow_links:
             self._check_new(prefix, os.stat(path))
-        with os.scandir(path) as entries:
-            visible = [entry for entry in entries if not is_hidden(entry.name)]
-        for entry in visible:
-            name = prefix + entry.name
-            if self._link_to_folder(name) if entry.is_symlink() else entry.is_dir():
+        with os.scandir(path) as listed:
+            entries = list(listed)
+        if is_run({entry.name for entry in entries}):
+            self.left_out.note_run(plain(prefix))
+            return []
+        for entry in entries:
+            name, shown = prefix + entry.name, plain(entry.name)
+            if any(map(is_hidden, shown.split("/"))):
+                self._leave_out(entry, name, hidden=True)
+            elif self._link_to_folder(name) if entry.is_symlink() else entry.is_dir():
                 folders.append(name + "/")
-            elif is_wanted(name) and entry.is_file():
+            elif not is_wanted(shown):
+                self._leave_out(entry, name)
+            elif entry.is_file():
                 found.append(name)
         if len(found) > MAX_ENTRIES:
             raise BootlightError(f"{self.where} has more than {MAX_ENTRIES} images; split it")
         return folders
+
+    def _leave_out(self, entry: os.DirEntry[str], name: str, hidden: bool = False) -> None:
+        """Count what is not read; pipes and the like are nothing."""
+        if hidden and entry.is_dir(follow_symlinks=False):
+            self.left_out.note_folder(plain(name))
+        elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
+            self.left_out.note_file(plain(name), hidden)
 
     def _check_new(self, prefix: str, found: os.stat_result) -> None:
         """Every folder is there once: so circles end, and no picture counts twice."""

@@ -7,6 +7,17 @@ from bootlight.errors import BootlightError
 from bootlight.images import SUFFIXES
 
 MANIFESTS = ("metadata.jsonl", "metadata.csv", "dataset.json")
+# What file systems, network drives, archives and trackers put beside pictures, in lower case; besides what begins with
+# a dot.
+OF_PROGRAMS = frozenset(
+    {
+        *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),  # macOS
+        *("$recycle.bin", "system volume information", "found.000", "thumbs.db", "desktop.ini"),  # Windows
+        *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@__thumb"),  # Synology, QNAP
+        *("lost+found", "lost.dir", "~snapshot"),  # Linux, Android, NetApp
+        *("wandb", "lightning_logs", "mlruns", "__pycache__"),
+    }
+)
 MAX_FILE_BYTES = 256 * 2**20  # larger than any picture of images.MAX_PIXELS pixels; also of a zip's directory
 
 
@@ -26,12 +37,17 @@ def is_wanted(name: str) -> bool:
 
 
 def is_hidden(part: str) -> bool:
-    """Whether a part of a name says that people do not mean to show what lies there."""
-    return part.startswith(".") or part == "__MACOSX"
+    """Whether a part of a name says that not a person has put there what lies there, or does not mean to show it."""
+    return part.startswith(".") or part.lower() in OF_PROGRAMS
+
+
+def plain(name: str) -> str:
+    """Relative name in NFC with forward slashes: on Windows, some programs write names with the other ones into a zip."""
+    return composed(name.replace("\\", "/"))
 
 
 def compose(found: list[str], spelled: dict[str, str], where: str) -> list[str]:
-    """Names in NFC.
+    """Plain names.
 
     Args:
         found: names as they are spelled in the container.
@@ -39,15 +55,23 @@ def compose(found: list[str], spelled: dict[str, str], where: str) -> list[str]:
         where: how messages call the container.
 
     Raises:
-        BootlightError: two files have one name then.
+        BootlightError: two files or folders have one name then, or one leads out of the container.
     """
-    names = []
-    for name in found:
-        plain = composed(name)
-        names.append(plain)
-        if plain != name:
-            spelled[plain] = name
-    if spelled and len(set(names)) < len(names):
+    names = list(map(plain, found))
+    spelled |= {name: other for name, other in zip(names, found, strict=True) if name != other}
+    if not spelled:
+        return names
+    for name in spelled:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise BootlightError(f"{where}: the name {spelled[name]!r} leads out of it; rename that file")
+    if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
-        raise BootlightError(f"{where} has two files {twice}, whose names differ in how their accents are stored; rename one")
+        raise BootlightError(
+            f"{where} has two files {twice}, whose names differ in how their accents or slashes are stored; rename one"
+        )
+    folders: dict[str, str] = {}
+    for name, other in zip(names, found, strict=True):
+        folder, spelling = name.rpartition("/")[0], other.replace("\\", "/").rpartition("/")[0]
+        if folders.setdefault(folder, spelling) != spelling:
+            raise BootlightError(f"{where} has two folders {folder}, whose names differ in how accents are stored; rename one")
     return names

@@ -24,7 +24,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        check_range("max_bad", self.max_bad, 0)
+        check_range("data.max_bad", self.max_bad, 0)
 
 
 SAFE = Reading()

@@ -1,18 +1,27 @@
 """What a user names by a text: a folder, a zip, a split of one, or the images that a generation of a run has drawn."""
 
+import os
 from pathlib import Path
 
-from bootlight.data.reader import SPLITS
-from bootlight.errors import BootlightError
+from bootlight.data.reader_splits import is_split
+from bootlight.errors import BootlightError, check_named
 from bootlight.paths import expanded_text
-from bootlight.run_folder import RunFolder
+from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.run_marks import GENERATION, is_run
 
 
 def split_suffix(text: str) -> tuple[Path, str]:
-    """Path, expanded, and what follows the last `@`: nothing where the whole text is the name of something that exists."""
+    """Path, expanded, and what follows the last `@`: nothing where the whole text is the name of something that exists.
+
+    Raises:
+        BootlightError: there is no path. An empty one would be the working folder, which a variable that is not set then means.
+    """
     text = expanded_text(text)
     path, at, suffix = text.rpartition("@")
-    return (Path(path), suffix) if at and not Path(text).exists() else (Path(text), "")
+    if not at or Path(text).exists():
+        path, suffix = text, ""
+    check_named("the name of a set of images", path)
+    return Path(path), suffix
 
 
 def resolve(text: str) -> tuple[Path, str | None]:
@@ -20,19 +29,39 @@ def resolve(text: str) -> tuple[Path, str | None]:
 
     Args:
         text: a folder or zip of images; a run folder, meaning the newest generation that has images; a run folder followed by
-            `@` and a generation (`runs/x@2`), or images followed by `@` and a split (`faces.zip@test`).
+            `@` and a generation (`runs/x@2`), or the folder of a generation (`runs/x/gen_002`); or images followed by `@` and a
+            split (`faces.zip@test`).
 
     Raises:
-        BootlightError: a run without images of that generation.
+        BootlightError: no name, or a run without images of that generation.
     """
     root, suffix = split_suffix(text)
-    drawn = [folder for folder in RunFolder(root).generations() if folder.is_synthesized]
-    if suffix.lower() in SPLITS:
+    if is_split(suffix):
         return root, suffix.lower()
+    if is_generation(root):
+        return _drawn_alone(text, root, suffix), None
+    drawn = [folder for folder in RunFolder(root).generations() if folder.is_synthesized]
     if not drawn and not suffix:
         return root, None
     wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(int(folder.path.name[4:]))]
+    if not root.exists():
+        raise BootlightError(f"{text} does not exist; give a folder or a zip of images")
     if not wanted:
         known = ", ".join(str(int(folder.path.name[4:])) for folder in drawn)
         raise BootlightError(f"{text}: no generation {suffix} with images; {root} has {known or 'none'}")
     return wanted[0].samples, None
+
+
+def is_generation(root: Path) -> bool:
+    """Whether a folder is that of a generation, by its name or by what lies in it."""
+    if not (root / "samples").is_dir():
+        return False
+    return GENERATION.fullmatch(root.resolve().name) is not None or is_run(os.listdir(root))
+
+
+def _drawn_alone(text: str, root: Path, suffix: str) -> Path:
+    folder = GenerationFolder(root)
+    if suffix or not folder.is_synthesized:
+        lacking = f"so it has no {suffix}" if suffix else "but has not all of its images yet"
+        raise BootlightError(f"{text}: {root} is a generation of a run, {lacking}; name another one")
+    return folder.samples

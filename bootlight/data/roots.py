@@ -1,24 +1,92 @@
-"""The real images of a run: what is trained on, and what a split of their own holds out."""
+"""The real images of a run: what is trained on, and what splits of their own hold out; of one root or several as one set."""
 
+import warnings
 from functools import cache
 from pathlib import Path
 
+from bootlight.data.contents import Part
 from bootlight.data.reader import open_images
+from bootlight.data.reader_splits import held_out_split
 from bootlight.data.reading import Reading
-from bootlight.data.store import Store, build_store
-
-HELD_OUT_SPLITS = ("test", "val", "valid", "validation")
+from bootlight.data.resolve import resolve, split_suffix
+from bootlight.data.store import Store, build_union
+from bootlight.data.store_skipped import tell_skipped
+from bootlight.errors import BootlightError
+from bootlight.processes import rank
 
 
 @cache
-def load_root(root: Path, image_size: int, channels: int, cache_folder: Path, reading: Reading) -> tuple[Store, Store | None]:
-    """Once for each process: every generation uses the same real images."""
-    with open_images(root, reading=reading) as images:
-        splits = images.splits
-    store = build_store(root, image_size=image_size, channels=channels, cache=cache_folder, reading=reading)
-    held_out = next((split for split in HELD_OUT_SPLITS if split in splits), None)
-    if held_out is None or "train" not in splits:
+def load_roots(
+    texts: tuple[str, ...], image_size: int, channels: int, cache_folder: Path, reading: Reading
+) -> tuple[Store, Store | None]:
+    """Training images and held-out ones (None where no root has a split for them), of all roots together.
+
+    Of a root with splits, `train` or `training` is trained on and the first of `reader_splits.HELD_OUT` is held out; of one
+    that is named with a split, that split is trained on and nothing held out; of any other, everything is trained on.
+    Once for each process: every generation uses the same real images.
+
+    Args:
+        texts: a folder, a zip, `images@SPLIT`, a run (the newest generation that has images) or `RUN@GENERATION` each.
+        image_size: edge of the square images in pixels.
+        channels: 1 or 3.
+        cache_folder: of decoded images.
+        reading: choices of the user.
+
+    Raises:
+        BootlightError: no images, a root that is in another one, or more bad pictures than are allowed.
+    """
+    train = [_part(text) for text in texts]
+    _check_apart(train)
+    held_out, class_names = [], set()
+    for text, root, split in train:
+        with open_images(root, split, reading) as images:
+            class_names |= set(images.class_names)
+            found = held_out_split(images.splits)
+        if split is None and found is not None:
+            held_out.append(Part(text, root, found))
+    classes = sorted(class_names)
+    store = _build(train, image_size, channels, cache_folder, reading, classes)
+    if not held_out:
         return store, None
-    return store, build_store(
-        root, image_size=image_size, channels=channels, cache=cache_folder, split=held_out, reading=reading
+    if without := [text for text, *_ in train if text not in {part.text for part in held_out}]:
+        _tell(f"data.root: all of {', '.join(without)} is trained on; held out is only what has a split for it")
+    left = Reading(reading.follow_links, reading.label_column, reading.max_bad - len(store.skipped))
+    return store, _build(held_out, image_size, channels, cache_folder, left, classes)
+
+
+def _part(text: str) -> Part:
+    try:
+        root, split = resolve(text)
+    except BootlightError as error:
+        raise BootlightError(f"data.root: {error}") from error
+    if root != split_suffix(text)[0]:
+        _tell(f"data.root: {text} is a run; the images that it has drawn, {root}, take the place of real ones")
+    return Part(text, root, split)
+
+
+def _build(
+    parts: list[Part], image_size: int, channels: int, cache_folder: Path, reading: Reading, class_names: list[str]
+) -> Store:
+    store = build_union(
+        parts, image_size=image_size, channels=channels, cache=cache_folder, reading=reading, class_names=class_names
     )
+    where = ", ".join(part.text for part in parts)
+    if rank() == 0:
+        tell_skipped(where, store.skipped, len(store.images), cache_folder, store.key)
+    return store
+
+
+def _check_apart(parts: list[Part]) -> None:
+    """No picture is there twice because its folder is. A zip in a folder is not read as a part of it."""
+    places = [part.root.resolve() for part in parts]
+    for i, part in enumerate(parts):
+        for j, other in enumerate(parts):
+            is_same = i < j and places[i] == places[j] and (part.split == other.split or None in (part.split, other.split))
+            is_inside = places[i] != places[j] and places[i].is_dir() and places[i].is_relative_to(places[j])
+            if is_same or (is_inside and other.split is None):
+                raise BootlightError(f"data.root: {part.text} is in {other.text} already; leave one of them out")
+
+
+def _tell(text: str) -> None:
+    if rank() == 0:
+        warnings.warn(text, stacklevel=2)

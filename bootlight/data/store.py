@@ -1,13 +1,14 @@
 """Images decoded once into one uint8 file that is mapped into memory, cached under a key made of their content."""
 
 import hashlib
-import json
 import logging
 import mmap
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 
 from bootlight.atomic import atomic_write, read_json, write_json
 from bootlight.cache_folder import can_keep, tell_not_kept, temporary_cache
-from bootlight.data.reader import ImageSet, open_images
+from bootlight.data.contents import Part, Union, content_key, read_union
+from bootlight.data.reader import ImageSet
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.store_folder import publish_folder, remove_leftovers
-from bootlight.data.store_passes import over_images
+from bootlight.data.store_passes import BadPictures, over_images
+from bootlight.data.store_skipped import keep_bad, known_bad
 from bootlight.errors import BootlightError
 from bootlight.images import decode
 
-FORMAT = 2  # goes up when the same files would give other pixels, or lie otherwise on disk
 MAX_NAMES_BYTES = 2**30  # of the names of all images
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Store:
         class_names: sorted; empty where nothing is labelled.
         names: of the images, without the folders that hold all of them.
         key: hexadecimal SHA-256 of the content, the same on every machine.
+        skipped: why pictures that are not among the images were left out, by their names; not kept with the store.
     """
 
     images: NDArray[np.uint8]
@@ -47,6 +50,7 @@ class Store:
     class_names: tuple[str, ...]
     names: tuple[str, ...]
     key: str
+    skipped: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         images: Any = self.images
@@ -86,17 +90,61 @@ def build_store(
         BootlightError: no images, pictures that cannot be decoded, or no room for them, neither in the cache nor in the
             system's folder for temporary files.
     """
-    with open_images(root, split, reading) as images:
+    how: dict[str, Any] = {"image_size": image_size, "channels": channels, "cache": cache, "reading": reading}
+    return build_union([Part(str(root), root, split)], description=description, note=note, **how)
 
-        def checksum(i: int) -> bytes:
-            data = images.read(i)
-            note(data)
-            return hashlib.sha256(data).digest()
 
-        digests = [digest for part in over_images(images, checksum, f"{description}: checksums") for digest in part]
-        shape = (image_size, image_size, channels)
-        key = _content_key(shape, images.class_names, images.known_as, images.labels, digests)
-        return _open(cache / key) or _decoded(cache, key, lambda to: _write(to, images, shape, description))
+def build_union(
+    parts: Sequence[Part],
+    *,
+    image_size: int,
+    channels: int,
+    cache: Path,
+    description: str = "reading images",
+    note: Callable[[bytes], None] = lambda data: None,
+    reading: Reading = SAFE,
+    class_names: Iterable[str] = (),
+) -> Store:
+    """`build_store` for several sets as one, in whatever order they are named.
+
+    Args:
+        parts: the sets.
+        image_size: edge of the square images in pixels.
+        channels: 1 or 3.
+        cache: folder of decoded images.
+        description: of the progress bar.
+        note: called once with each encoded picture, in no order and from several threads.
+        reading: choices of the user.
+        class_names: of several sets, classes besides those that they have.
+
+    Raises:
+        BootlightError: as `build_store`.
+    """
+    shape = (image_size, image_size, channels)
+    with ExitStack() as held:
+        union = read_union(held, parts, description, note, reading, class_names)
+        while (store := _find_or_decode(union, shape, cache, reading.max_bad, description)) is None:
+            pass  # bad pictures were left out; what is left has another key
+    return replace(store, skipped=union.contents.skipped)
+
+
+def _find_or_decode(union: Union, shape: tuple[int, int, int], cache: Path, max_bad: int, description: str) -> Store | None:
+    """The store of a union; None where pictures turned out to be bad and were left out of it."""
+    contents = union.contents
+    key = contents.key(shape)
+    if (store := _open(cache / key)) is not None:
+        return store
+    bad = known_bad(cache, key, len(contents.images)) if max_bad else {}
+    if not bad:
+        try:
+            return _decoded(cache, key, partial(_write, contents.images, shape, description))
+        except BadPictures as error:
+            if not max_bad:
+                raise
+            bad = error.bad
+            keep_bad(cache, key, bad)
+    union.leave_out(bad)
+    return None
 
 
 def _decoded(cache: Path, key: str, write: Callable[[Path], None]) -> Store:
@@ -152,25 +200,11 @@ def store_from_arrays(
     images.setflags(write=False)
     texts = [None if label < 0 else class_names[label] for label in labels.tolist()]
     digests = (hashlib.sha256(image).digest() for image in images)
-    key = _content_key(images.shape[1:], class_names, names, texts, digests)
+    key = content_key(images.shape[1:], class_names, names, texts, digests)
     return Store(images, labels, tuple(class_names), names, key)
 
 
-def _content_key(
-    shape: Sequence[int],
-    class_names: Sequence[str],
-    names: Sequence[str],
-    labels: Sequence[str | None],
-    digests: Iterable[bytes],
-) -> str:
-    """SHA-256 over one line of JSON for the set and one for each image; JSON keeps neighbouring fields apart."""
-    content = hashlib.sha256(json.dumps([FORMAT, list(shape), list(class_names)]).encode())
-    for name, label, digest in zip(names, labels, digests, strict=True):
-        content.update(f"\n{json.dumps([name, label, digest.hex()])}".encode())
-    return content.hexdigest()
-
-
-def _write(folder: Path, images: ImageSet, shape: tuple[int, int, int], description: str) -> None:
+def _write(images: ImageSet, shape: tuple[int, int, int], description: str, folder: Path) -> None:
     """Fill a folder; `store.json` is written last."""
     positions = {name: i for i, name in enumerate(images.class_names)}
     labels = np.array([-1 if label is None else positions[label] for label in images.labels], dtype=np.int64)

@@ -21,18 +21,37 @@ MAX_NAMED = 5
 BYTES = 256 * 2**20  # of encoded files that all threads hold; as much as the largest has
 
 
-def over_images(images: ImageSet, work: Callable[[int], T], description: str | None) -> Iterator[list[T]]:
+class BadPictures(BootlightError):
+    """Pictures of a set cannot be used.
+
+    Args:
+        message: for the user.
+        bad: what is wrong with them, by position.
+    """
+
+    def __init__(self, message: str, bad: dict[int, str]) -> None:
+        super().__init__(message)
+        self.bad = bad
+
+
+def over_images(
+    images: ImageSet, work: Callable[[int], T], description: str | None, bad: dict[int, str] | None = None
+) -> Iterator[list[T]]:
     """Yield `work(i)` for every image in order, in lists; a bar is shown when it takes longer than a second.
 
     Args:
         images: the set; only its length, names and sizes are used here.
         work: called with 0 to len(images) - 1 from several threads; raises BootlightError for an image that is no good.
         description: of the bar; None = no bar.
+        bad: takes, by position, what is wrong with images that fail; the others are yielded without them.
 
     Raises:
-        BootlightError: after the last image, for all that failed together; once one has failed, nothing more is yielded.
+        BadPictures: without `bad`, after the last image, for all that failed together; once one has failed, nothing more is
+            yielded.
     """
-    failures: list[tuple[int, str]] = []  # not the errors themselves, which hold on to what could not be decoded
+    failures: dict[int, str] = (
+        {} if bad is None else bad
+    )  # not the errors themselves, which hold on to what could not be decoded
     held = Budget(BYTES)
 
     def run(start: int) -> tuple[list[T], list[tuple[int, str]]]:
@@ -53,11 +72,11 @@ def over_images(images: ImageSet, work: Callable[[int], T], description: str | N
     ):
         for results, failed in _in_order(pool, run, range(0, len(images), CHUNK)):
             bar.update(len(results) + len(failed))
-            failures += failed
-            if not failures:
+            failures |= failed
+            if bad is not None or not failures:
                 yield results
-    if failures:
-        raise BootlightError(_summary(images, failures))
+    if failures and bad is None:
+        raise bad_pictures(images, failures)
 
 
 def _in_order(pool: ThreadPoolExecutor, run: Callable[[int], T], starts: range) -> Iterator[T]:
@@ -71,9 +90,13 @@ def _in_order(pool: ThreadPoolExecutor, run: Callable[[int], T], starts: range) 
         yield pending.popleft().result()
 
 
-def _summary(images: ImageSet, failures: list[tuple[int, str]]) -> str:
-    others = [images.names[i] for i, _ in failures[1:MAX_NAMED]]
-    left = len(failures) - 1 - len(others)
-    also = f"; also {', '.join(others)}" if others else ""
+def bad_pictures(images: ImageSet, bad: dict[int, str], limit: str = "") -> BadPictures:
+    """The error that tells of bad pictures: what is wrong with the first, the names of some, how many there are."""
+    first, *others = sorted(bad)
+    named = [images.names[i] for i in others[: MAX_NAMED - 1]]
+    left = len(others) - len(named)
+    also = f"; also {', '.join(named)}" if named else ""
     more = f" and {left} more" if left else ""
-    return f"{images.where}: {len(failures)} of {len(images)} pictures cannot be used: {failures[0][1]}{also}{more}"
+    return BadPictures(
+        f"{images.where}: {len(bad)} of {len(images)} pictures cannot be used: {bad[first]}{also}{more}{limit}", bad
+    )

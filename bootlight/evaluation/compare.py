@@ -30,8 +30,8 @@ class Difference(NamedTuple):
         standard_error: of `value`, over redraws of the images of both sets; None where unknown.
         interval: 95 % confidence interval of `value`; None where unknown.
         paired: whether image i of one set belongs to image i of the other, and the error is that of their differences.
-        needed: images of each set with which a difference of this size would be found in four of five attempts; None where
-            it is found already, or nothing can be said.
+        detectable: the difference that so many images find in four of five attempts; half of it takes four times as many. None
+            where nothing is known of the error.
         better: whether the second set is better (None for scores that have no good direction).
     """
 
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
     standard_error: float | None
     interval: tuple[float, float] | None
     paired: bool
-    needed: int | None
+    detectable: float | None
     better: bool | None
 
     @property
@@ -64,7 +64,7 @@ class Difference(NamedTuple):
             direction = "higher" if self.value > 0 else "lower"
             verdict = "" if self.better is None else (", which is better" if self.better else ", which is worse")
             return f"{name}: {second} is {direction} than {first} by {size}{verdict} ({where})"
-        more = f"; about {self.needed:,} images of each would be needed" if self.needed else ""
+        more = f"; so many find a difference of {self.detectable:.2g} in four of five attempts, four times as many half of it"
         return f"{name}: {second} and {first} are not distinguishable ({where}){more}"
 
 
@@ -73,17 +73,16 @@ def difference(
 ) -> Difference:
     """A difference from its standard error.
 
-    Sample size: the error falls like 1/√n, and power 80 % at level 5 % asks for a difference of 1.96 + 0.84 errors.
+    Power 80 % at level 5 % asks for a difference of 1.96 + 0.84 errors, and the error falls like 1/√n. How many images the
+    difference at hand would take cannot be said where it was not found: it may as well be 0, which none would find.
     """
     value = second.value - first.value
     better = None if higher_is_better is None or value == 0 else (value > 0) is higher_is_better
     if standard_error is None:
         return Difference(first, second, value, None, None, paired, None, better)
     interval = (value - quantile * standard_error, value + quantile * standard_error)
-    needed = None
-    if value != 0 and interval[0] <= 0 <= interval[1]:
-        needed = math.ceil(min(first.n, second.n) * ((Z95 + Z80) * standard_error / value) ** 2)
-    return Difference(first, second, value, standard_error, interval, paired, needed, better)
+    detectable = (quantile + Z80) * standard_error
+    return Difference(first, second, value, standard_error, interval, paired, detectable, better)
 
 
 class Measured(NamedTuple):

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from bootlight.evaluation.near import nearest_within
 from bootlight.evaluation.sources import ImageSource
-from bootlight.metrics.neighbours import nearest
 from bootlight.terminal import safe
 
 EDGE = 16  # pixels of a thumbnail
@@ -118,13 +118,15 @@ def near_pairs(first: Prints, second: Prints | None = None, *, limit: float = NE
     found: dict[tuple[int, int], Pair] = {}
     for mirrored in (False, True):
         queries = other.thumbnails[theirs].flip(3) if mirrored else other.thumbnails[theirs]
-        # A mirrored set is not the same set: a symmetric picture is near to itself, which says nothing, and is left out below.
-        distances, indices = nearest(queries.flatten(1), among, 1 + (same and mirrored), same=same and not mirrored)
-        least = torch.minimum(structures[0][ours][indices], structures[1][theirs][:, None])
-        for row, k in (distances <= scale * torch.clamp(SHARE * least, max=limit)).nonzero().tolist():
-            i, j = int(theirs[row]), int(ours[indices[row, k]])
+        # With `same` a symmetric picture is not near to its own mirror image either, which would say nothing.
+        rows, columns, distances = nearest_within(
+            queries.flatten(1), among, scale * limit, same=same, description="near duplicates" + ", mirrored" * mirrored
+        )
+        least = torch.minimum(structures[0][ours][columns], structures[1][theirs][rows])
+        for k in (distances <= scale * torch.clamp(SHARE * least, max=limit)).nonzero().flatten().tolist():
+            i, j = int(theirs[rows[k]]), int(ours[columns[k]])
             equal = first.hashes[j] == other.hashes[i]
             key = (min(i, j), max(i, j)) if same else (j, i)
-            if not equal and (not same or i != j) and key not in found:
-                found[key] = Pair(key[0], key[1], distances[row, k].item() / scale, mirrored)
+            if not equal and key not in found:
+                found[key] = Pair(key[0], key[1], distances[k].item() / scale, mirrored)
     return sorted(found.values(), key=lambda pair: (pair.difference, pair.first, pair.second))

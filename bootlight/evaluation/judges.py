@@ -25,6 +25,7 @@ from bootlight.metrics.uncertainty import PLUS_FOUR, bounded_interval, bounded_m
 from bootlight.quiet import quiet
 from bootlight.reference import load_network, reference_key, save_network, trained_gan
 from bootlight.reference_cache import shared
+from bootlight.stopping import stop_request
 
 SECOND_GAN = "second-gan"
 DRAW = 100  # images of one call of a generator
@@ -70,7 +71,8 @@ def train_gans(
                     bar = GenerationProgressBar()
                     bar.label = f"judge {seed + 1} of {count} · training"
                     own = _trainer(device, bar)
-                    gan = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=own)
+                    with stop_request.listening():  # as the trainer does; afterwards a signal ends the program again
+                        gan = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=own)
                     try:
                         save_network(gan, file)
                     except BootlightError as error:  # a full disk: it is used all the same

@@ -22,6 +22,7 @@ from bootlight.metrics.inception_weights import DEFAULT_FILE
 from bootlight.paths import expanded
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
+MAX_BAD = "leave out so many pictures of each set that cannot be decoded, and list them (default: 0)"
 FOLLOW_LINKS = "read what symbolic links lead to, wherever it lies (default: refuse those that leave their folder)"
 
 
@@ -35,7 +36,7 @@ class Setting(NamedTuple):
         batch_size: images of one network call.
         device: where the network runs.
         cache: folder of decoded images and features.
-        reading: whether links in the sets are followed.
+        reading: whether links in the sets are followed, and how many bad pictures of each may be left out.
     """
 
     network: nn.Module
@@ -90,6 +91,7 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--device", type=str, default="cpu", help="such as cuda")
     parser.add_argument("--cache", type=str | None, help="folder of decoded images and features ($BOOTLIGHT_CACHE)")
     parser.add_argument("--follow-links", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help=FOLLOW_LINKS)
+    parser.add_argument("--max-bad", type=int, default=0, help=MAX_BAD)
     parser.add_argument("--json", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help="JSON on stdout")
 
 
@@ -100,6 +102,7 @@ def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
         BootlightError: a metric that there is not, or a network that cannot be built.
     """
     check_range("--batch-size", options.batch_size, 1)
+    check_range("--max-bad", options.max_bad, 0)
     if options.image_size is not None:
         check_range("--image-size", options.image_size, 1)
     network = _network(parser.instantiate(options).features)
@@ -108,7 +111,7 @@ def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
         names = [name for name, build in METRICS.items() if build(network).output == "features" or hasattr(network, "outputs")]
     check_metrics(names, network)
     cache = default_cache() if options.cache is None else Path(options.cache)
-    reading = Reading(options.follow_links)
+    reading = Reading(options.follow_links, max_bad=options.max_bad)
     return Setting(network, tuple(names), options.image_size, options.batch_size, options.device, cache, reading)
 
 

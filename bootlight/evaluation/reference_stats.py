@@ -15,7 +15,7 @@ from bootlight.errors import BootlightError
 from bootlight.metrics.feature_metric import common_protocol
 from bootlight.metrics.features import score_name
 from bootlight.metrics.frechet import frechet_jackknife
-from bootlight.metrics.frechet_remarks import count_remark
+from bootlight.metrics.frechet_remarks import count_remark, tails_remark
 from bootlight.metrics.score import Score
 from bootlight.metrics.statistics import Statistics
 
@@ -113,5 +113,6 @@ def measure_against(path: Path, real: Statistics, network: nn.Module, synthetic:
     found = frechet_jackknife(real=real, synthetic_features=synthetic)
     protocol = common_protocol(network, synthetic[:0], synthetic) | {"num_real": None, "reference_stats": file_sha256(path)}
     remark = f"of the reference only statistics are known; whether {path.name} was made with these features cannot be checked"
-    remarks = (remark, *count_remark("synthetic", found.synthetic, found.bias))
+    tails = tails_remark(found.kurtosis, found.carriers, len(synthetic))
+    remarks = (remark, *count_remark("synthetic", found.synthetic, found.bias), *tails)
     return {score_name(network): Score(found.value, found.standard_error, len(synthetic), protocol, None, remarks)}

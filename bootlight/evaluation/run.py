@@ -117,6 +117,8 @@ def check_sizes(sources: Mapping[str, ImageSource], *, judges: int, c2st: bool, 
     Raises:
         BootlightError: says which sizes they are.
     """
+    if not all(source.sizes for source in sources.values()):
+        return  # no picture can be read: decoding them says why
     if pixels:
         edges = [edge for role in ("real", "synthetic") for size in sources[role].sizes for edge in size]
         if min(edges) < LEAST_EDGE:

@@ -10,8 +10,9 @@ from bootlight.evaluation.compare import Difference, compare_means, compare_meas
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge_file import find_judge, load_judge
 from bootlight.evaluation.options import Setting
+from bootlight.evaluation.pairs import pairing
 from bootlight.evaluation.source_remarks import source_remarks
-from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.tracking.forest import Row, write_forest
 from bootlight.tracking.table import failed_lines, remark_line, remark_lines
@@ -75,11 +76,18 @@ def _plain(found: Difference, name: str, first: str, second: str) -> dict[str, A
 
 
 def compare(
-    setting: Setting, sets: Sequence[str], *, real: str, judge: str | None = None, picture: str | None = None
+    setting: Setting,
+    sets: Sequence[str],
+    *,
+    real: str,
+    judge: str | None = None,
+    picture: str | None = None,
+    paired: bool = False,
 ) -> Comparison:
     """Measure all sets against the same real images, and each further one against the first.
 
-    Sets whose images have the same names are taken as pairs: drawn from the same noise, or one made of the other.
+    Sets whose images were drawn from the same seeds with the same labels are pairs; see `pairs.pairing`. Others are
+    independent, and a remark says why.
 
     Args:
         setting: network, metrics, sizes.
@@ -87,40 +95,54 @@ def compare(
         real: the reference.
         judge: a run with a judge, or the file of one.
         picture: .png to draw the differences into.
+        paired: images of the same name belong together, though no manifest says so: one set is made of the other.
 
     Raises:
-        BootlightError: unusable images, no judge, or a picture that cannot be written.
+        BootlightError: unusable images, no judge, a picture that cannot be written, or `paired` sets that are no pairs.
     """
     if picture is not None and not Path(picture).absolute().parent.is_dir():
         raise BootlightError(f"{picture}: its folder does not exist; make it first")
     judge_file = None if judge is None else find_judge(Path(judge))
     reference, *sources = [setting.open(text) for text in (real, *sets)]
+    reasons = _no_pairs(setting, sets, sources, asked=paired)
+    pairs = [reason is None for reason in reasons]
     answers = [setting.ask(source) for source in sources]
     real_answers = setting.ask(reference)
-    paired = [source.names == sources[0].names for source in sources[1:]]
     n = min(MAX_PAIRED, *(len(source.names) for source in sources))  # no metric then takes a subset of its own
-    if any(paired) and n <= (least := least_images(setting.metrics)):
+    if any(pairs) and n <= (least := least_images(setting.metrics)):
         raise BootlightError(f"{n} pairs of images are too few: the metrics need {least} where some are left out; draw more")
     measured = [
-        measure_set(setting.metrics, setting.network, real=real_answers, synthetic=answer, n=n, paired=any(paired))
+        measure_set(setting.metrics, setting.network, real=real_answers, synthetic=answer, n=n, paired=any(pairs))
         for answer in answers
     ]
     differences = [
         compare_measured(measured[0], other, setting.network, paired=pair)
-        for other, pair in zip(measured[1:], paired, strict=True)
+        for other, pair in zip(measured[1:], pairs, strict=True)
     ]
     failed = {f"{chr(65 + i)} {name}": why for i, one in enumerate(measured) for name, why in one.failed.items()}
     if judge_file is not None:
         with attempt("discriminator_score", failed):
             opinions = [_probabilities(setting, judge_file, text) for text in sets]
-            for found, other, pair in zip(differences, opinions[1:], paired, strict=True):
+            for found, other, pair in zip(differences, opinions[1:], pairs, strict=True):
                 found["discriminator_score"] = compare_means(
                     opinions[0], other, paired=pair, protocol={"judge": judge_file.stem}
                 )
     names = [(source.where, len(source.names)) for source in sources]
-    sizes = source_remarks({source.where: source for source in (reference, *sources)})
-    answer = Comparison(reference.where, names, differences, sizes, [], failed)
+    remarks = source_remarks({source.where: source for source in (reference, *sources)})
+    alone = [f"{chr(66 + i)} and A are not compared in pairs: {reason}." for i, reason in enumerate(reasons) if reason]
+    answer = Comparison(reference.where, names, differences, (*remarks, *alone), [], failed)
     return answer if picture is None else _drawn(answer, Path(picture))
+
+
+def _no_pairs(setting: Setting, sets: Sequence[str], sources: Sequence[ImageSource], *, asked: bool) -> list[str | None]:
+    """Of each further set: why it makes no pairs with the first, None where it does; a set makes pairs with itself."""
+    first = sources[0]
+    return [
+        None
+        if source.key == first.key
+        else pairing((sets[0], text), (first.names, source.names), asked=asked, reading=setting.reading)
+        for text, source in zip(sets[1:], sources[1:], strict=True)
+    ]
 
 
 def _probabilities(setting: Setting, file: Path, text: str) -> Any:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bootlight.data.reader import open_images
+from bootlight.data.contents import Contents, check_room
+from bootlight.data.reader import ImageSet, open_images
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
+from bootlight.data.store_skipped import tell_skipped
 from bootlight.images import decode_stored
-from bootlight.picture_header import Header, read_header
+from bootlight.picture_header import Header, Headers
 
 Decode = Callable[[bytes, str], NDArray[np.uint8]]  # encoded picture and its name -> array (H, W, 3)
 
@@ -120,7 +122,7 @@ class FileSource:
         split: of the root, or None.
         decode: makes an array (H, W, 3) of an encoded picture and its name.
         headers: of the files.
-        reading: whether links are followed.
+        reading: whether links are followed, and how many bad pictures may be left out.
     """
 
     where: str
@@ -143,7 +145,7 @@ class FileSource:
     def batches(self, size: int) -> Iterator[Tensor]:
         """See `ImageSource`."""
         waiting: list[NDArray[np.uint8]] = []
-        with open_images(self.root, self.split, self.reading) as images:
+        with self._open() as images:
 
             def read(i: int) -> NDArray[np.uint8]:
                 return self.decode(images.read(i), images.names[i])
@@ -159,8 +161,16 @@ class FileSource:
 
     def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
         """See `ImageSource`."""
-        with open_images(self.root, self.split, self.reading) as images:
+        with self._open() as images:
             return [self.decode(images.read(i), images.names[i]) for i in indices]
+
+    def _open(self) -> ImageSet:
+        """The files, without those that were left out when the source was made."""
+        images = open_images(self.root, self.split, self.reading)
+        if len(images) == len(self.names):
+            return images
+        names = set(self.names)
+        return images.chosen([i for i, name in enumerate(images.names) if name in names])
 
 
 def _batch(images: list[NDArray[np.uint8]]) -> Tensor:
@@ -184,7 +194,7 @@ def open_source(
         image_size: cut the centred square and resize to this edge, as for training; None = the images as they are.
         cache: folder of decoded images.
         channels: 1 (grey) or 3 (RGB), where `image_size` is given; otherwise images are RGB.
-        reading: whether links are followed.
+        reading: whether links are followed, and how many bad pictures may be left out.
         decode: how pixels are read where `image_size` is None; as FID's programs do, if nothing else is given.
 
     Raises:
@@ -193,8 +203,9 @@ def open_source(
     if image_size is not None:
         return open_store(text, image_size=image_size, cache=cache, channels=channels, reading=reading)
     root, split = resolve(text)
-    headers = _Headers()
-    with open_images(root, split, reading) as images, _quiet_pictures():
+    headers = Headers()
+    with open_images(root, split, reading) as found, _quiet_pictures():
+        images, skipped = _usable(found, text, decode, reading.max_bad)
         content = hashlib.sha256(decode.__name__.encode())
 
         def checksum(i: int) -> str:
@@ -205,13 +216,26 @@ def open_source(
         for part in over_images(images, checksum, f"checksums of {text}"):
             content.update(json.dumps(part).encode())
         content.update(json.dumps(images.known_as).encode())
-        return FileSource(text, content.hexdigest(), tuple(images.names), root, split, decode, headers.counted(), reading)
+    tell_skipped(text, skipped, len(images), cache, content.hexdigest())
+    return FileSource(text, content.hexdigest(), tuple(images.names), root, split, decode, headers.counted(), reading)
+
+
+def _usable(images: ImageSet, text: str, decode: Decode, max_bad: int) -> tuple[ImageSet, dict[str, str]]:
+    """The pictures that can be decoded, and what is wrong with the others; all of them where none may be left out."""
+    bad: dict[int, str] = {}
+    if max_bad:  # a pass more, because what is measured is known by its content before it is decoded
+        for _ in over_images(images, lambda i: decode(images.read(i), images.names[i]).shape, f"looking at {text}", bad):
+            pass
+    contents = Contents(images, [b""] * len(images))
+    check_room(contents, bad, max_bad)
+    good = contents.without(bad)
+    return good.images, good.skipped
 
 
 def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3, reading: Reading = SAFE) -> StoreSource:
     """`open_source` at a given size, decoded once and kept in the cache."""
     root, split = resolve(text)
-    headers = _Headers()
+    headers = Headers()
     with _quiet_pictures():
         store = build_store(
             root,
@@ -223,22 +247,8 @@ def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3, re
             note=headers.note,
             reading=reading,
         )
+    tell_skipped(text, store.skipped, len(store.images), cache, store.key)
     return StoreSource(text, store, headers=headers.counted())
-
-
-class _Headers:
-    """Headers of the pictures that a pass over all files, in several threads, holds in its hands anyway."""
-
-    def __init__(self) -> None:
-        self._found: deque[Header | None] = deque()  # threads may append at the same time
-
-    def note(self, data: bytes) -> None:
-        """Look at one encoded picture."""
-        self._found.append(read_header(data))
-
-    def counted(self) -> Counter[Header]:
-        """How often each occurs."""
-        return Counter(header for header in self._found if header is not None)
 
 
 @contextmanager

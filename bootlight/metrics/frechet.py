@@ -12,10 +12,17 @@ from bootlight.metrics.congruence import congruence
 from bootlight.metrics.exact import blocks
 from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.features import score_name
-from bootlight.metrics.frechet_remarks import collapse_remarks, count_remark, real_bias
+from bootlight.metrics.frechet_remarks import collapse_remarks, count_remark, real_bias, tails_remark
 from bootlight.metrics.once import shared
 from bootlight.metrics.score import Score
-from bootlight.metrics.statistics import Statistics, above_rounding, above_zero, feature_statistics, reference_statistics
+from bootlight.metrics.statistics import (
+    Statistics,
+    above_rounding,
+    above_zero,
+    feature_statistics,
+    kurtosis,
+    reference_statistics,
+)
 from bootlight.metrics.uncertainty import jackknife_standard_error
 
 STEP = 0.4  # of the logarithm of u in the integral over roots; its error is exp(-π² / STEP) = 2e-11, relatively
@@ -51,12 +58,17 @@ class Jackknife(NamedTuple):
         standard_error: over redraws of the synthetic images.
         bias: by how much the distance at n images exceeds that at infinitely many on average, to first order in 1/n.
         synthetic: statistics of the synthetic features.
+        carriers: on how many images the error rests, if each had the same part: (Σ c²)² / Σ c⁴ with c the changes without
+            each image less their mean. It is n over the kurtosis of these changes.
+        kurtosis: of the synthetic features, see `statistics.kurtosis`.
     """
 
     value: float
     standard_error: float | None
     bias: float | None
     synthetic: Statistics
+    carriers: float | None = None
+    kurtosis: float | None = None
 
 
 def frechet_jackknife(*, real: Statistics, synthetic_features: Tensor) -> Jackknife:
@@ -73,9 +85,9 @@ def frechet_jackknife(*, real: Statistics, synthetic_features: Tensor) -> Jackkn
 
     The standard error errs towards caution (Efron and Stein 1981). In `benchmarks/coverage.py` it was 0.95 to 1.6 times the
     spread over redraws of normal features, about √2 where the distributions are equal and the spread is of second order; with a
-    kurtosis of 6 it was down to 0.84 for n <= 2 D, where value ± 1.96 errors held 86 %, and heavier tails are worse. It does
-    not cover the draw of the reference. The bias, for flat normal features, is too large by D / (6 n) of itself, and may be
-    half of itself off for n <= D.
+    kurtosis of 6 it was down to 0.84 for n <= 2 D, where value ± 1.96 errors held 86 %, and heavier tails are worse; see
+    `frechet_remarks.tails_remark`. It does not cover the draw of the reference. The bias, for flat normal features, is too
+    large by D / (6 n) of itself, and may be half of itself off for n <= D.
 
     Args:
         real: statistics of the reference, taken as exact.
@@ -96,7 +108,10 @@ def frechet_jackknife(*, real: Statistics, synthetic_features: Tensor) -> Jackkn
     keep &= above_rounding(values)
     changes = _changes(synthetic, synthetic_features, real, values[keep], lambda rows, block: project(rows, block)[:, keep])
     error = jackknife_standard_error(changes) or 0.0  # 0 where all images are the same
-    return Jackknife(value, error, (n - 1) * changes.mean().item(), synthetic)
+    parts = (changes - changes.mean()).square()
+    carriers = (parts.sum().square() / parts.square().sum()).item() if error else None
+    tails = kurtosis(synthetic_features, synthetic)
+    return Jackknife(value, error, (n - 1) * changes.mean().item(), synthetic, carriers, tails)
 
 
 Projection = Callable[[slice, Tensor], Tensor]  # rows of images and what they deviate (B, D) -> squares of Aᵀ d along vectors
@@ -189,14 +204,16 @@ class FrechetDistance(FeatureMetric):
 
 
 def reference_remarks(real: Statistics, found: Jackknife, synthetic_features: Tensor) -> tuple[str, ...]:
-    """Whether the reference is large enough, and whether either side collapsed; see `frechet_remarks` for the rules."""
+    """Whether tails are heavy, the reference large enough, and either side collapsed; see `frechet_remarks` for the rules."""
     synthetic = found.synthetic
     if synthetic.n < len(synthetic.mean):  # of so few images the products have the same eigenvalues but for zeros
         rows = synthetic_features.detach().cpu().double() - synthetic.mean
         synthetic.known.setdefault("variances", above_zero(torch.linalg.eigvalsh(rows @ rows.T / (synthetic.n - 1))))
-    return count_remark("real", real, real_bias(real, synthetic, found.bias)) + collapse_remarks(
+    collapsed = collapse_remarks(
         real_variances=real.variances,
         synthetic_variances=synthetic.variances,
         num_real=real.n,
         num_synthetic=synthetic.n,
     )
+    tails = tails_remark(found.kurtosis, found.carriers, synthetic.n)
+    return tails + count_remark("real", real, real_bias(real, synthetic, found.bias)) + collapsed

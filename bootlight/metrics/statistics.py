@@ -86,6 +86,21 @@ def feature_statistics(features: Tensor) -> Statistics:
     return Statistics(mean, cov / (n - 1), n)
 
 
+def kurtosis(features: Tensor, statistics: Statistics) -> float:
+    """3 E|d|⁴ / ((tr C)² + 2 tr C²), with d what features (N, D) deviate from their mean and C their covariance.
+
+    It is 3 for normal features of any covariance. For one feature it is the usual kurtosis; for normal features times a random
+    scale s of each image, 3 E s⁴ / (E s²)². Unlike Mardia's it needs no inverse of C, so that it exists for n <= D too. Where
+    all features are the same it is 3.
+    """
+    fourth = sum(
+        ((block - statistics.mean).square().sum(1).square().sum() for _, block in blocks(features.detach().cpu())),
+        start=torch.zeros((), dtype=torch.float64),
+    )
+    normal = statistics.cov.trace().square() + 2 * statistics.cov.square().sum()
+    return (3 * fourth / len(features) / normal).item() if normal > 0 else 3.0
+
+
 def reference_statistics(features: Tensor) -> Statistics:
     """`feature_statistics` of a reference with all that is needed of it, computed once inside `once`."""
 

@@ -40,7 +40,8 @@ class Effect(NamedTuple):
         place: where it lies.
         reference: what its last generation is compared with: ``generation 0``, or the name of the baseline arm.
         difference: of the last generation from that; None where there are no common seeds.
-        verdict: `helps`, `hurts`, `nothing found` (the 95 % interval holds 0) or `not measured` (fewer than two seeds).
+        verdict: `helps`, `hurts`, `nothing found` (the 95 % interval holds 0) or `not measured` (fewer than two seeds). The
+            intervals are not corrected for the number of arms: of 20 verdicts one is found by chance if nothing differs.
     """
 
     arm: str

@@ -6,8 +6,8 @@ from typing import Any
 from bootlight.atomic import read_weights
 from bootlight.metrics.score import Score
 from bootlight.run_folder import GenerationFolder, RunFolder
-from bootlight.studies.plateau import plateau_scores
 from bootlight.studies.settings import is_gaussian
+from bootlight.studies.times import plateau_scores
 from bootlight.tracking.scores import GenerationScores
 
 PIXEL_VARIANCE = "pixel_variance"

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
@@ -17,6 +19,7 @@ from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.plan import PROBE, seconds_an_image
 from bootlight.quiet import quiet
+from bootlight.studies.child import bootlight_command
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
@@ -85,22 +88,31 @@ def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | 
     """
     measured: dict[str, tuple[float, float]] = {}
     drawn: dict[str, int] = {}
-    rows, total = [], 0.0
+    rows, total, start = [], 0.0, None
     for job in tqdm(_first_jobs(study, names), desc="measuring", leave=False):
         cost = _cost(job.arm, parsed(job), drawn, measured)
+        start = startup_seconds(job) if start is None else start
         drawn[job.arm.name] = cost.drawn // len(cost.sizes)
         runs = jobs_of(study, [job.arm.name], seeds)
         left = sum(not other.is_finished for other in runs)
-        minutes = cost.seconds / 60
+        minutes = (start + cost.seconds) / 60
         total += left * minutes
         what = (len(runs), len(runs) - left, " ".join(map(str, cost.sizes)), cost.steps, cost.seen, cost.drawn)
         rows.append((job.arm.name, job.arm.teacher or "", *map(str, what), f"{minutes:.1f}", f"{left * minutes:.1f}"))
     say(f"{study.name}: seeds {', '.join(map(str, seeds or study.seeds))}; folder {study.folder}")
     say("\n".join(align([list(column) for column in zip(HEADER, *rows, strict=True)], words=2)))
     say(
-        f"about {total:.0f} min in all for one worker on this machine, for what is not finished; judges, of which equal ones "
-        "are trained once, and evaluation come on top"
+        f"about {total:.0f} min in all for one worker on this machine, for what is not finished, {start or 0:.0f} s for the "
+        "start of each run; judges, of which equal ones are trained once, and evaluation come on top"
     )
+
+
+def startup_seconds(job: Job) -> float:
+    """Seconds that a run takes to start, measured: it is a process of its own, which has to read its settings."""
+    begun = time.perf_counter()
+    command = bootlight_command("fit", [*job.arguments(), "--print_config"])
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
+    return time.perf_counter() - begun
 
 
 def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:

@@ -10,10 +10,10 @@ from bootlight.kept_config import read_config
 from bootlight.metrics.score import Score
 from bootlight.run_folder import RunFolder
 from bootlight.studies.derived import with_derived
-from bootlight.studies.plateau import restricted
 from bootlight.studies.record import Arm, StudyRecord, read_record
 from bootlight.studies.settings import number
 from bootlight.studies.statistics import PairedDifference, paired_difference
+from bootlight.studies.times import compare_times, is_time
 from bootlight.tracking.scores import GenerationScores, read_generation, score_names
 
 
@@ -89,8 +89,9 @@ class StudyResults:
 
 
 def compare_arms(results: StudyResults, score: str, first: str, second: str) -> PairedDifference | None:
-    """Second - first in the last generation, over common seeds; times on a plateau as far as both arms trained."""
-    return paired_difference(*restricted(results.scores(first, score), results.scores(second, score)))
+    """Second - first in the last generation, over common seeds; times on a plateau as `times.compare_times` does."""
+    one, two = results.scores(first, score), results.scores(second, score)
+    return (compare_times if any(map(is_time, one.values())) else paired_difference)(one, two)
 
 
 def read_study(folder: Path) -> StudyResults:
@@ -113,6 +114,10 @@ def _read_cell(record: StudyRecord, arm: Arm, seed: int) -> Cell:
         config = read_config(run.config) if run.config.is_file() else {}
         chosen = arm.settings.get("bootstrap.num_generations")  # a run that was begun with fewer may not have gone on yet
         expected = chosen if isinstance(chosen, int) else number(config, "bootstrap", "num_generations")
+        if type(other := config.get("seed_everything")) is int and other != seed:
+            return Cell(
+                run, "unreadable", note=f"it was made with seed_everything {other}: pairs are of equal seeds", config=config
+            )
         rows = [read_generation(folder) for folder in run.generations() if folder.is_evaluated][:expected]
         if expected is None or len(rows) < max(expected, 1):
             return Cell(run, "failed" if failure else "unfinished", tuple(rows), expected, failure, config)

@@ -56,6 +56,8 @@ class PairedDifference(NamedTuple):
             independent; root mean square of the pairs. None where a run does not know it.
         seeds: which.
         n: images of a run, the fewest.
+        restricted: where some times are only known to lie below or above: the ends between which they count. Then nothing
+            but the p-value is known of the error, by dealing the trainings to the arms anew.
     """
 
     value: float
@@ -66,11 +68,14 @@ class PairedDifference(NamedTuple):
     sampling_error: float | None
     seeds: tuple[int, ...]
     n: int
+    restricted: tuple[float, float] | None = None
 
     @property
     def found(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the interval excludes 0, or without one the p-value is below 5 %."""
+        if self.interval is None:
+            return self.restricted is not None and self.p_value is not None and self.p_value < LEVEL
+        return not self.interval[0] <= 0 <= self.interval[1]
 
 
 def summarise(scores: Sequence[Score]) -> Summary | None:
@@ -177,6 +182,48 @@ def seeds_needed(effect: float, level: float = LEVEL) -> int:
     return high
 
 
+def effect_interval(found: PairedDifference) -> tuple[float, float]:
+    """95 % interval of the true effect: the difference in standard deviations of the differences over seeds.
+
+    Its ends are those noncentralities, over √seeds, at which Student's t of the study would be as large, or as small, with a
+    chance of 2.5 % (Steiger and Fouladi 1997, in What If There Were No Significance Tests, chapter 9).
+
+    Args:
+        found: with two seeds or more that do not all give the same difference.
+    """
+    k, t = len(found.seeds), found.value / (found.standard_error or math.nan)
+
+    def end(chance: float, direction: int) -> float:
+        reach = 1.0 + abs(t)
+        while direction * (stats.nct.cdf(t, k - 1, t + direction * reach) - chance) > 0:
+            reach *= 2
+        ends = sorted((t, t + direction * reach))
+        ends = ends if direction * (stats.nct.cdf(t, k - 1, t) - chance) > 0 else [t - reach, t + reach]
+        return float(optimize.brentq(lambda shift: stats.nct.cdf(t, k - 1, shift) - chance, *ends)) / math.sqrt(k)
+
+    return end(1 - LEVEL / 2, -1), end(LEVEL / 2, 1)
+
+
+def seeds_range(found: PairedDifference, level: float = LEVEL) -> tuple[int, int | None] | None:
+    """Seeds that the true difference may take to be found in four of five studies, at least and at most.
+
+    The ends are those of the 95 % interval of the effect, so the range holds the right number in 95 % of studies. There is no
+    upper end where that interval holds 0: no number of seeds finds a difference that there is not.
+
+    Args:
+        found: of a study.
+        level: of the test.
+
+    Returns:
+        None where nothing is known of the effect.
+    """
+    if not found.standard_error or not math.isfinite(found.value / found.standard_error):
+        return None
+    low, high = effect_interval(found)
+    least = seeds_needed(max(abs(low), abs(high)), level)
+    return least, None if low <= 0 <= high else seeds_needed(min(abs(low), abs(high)), level)
+
+
 def effect_found(seeds: int, level: float = LEVEL) -> float:
     """The smallest difference that so many seeds find in four of five studies, in standard deviations over seeds."""
     highest = 1.0
@@ -204,11 +251,3 @@ def images_needed(found: PairedDifference, level: float = LEVEL) -> int | None:
     sampling = min(found.sampling_error, found.deviation) ** 2
     allowed = (found.value / effect_found(len(found.seeds), level)) ** 2 - (found.deviation**2 - sampling)
     return math.ceil(min(found.n * sampling / allowed, MAX_NEEDED)) if allowed > 0 else None
-
-
-def images_for_sampling(found: PairedDifference, level: float = LEVEL) -> int | None:
-    """Images of each run with which the error of drawing alone would not hide this difference, whatever the trainings do."""
-    if not found.sampling_error or found.value == 0 or not math.isfinite(found.value):
-        return None
-    quantiles = stats.norm.ppf(1 - level / 2) + stats.norm.ppf(POWER)
-    return math.ceil(min(found.n * (quantiles * found.sampling_error / found.value) ** 2, MAX_NEEDED))

@@ -7,10 +7,11 @@ from html import escape
 from typing import NamedTuple
 
 from bootlight.metrics.score import Score, format_value
-from bootlight.studies.plateau import num_stayed
+from bootlight.studies.plateau import LEFT
 from bootlight.studies.results import StudyResults
 from bootlight.studies.settings import is_number
 from bootlight.studies.statistics import Summary, summarise
+from bootlight.studies.times import count_states, describe
 from bootlight.terminal import safe
 from bootlight.tracking.scores import main_scores
 from bootlight.tracking.table import GAP, WIDTH, align
@@ -39,7 +40,8 @@ class Line(NamedTuple):
         judge: the judge's score over seeds, None where it was not asked.
         spread: standard deviation of the judge's answers over images, root mean square of the runs.
         scores: other scores over seeds, by name.
-        stayed: by name, how many times are censored, where some are.
+        states: of times on a plateau, by name: how many trainings left it, never left it and so on.
+        bounds: what is known of such times in words, where not all are known; they have no mean then.
     """
 
     label: str
@@ -49,7 +51,8 @@ class Line(NamedTuple):
     judge: Summary | None
     spread: float | None
     scores: dict[str, Summary]
-    stayed: dict[str, int]
+    states: dict[str, dict[str, int]]
+    bounds: dict[str, str]
 
 
 def table_lines(results: StudyResults) -> list[Line]:
@@ -58,17 +61,20 @@ def table_lines(results: StudyResults) -> list[Line]:
     lines = []
     for arm in results.record.arms:
         runs = {name: list(results.scores(arm.name, name).values()) for name in names}
-        scores = {name: found for name in names if (found := summarise(runs[name]))}
-        stayed = {name: count for name in names if (count := num_stayed(runs[name]))}
-        scores |= {name: scores[name]._replace(interval=None) for name in stayed}  # a mean of lower bounds has none
+        states = {name: counts for name in names if (counts := count_states(runs[name]))}
+        bounds = {name: describe(runs[name]) for name, counts in states.items() if set(counts) != {LEFT}}
+        scores = {name: found for name in names if name not in bounds and (found := summarise(runs[name]))}
         answers = list(results.scores(arm.name, JUDGE).values())
         seeds = len(results.finished(arm.name))
         lines.append(
-            Line(arm.label, arm.name, seeds, len(results.record.seeds), summarise(answers), _spread(answers), scores, stayed)
+            Line(
+                *(arm.label, arm.name, seeds, len(results.record.seeds), summarise(answers), _spread(answers)),
+                *(scores, states, bounds),
+            )
         )
     for name, label in REAL.items():
         if answers := list(real_answers(results, name).values()):
-            lines.append(Line(label, None, len(answers), None, summarise(answers), _spread(answers), {}, {}))
+            lines.append(Line(label, None, len(answers), None, summarise(answers), _spread(answers), {}, {}, {}))
     return lines
 
 
@@ -108,16 +114,13 @@ def score_cells(line: Line, names: Sequence[str]) -> list[str]:
 
 
 def _score_cell(line: Line, name: str) -> str:
-    score, stayed = line.scores.get(name), line.stayed.get(name)
-    if score is None:
-        return DASH
-    text = format_value(score.mean, score.standard_error or None)
-    return f"≥ {text} ({stayed} of {score.seeds} stayed)" if stayed else text
+    score = line.scores.get(name)
+    return line.bounds.get(name, DASH) if score is None else format_value(score.mean, score.standard_error or None)
 
 
 def score_columns(lines: Sequence[Line]) -> list[str]:
     """Names of the other scores that occur."""
-    return list(dict.fromkeys(name for line in lines for name in line.scores))
+    return list(dict.fromkeys(name for line in lines for name in (*line.scores, *line.bounds)))
 
 
 def _grids(lines: Sequence[Line]) -> list[list[list[str]]]:

@@ -1,15 +1,16 @@
 """The table of a study as files, and every score of every run as one, for analyses of one's own."""
 
 import csv
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from bootlight.atomic import atomic_write, write_json
 from bootlight.studies.claims import Verdict
-from bootlight.studies.plateau import num_stayed
 from bootlight.studies.results import StudyResults
 from bootlight.studies.statistics import Summary
 from bootlight.studies.table import JUDGE, Line, format_markdown, markdown_text
+from bootlight.studies.times import STATES
 from bootlight.tracking.table import spreadsheet_text
 
 
@@ -20,23 +21,23 @@ def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequenc
         BootlightError: the folder cannot be written.
     """
     folder = results.record.folder
-    summaries = [({JUDGE: line.judge} if line.judge else {}) | line.scores for line in lines]
+    summaries = [_summaries(line) for line in lines]
     with atomic_write(folder / "table.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["label", "arm", "score", *Summary._fields[:3], "low", "high", *Summary._fields[4:], "stayed"])
+        writer.writerow(["label", "arm", "score", *Summary._fields[:3], "low", "high", *Summary._fields[4:], *STATES])
         for line, found in zip(lines, summaries, strict=True):
             for name, summary in found.items():
-                interval = summary.interval or (None, None)
-                stayed = line.stayed.get(name, 0)
-                texts = map(spreadsheet_text, (line.label, line.arm or "", name))
-                writer.writerow([*texts, *summary[:3], *interval, *summary[4:], stayed])
+                interval = summary["interval"] or (None, None)
+                states = [line.states[name].get(state, 0) for state in STATES] if name in line.states else [None] * len(STATES)
+                texts, values = map(spreadsheet_text, (line.label, line.arm or "", name)), list(summary.values())
+                writer.writerow([*texts, *values[:3], *interval, *values[4:], *states])
     with atomic_write(folder / "scores.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["arm", "seed", "state", "generation", "score", "value", "standard_error", "n", "censored"])
+        writer.writerow(["arm", "seed", "state", "generation", "score", "value", "standard_error", "n", "plateau"])
         writer.writerows(_score_rows(results))
     entries = [
         {"label": line.label, "arm": line.arm, "seeds": line.seeds, "planned": line.planned, "spread": line.spread}
-        | {"scores": {name: {**summary._asdict(), "stayed": line.stayed.get(name, 0)} for name, summary in found.items()}}
+        | {"scores": {name: {**summary, "states": line.states.get(name)} for name, summary in found.items()}}
         for line, found in zip(lines, summaries, strict=True)
     ]
     claims: list[dict[str, Any]] = [
@@ -52,6 +53,13 @@ def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequenc
             file.write(f"\n- **{markdown_text(verdict.claim.text.rstrip('.'))}.** {markdown_text(verdict.sentence)}\n")
 
 
+def _summaries(line: Line) -> dict[str, dict[str, Any]]:
+    """The scores of a line; of times that are not all known there are no numbers but those of their states."""
+    found = ({JUDGE: line.judge} if line.judge else {}) | line.scores
+    unknown: dict[str, dict[str, Any]] = {name: dict.fromkeys(Summary._fields) for name in line.bounds}
+    return {name: summary._asdict() for name, summary in found.items()} | unknown
+
+
 def _score_rows(results: StudyResults) -> list[list[Any]]:
     """Every score of every run; a run without any has a line of its own."""
     rows: list[list[Any]] = []
@@ -60,6 +68,7 @@ def _score_rows(results: StudyResults) -> list[list[Any]]:
         rows += [] if cell.generations else [[name, seed, cell.state, None, None, None, None, None, None]]
         for generation in cell.generations:
             for key, score in generation.scores.items():
-                what = [score.value, score.standard_error, score.n, num_stayed([score])]
+                value = None if math.isnan(score.value) else score.value
+                what = [value, score.standard_error, score.n, score.protocol.get("state")]
                 rows.append([name, seed, cell.state, generation.generation, spreadsheet_text(key), *what])
     return rows

@@ -13,7 +13,8 @@ from bootlight.tracking.table import score_column
 UNCERTAINTY = (
     "± is one standard error: how far the number would typically move if as many other images were drawn from the same "
     "trained model. It does not cover training again with another seed. n is the number of images measured. "
-    "The loss is a mean over the last logged steps: its ± and n are of these. "
+    "The loss is a mean over the last tenth of the logged steps: its ± and n are of these. Losses of neighbouring steps are "
+    "alike, which its ± allows for; with fewer than 10 steps there is none. "
     "Brackets are a 95 % interval, which says more of shares of few images than ± does."
 )
 

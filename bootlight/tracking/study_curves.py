@@ -16,9 +16,10 @@ from bootlight.studies.boundary import (
     place,
 )
 from bootlight.studies.derived import PIXEL_VARIANCE
-from bootlight.studies.plateau import PLATEAU_PASSES, PLATEAU_STEPS, num_stayed
+from bootlight.studies.plateau import LEFT
 from bootlight.studies.results import StudyResults
 from bootlight.studies.statistics import summarise
+from bootlight.studies.times import PLATEAU_PASSES, PLATEAU_STEPS, STATES, count_states, describe
 from bootlight.tracking.curves import LARGEST
 from bootlight.tracking.history import read_history
 from bootlight.tracking.page import figure, remark, section, table
@@ -140,10 +141,11 @@ def gan_losses(results: StudyResults) -> str:
     if not charts:
         return ""
     note = (
-        "One line for each seed. The plateau is left (dashed) where the discriminator's loss, smoothed by a running median, is "
-        "split best into two constant levels, if these explain at least half of its variance and more than a straight line "
-        "does; otherwise the training is counted as not having left it, and its time is the length of the training: such means "
-        "are lower bounds. Brackets are 95 % intervals over seeds; a value without has a single seed, or is a bound."
+        "One line for each seed. The plateau is left (dashed) at the first step from the margin on where the discriminator's "
+        "loss moves away from all its levels so far, by three times their range and nine standard errors, and stays away for "
+        "the next steps, if until then it showed neither trend nor memory; what follows later does not change the answer. No "
+        "plateau: the loss drifts, decays or wanders. Brackets are 95 % intervals over seeds; a value without has a single "
+        "seed. Where not all times are known there is no mean."
     )
     drawings = f'<div class="curves">{"".join(charts)}</div>'
     return section("Losses of both networks", drawings, table(*_plateau_table(results, arms)), remark(note))
@@ -156,7 +158,7 @@ def _losses(results: StudyResults, arm: str, key: str) -> Losses:
     return Losses(
         results.record.label(arm),
         [history[key] for history in histories if key in history],
-        [round(score.value) for score in scores if score.protocol.get("left")],
+        [round(score.value) for score in scores if score.protocol["state"] == LEFT],
     )
 
 
@@ -166,9 +168,11 @@ def _plateau_table(results: StudyResults, arms: Sequence[str]) -> tuple[list[str
         cells = [results.record.label(arm)]
         for name in (PLATEAU_STEPS, PLATEAU_PASSES):
             scores = list(results.scores(arm, name).values())
-            found, bound = summarise(scores), "≥ " * (num_stayed(scores) > 0)
-            interval = "" if found is None or found.interval is None or bound else "  [{:.4g}, {:.4g}]".format(*found.interval)
-            cells.append("-" if found is None else f"{bound}{found.mean:.4g}{interval}")
-        scores = list(results.scores(arm, PLATEAU_STEPS).values())
-        rows.append([*cells, f"{len(scores) - num_stayed(scores)} of {len(scores)}"])
-    return ["trained on", "steps on the plateau", "passes on the plateau", "left it"], rows
+            found = summarise(scores)
+            if found is None or set(count_states(scores)) != {LEFT}:
+                cells.append(describe(scores) or "-")
+                continue
+            cells.append(f"{found.mean:.4g}" + ("" if found.interval is None else "  [{:.4g}, {:.4g}]".format(*found.interval)))
+        counts = count_states(results.scores(arm, PLATEAU_STEPS).values())
+        rows.append([*cells, *(str(counts.get(state, 0)) for state in STATES)])
+    return ["trained on", "steps on the plateau", "passes on the plateau", *STATES], rows

@@ -6,7 +6,6 @@ from html import escape
 
 from bootlight.studies.boundary import Effect, better, effects
 from bootlight.studies.claims import CONTRADICTED, SUPPORTED, Verdict
-from bootlight.studies.plateau import PLATEAU_STEPS, num_stayed
 from bootlight.studies.results import StudyResults, compare_arms
 from bootlight.studies.statistics import PairedDifference
 from bootlight.studies.table import (
@@ -19,6 +18,7 @@ from bootlight.studies.table import (
     score_cells,
     score_columns,
 )
+from bootlight.studies.times import PLATEAU_STEPS
 from bootlight.tracking.page import figure, remark, section, table
 from bootlight.tracking.scores import main_scores
 from bootlight.tracking.study_charts import BETTER, MAX_ROWS, UNKNOWN, WORSE, Difference, chance_note, difference_chart
@@ -64,9 +64,9 @@ def claims(verdicts: Sequence[Verdict]) -> str:
         badge = f'<span style="color:{color};font-weight:700">{mark}</span>'
         items.append(f"<h3>{badge} {escape(verdict.claim.text)}</h3><p>{escape(verdict.sentence)}</p>")
     note = (
-        "A claim is supported or contradicted when a paired t-test over seeds, corrected for the number of claims (Holm), "
-        "finds the difference at 5 %. Seeds and images needed are for finding a difference of the size seen, in four of five "
-        "studies; with few seeds that is a rough guess."
+        "A claim is supported or contradicted when a paired t-test over seeds (an exact permutation test of times on a plateau "
+        "that are not all known), corrected for the number of claims (Holm), finds the difference at 5 %. Seeds and images "
+        "needed are for finding a difference in four of five studies; ranges are those of the 95 % interval of the effect."
     )
     return section("Claims", *items, remark(note))
 
@@ -95,9 +95,10 @@ def differences(results: StudyResults) -> str:
         "has no interval. Blue: better; orange: worse; grey: the interval holds 0, or the score has no good direction. "
         + chance_note(count)
     )
-    if any(num_stayed(results.scores(arm, PLATEAU_STEPS).values()) for pair in results.record.comparisons for arm in pair):
+    if any(results.scores(arm, PLATEAU_STEPS) for pair in results.record.comparisons for arm in pair):
         note += (
-            " Times on a plateau that some training never left are compared as far as both arms trained, not by their means."
+            " Times on a plateau are compared up to the end of the shortest training, without trainings that have no plateau; "
+            "where some left before the margin or never, as restricted mean times, whose error is known as a p-value only."
         )
     left_out = remark(f"Not drawn: {', '.join(names[MAX_CHARTS:])}.") if len(names) > MAX_CHARTS else ""
     return section("Differences", f'<div class="curves">{"".join(charts)}</div>', remark(note), left_out)

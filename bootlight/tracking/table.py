@@ -18,7 +18,7 @@ WIDTH = 100
 GAP = "  "
 FORMULAS = ("=", "+", "-", "@")
 BRACKETS = "[a, b] is a 95 % interval"
-LEGEND = "± is one standard error; n is the number of images measured, of the loss that of logged steps"
+LEGEND = "± is one standard error, of the loss with the correlation of its steps; n: images, or logged steps"
 
 
 def write_table(run: RunFolder) -> None:
@@ -103,12 +103,17 @@ def format_table(run: RunFolder) -> str:
     lines.append(LEGEND + (f"; {BRACKETS}" if told_by_interval else ""))
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
-    return "\n".join([*lines, *failed_lines(rows[-1].failed), *remark_lines(rows[-1].scores)])
+    return "\n".join([*lines, *failed_lines(_failures(rows)), *remark_lines(rows[-1].scores)])
 
 
 def remark_lines(scores: Mapping[str, Score]) -> list[str]:
     """The remarks of scores by name, for a terminal."""
     return [remark_line(f"{', '.join(names)}: {remark}") for remark, names in by_remark(scores.items()).items()]
+
+
+def _failures(rows: list[GenerationScores]) -> dict[str, str]:
+    """Why something has no score, of all generations; the last reason of each, with the number of its generation."""
+    return {name: f"{why} (generation {row.generation})" for row in rows for name, why in row.failed.items()}
 
 
 def failed_lines(failed: Mapping[str, str]) -> list[str]:

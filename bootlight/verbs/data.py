@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.terminal import say
 
 SHOWN = 5  # pairs of each kind that are named in the table
@@ -17,9 +17,15 @@ def main(args: list[str]) -> None:
     parser.add_argument("sets", nargs="+", help="folders, zips, RUN or RUN@GENERATION; images@SPLIT for a split")
     parser.add_argument("--near", type=float, default=0.03, help="difference of thumbnails that still is one picture, 0 to 1")
     parser.add_argument("--follow-links", action="store_true", help="read what symbolic links lead to, wherever it lies")
+    parser.add_argument(
+        "--max-bad", type=int, default=0, help="leave out so many pictures that cannot be decoded, and list them"
+    )
     parser.add_argument("--json", action="store_true", help="JSON on stdout, with all pairs")
     options = parser.parse_args(args)
     check_range("--near", options.near, 0, 1)
+    for text in options.sets:
+        check_named("a set", text)
+    check_range("--max-bad", options.max_bad, 0)
     if len(set(options.sets)) < len(options.sets):
         raise BootlightError("a set is named twice; every set is compared with itself anyway")
 
@@ -30,7 +36,8 @@ def main(args: list[str]) -> None:
     from bootlight.images import decode_whole
 
     # As they are seen and trained on, not as FID's programs read them.
-    how: dict[str, Any] = {"cache": default_cache(), "decode": decode_whole, "reading": Reading(options.follow_links)}
+    reading = Reading(options.follow_links, max_bad=options.max_bad)
+    how: dict[str, Any] = {"cache": default_cache(), "decode": decode_whole, "reading": reading}
     sources = [open_source(text, image_size=None, **how) for text in options.sets]
     prints = [take_prints(source) for source in sources]
     findings = []

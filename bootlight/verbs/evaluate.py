@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.paths import expand_settings
 from bootlight.terminal import say
 
@@ -34,6 +34,9 @@ def main(args: list[str]) -> None:
     parser.add_argument("--pixels", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help=PIXELS)
     options = parser.parse_args(args)
     expand_settings(options)
+    for key in ("real", "synthetic", "held_out"):
+        if options[key] is not None:
+            check_named("--" + key.replace("_", "-"), options[key])
     check_range("--judges", options.judges, 0)
     check_range("--judge-steps", options.judge_steps, 1)
     if (options.real is None) == (options.reference_stats is None):
