@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -84,9 +85,11 @@ def make_trainer(config: dict[str, Any], **own: Any) -> Trainer:
     Raises:
         BootlightError: Lightning refuses them.
     """
-    plugins = [*as_list(config["plugins"]), AtomicCheckpointIO()]
+    # A strategy belongs to one trainer for good; several are made of one configuration.
+    parts: dict[str, Any] = {key: deepcopy(config[key]) for key in ("strategy", "accelerator") if key in config}
+    plugins = [*deepcopy(as_list(config["plugins"])), AtomicCheckpointIO()]
     try:
-        return Trainer(**{**config, "plugins": plugins, **own})
+        return Trainer(**{**config, **parts, "plugins": plugins, **own})
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
 

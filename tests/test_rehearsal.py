@@ -11,6 +11,7 @@ from few_digits import FewDigits
 from gaussian import Gaussian
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from oracle import tiny_ddpm
 
 from bootlight.errors import BootlightError
@@ -178,3 +179,9 @@ def test_a_fault_of_a_model_is_one_line_with_its_place(data, model, message):
 
 def test_a_class_conditional_model_draws_with_labels(data):
     trial(tiny_ddpm(num_classes=10, image_size=8, channels=1), data)
+
+
+def test_trainers_of_one_configuration_do_not_share_a_strategy():
+    config = CONFIG | {"strategy": SingleDeviceStrategy(), "accelerator": "cpu"}
+    one, other = (trial_trainer(config, [], []) for _ in range(2))
+    assert type(one.strategy) is SingleDeviceStrategy and one.strategy is not other.strategy
