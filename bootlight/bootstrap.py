@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from bootlight.atomic import file_sha256, read_json, read_weights, remove_temporaries
-from bootlight.callbacks.checkpoints import newest_readable
+from bootlight.callbacks.checkpoints import newest_readable, restoring_explained
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.generation_end import GenerationEnd, note_times
 from bootlight.callbacks.progress import GenerationProgressBar
@@ -153,7 +153,7 @@ def run_generation(
     if settings.compile:
         model.compile_networks()
     checkpoint = checkpoint_for_all(context, trainer)
-    with stop_request.saving():
+    with stop_request.saving(), restoring_explained(checkpoint):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")

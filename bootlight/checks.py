@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 
 from bootlight.callbacks.evaluation import Evaluation
+from bootlight.callbacks.states import PortableStates
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.batches import check_shares
 from bootlight.data.datamodule import BootstrapData
@@ -53,6 +54,9 @@ def check_input(
     if not model.automatic_optimization:
         check_manual(type(model).__name__, trainer)
     check_loggers(trainer.loggers)
+    states = find_callback(trainer, PortableStates)
+    if states is not None:
+        states.on_train_start(trainer, model)  # whether what callbacks keep can be read back
     open_images(data, trainer, context)
     check_labels(model, data)
     if synthesis is not None:

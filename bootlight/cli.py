@@ -19,17 +19,19 @@ from bootlight.callbacks.checkpoints import periodic_checkpoint
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.publish import Publish
+from bootlight.callbacks.states import PortableStates
 from bootlight.callbacks.step_clock import StepClock
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.callbacks.synthesis import Synthesis
 from bootlight.checks import check_input
+from bootlight.config_text import written
 from bootlight.data.datamodule import BootstrapData
 from bootlight.environment import note_environment
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.lock import locked
 from bootlight.paths import expand_settings
-from bootlight.processes import check_strategy, meet
+from bootlight.processes import check_strategy, leaving_together, meet
 from bootlight.rehearsal import rehearse
 from bootlight.run_config import (
     check_config,
@@ -146,7 +148,8 @@ class BootlightCLI(LightningCLI):
         if self.settings.plan:
             self.plan(run, model)
             return
-        with run_folder_made(run), locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)):
+        seconds = job_seconds(self.settings.trainer.max_time)
+        with run_folder_made(run), locked(run.path), stop_request.listening(seconds), leaving_together():
             if not self.settings.smoke:
                 check_config(run, self.text)  # another one may have written meanwhile
             elif self.trainer.is_global_zero:
@@ -186,7 +189,7 @@ class BootlightCLI(LightningCLI):
     @property
     def text(self) -> str:
         """The resolved configuration, YAML."""
-        return self._parser(self.subcommand).dump(self.settings, skip_none=False)
+        return written(self._parser(self.subcommand), self.settings)
 
     def __call__(self, context: GenerationContext) -> Parts:
         """Fresh model, data and trainer for a generation (the `Build` of `run_bootstrap`)."""
@@ -201,7 +204,8 @@ class BootlightCLI(LightningCLI):
         context = self._context or GenerationContext(RunFolder(Path(self.settings.bootstrap.run_dir)), 0, 0)
         config = {**self._get(self.config_init, "trainer"), **kwargs}
         stages: list[Callback] = [Publish(), *(self._get(self.config_init, key) for key in ("synthesis", "evaluation"))]
-        callbacks = [StepClock("training", context.folder), *as_list(config["callbacks"]), *stages]
+        first = [PortableStates(context.folder.path), StepClock("training", context.folder)]
+        callbacks = [*first, *as_list(config["callbacks"]), *stages]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(GenerationProgressBar())
         if config["enable_checkpointing"] is not False:

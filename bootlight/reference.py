@@ -25,6 +25,7 @@ from bootlight.networks.classifier import Classifier
 from bootlight.processes import agree, in_group, rank
 from bootlight.reference_cache import shared
 from bootlight.rng import numpy_rng, seed_everywhere, seed_torch
+from bootlight.stopping import handlers_kept
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -203,5 +204,6 @@ def trained_gan(data: BootstrapData, *, num_steps: int, width: int, batch_size: 
     counters = ("judge",) if seed == 0 else ("judge", seed)
     seed_everywhere(*counters)
     gan = DCGAN(data.image_size, data.channels, width=width)
-    trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
+    with handlers_kept():
+        trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
     return gan

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.generators.base import GeneratorModule
+from bootlight.stopping import handlers_kept
 from bootlight.terminal import say
 
 MakeTrainer = Callable[[Sequence[Callback], list[Logger]], Trainer]
@@ -111,7 +112,7 @@ def first_steps(model: GeneratorModule, data: BootstrapData, callbacks: Sequence
     loggers: list[Logger] = [DummyLogger()] if callbacks else []
     trainer = make_trainer([*callbacks, watch], loggers)
     try:
-        with isolate_rng(include_cuda=False), warnings.catch_warnings():
+        with handlers_kept(), isolate_rng(include_cuda=False), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the training itself says it again
             trainer.fit(model, datamodule=copy(data))
     except BootlightError:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from copy import deepcopy
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -87,10 +88,11 @@ def make_trainer(config: dict[str, Any], **own: Any) -> Trainer:
     """
     # A strategy belongs to one trainer for good; several are made of one configuration.
     parts: dict[str, Any] = {key: deepcopy(config[key]) for key in ("strategy", "accelerator") if key in config}
-    plugins = [*deepcopy(as_list(config["plugins"])), AtomicCheckpointIO()]
+    folder = own.get("default_root_dir")
+    plugins = [*deepcopy(as_list(config["plugins"])), AtomicCheckpointIO(None if folder is None else Path(folder))]
     try:
         return Trainer(**{**config, **parts, "plugins": plugins, **own})
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
 
 

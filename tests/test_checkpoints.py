@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from lightning.pytorch import Trainer
 from oracle import awaken, random_batch
+from raw_files import state_of_training
 from torch.utils.data import DataLoader
 
 from bootlight.atomic import read_json, write_json
@@ -131,7 +132,7 @@ def test_a_diverged_state_is_not_saved_on_request_nor_published(folder):
 def save(path, step, seconds):
     """A checkpoint that was written so many seconds after the epoch."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"step": step, "weights": torch.full((5000,), float(step))}, path)
+    torch.save(state_of_training(step, weights=torch.full((5000,), float(step))), path)
     os.utime(path, (seconds, seconds))
 
 

@@ -15,7 +15,7 @@ import yaml
 from gaussian import Gaussian
 from jsonargparse import ArgumentParser
 from jsonargparse._common import parsing_settings
-from raw_files import chunk, raw_png
+from raw_files import chunk, raw_png, state_of_training
 from tracking_run import make_run, metrics
 
 import bootlight as package
@@ -453,7 +453,7 @@ def test_checkpoints_that_cannot_be_continued_from_are_passed_over(tmp_path):
     folder = RunFolder(tmp_path).generation(0)
     folder.checkpoints.mkdir(parents=True)
     last = folder.checkpoints / "last.ckpt"
-    good = {"state_dict": {"w": torch.arange(100.0)}}
+    good = state_of_training(w=torch.arange(100.0))
     torch.save(good, last)
     assert newest_readable(folder) == last
     rewritten(last, **{"0": bytes(7)})  # a tensor that is shorter than it says; a memory map does not see it

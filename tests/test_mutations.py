@@ -16,6 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from raw_files import state_of_training
 
 from bootlight.atomic import read_json, read_weights
 from bootlight.callbacks.checkpoints import newest_readable
@@ -88,7 +89,7 @@ def zipped() -> bytes:
 
 def checkpoint() -> bytes:
     buffer = io.BytesIO()
-    torch.save({"state_dict": {"a": torch.arange(4.0)}, "global_step": 3}, buffer)
+    torch.save(state_of_training(a=torch.arange(4.0)), buffer)
     return buffer.getvalue()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from programs import BIN, Program
 from ranks import DCGAN, DDPM, SLOWLY, Ranks, calm, free_port, in_group_of_two, results, settings, wait_until
+from raw_files import state_of_training
 
 from bootlight.bootstrap import checkpoint_for_all
 from bootlight.errors import BootlightError
@@ -98,7 +99,7 @@ def test_ranks_that_see_different_checkpoints_stop(tmp_path):
     for number, run in enumerate(runs):
         folder = RunFolder(run).generation(0).checkpoints
         folder.mkdir(parents=True)
-        torch.save({"number": number}, folder / "last.ckpt")
+        torch.save(state_of_training(number), folder / "last.ckpt")
     for error in in_group_of_two(checkpoint, tmp_path, runs):
         assert isinstance(error, BootlightError)
         assert str(error).startswith("checkpoint last.ckpt differs between processes: ")

@@ -1,6 +1,7 @@
 """The first steps on trial: what they find, what they leave alone, and what of it is the user's business."""
 
 import random
+import signal
 from functools import partial
 from types import SimpleNamespace
 
@@ -57,7 +58,7 @@ def trial(model, data, *callbacks, **changes):
 
 def test_two_steps_are_taken_and_no_random_number_is_missed(data, monkeypatch):
     monkeypatch.setattr(Plain, "steps", 0)
-    draws = []
+    draws, handler = [], signal.getsignal(signal.SIGTERM)
     for rehearsed in (False, True):
         torch.manual_seed(1)
         np.random.seed(1)
@@ -66,6 +67,7 @@ def test_two_steps_are_taken_and_no_random_number_is_missed(data, monkeypatch):
             trial(Plain(8, 1), data)
         draws.append((torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()))
     assert draws[0] == draws[1]
+    assert signal.getsignal(signal.SIGTERM) == handler  # a trainer sets its own, and leaves them
     assert Plain.steps == TRIAL_STEPS
     assert data.num_steps == 5 and data.trainer is None  # as it was
 

@@ -2,7 +2,12 @@
 
 import logging
 import os
+import pickle
+import re
+import traceback
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +17,85 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from bootlight.atomic import atomic_write
+from bootlight.checkpoint_claims import check_claims, why_unreadable
 from bootlight.clock import clock
 from bootlight.errors import BootlightError
+from bootlight.pickle_claims import Unreadable
 from bootlight.run_folder import GenerationFolder
 from bootlight.tracking.history import HistoryLogger
 
 log = logging.getLogger(__name__)
+PARTS = {"state_dict": dict, "optimizer_states": list, "lr_schedulers": list, "loops": dict, "global_step": int}
+CURE = "keep only tensors, numbers, texts and lists and dictionaries of them there"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes next to the target, fsyncs and renames; Lightning's own goes through the system's temporary folder."""
+    """Writes next to the target, fsyncs and renames; Lightning's own goes through the system's temporary folder.
+
+    What is written can be read back, what is read takes no more memory than its size accounts for, and nothing is deleted
+    because a checkpoint, which may have come from somewhere else, says so.
+
+    Args:
+        folder: of the generation; besides files in it, only those that this object has written are deleted.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder
+        self._written: set[str] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
         """Save a checkpoint.
 
         Raises:
-            BootlightError: the disk is full or the folder cannot be written.
+            BootlightError: the disk is full, the folder cannot be written, or a part of it could not be read back.
         """
         with clock.part("checkpoints"), atomic_write(Path(path)) as file:
             try:
                 torch.save(checkpoint, file)
+                file.flush()
+                check_claims(Path(file.name))
             except RuntimeError as error:  # torch's zip writer hides why the file could not be written
                 reason = error.__context__
                 if isinstance(reason, OSError):
                     raise OSError(reason.errno, reason.strerror) from error
                 raise
+            except (Unreadable, pickle.PicklingError, AttributeError, TypeError) as error:
+                raise BootlightError(f"{path} is not written: {_culprit(checkpoint, str(error))}") from error
+        self._written.add(os.path.realpath(path))
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint; with `weights_only`, as all runs do, nothing in it is executed.
+
+        Raises:
+            BootlightError: it asks for more than it has, or cannot be read.
+        """
+        if weights_only:
+            try:
+                check_claims(Path(path))
+            except (OSError, ValueError, zipfile.BadZipFile) as error:
+                raise BootlightError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+        loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
+        return loaded
+
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Delete a checkpoint, if that is for this run to decide."""
+        place = os.path.realpath(path)
+        inside = self.folder is not None and Path(place).is_relative_to(os.path.realpath(self.folder))
+        if (inside or place in self._written) and os.path.isfile(place):
+            super().remove_checkpoint(Path(path))
+        elif os.path.exists(place):
+            log.warning("%s is not deleted: it is no checkpoint of %s", path, self.folder)
+
+
+def _culprit(checkpoint: dict[str, Any], reason: str) -> str:
+    """Which part of a checkpoint could not be read back, and the cure."""
+    parts = {f"the state of callback {name}": state for name, state in checkpoint.get("callbacks", {}).items()}
+    parts |= {f"its part {name}": value for name, value in checkpoint.items() if name != "callbacks"}
+    for name, value in parts.items():
+        if why := why_unreadable(value):
+            return f"{name} could not be read back ({why}); {CURE}"
+    return f"it could not be read back ({reason}); {CURE}"
 
 
 def step_is_done(trainer: Trainer, batch_idx: int) -> bool:
@@ -80,7 +139,26 @@ def check_finite(module: LightningModule, folder: GenerationFolder) -> None:
 
 
 class PeriodicCheckpoint(ModelCheckpoint):
-    """Saves between steps only, and nothing that is not finite."""
+    """Saves between steps only, and nothing that is not finite. It has no state: what it has saved lies in its folder."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing; Lightning's has absolute paths, which are others once a run has been moved."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing is taken from a checkpoint, which may have come from somewhere else."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Find the fall-back that an earlier process has left; the next one takes its place."""
+        super().on_train_start(trainer, pl_module)
+        assert self.dirpath is not None
+        names = [re.fullmatch(r"step=(\d{1,18})\.ckpt", path.name) for path in Path(self.dirpath).glob("step=*.ckpt")]
+        steps = [int(name[1]) for name in names if name and int(name[1]) <= trainer.global_step]
+        step: int = trainer.strategy.broadcast(max(steps, default=-1))  # other nodes may not have the file
+        if step >= 0:
+            self.best_model_path = self.kth_best_model_path = os.path.join(self.dirpath, f"step={step}.ckpt")
+            self.best_model_score = self.kth_value = torch.tensor(step)
+            self.best_k_models = {self.best_model_path: self.kth_value}
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Not while a gradient waits for more batches: Lightning would save there after a resume, without the gradient."""
@@ -129,12 +207,35 @@ def check_checkpoint(path: Path) -> None:
     """Read a checkpoint to the last byte (a memory map would not), without running code that may be in it.
 
     Raises:
-        Exception: of any kind; it is torn, holds something else, or is packed: torch does not, and so never asks what a packed
-            one will be when it is unpacked.
+        Exception: of any kind; it is torn, holds something else, asks for more memory than its size accounts for, or is packed:
+            torch does not, and so never asks what a packed one will be when it is unpacked.
     """
+    check_claims(path)
     with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("it is compressed")
+        damaged = archive.testzip()  # torch does not look at the checksums that it writes
+    if damaged:
+        raise ValueError(f"{damaged} in it is damaged")
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"it holds a {type(checkpoint).__name__}")
+    for name, kind in PARTS.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise ValueError(f"it has no {name} to continue from")
+
+
+@contextmanager
+def restoring_explained(path: Path | None) -> Iterator[None]:
+    """Turn what goes wrong while the state in `path` is given to model, optimizers and callbacks into one line.
+
+    Raises:
+        BootlightError: the checkpoint is of something else, or a callback does not take its state back.
+    """
+    try:
+        yield
+    except BootlightError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        inside = [frame for frame in frames if Path(frame.filename).name == "checkpoint_connector.py"]
+        if path is None or not any(frame.name.startswith(("restore", "_restore", "resume")) for frame in inside):
+            raise
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}, {frames[-1].filename}, line {frames[-1].lineno}"
+        raise BootlightError(f"{path} cannot be continued from ({what}); delete it and run the same command again") from error
