@@ -18,11 +18,13 @@ from bootlight.generators.base import GeneratorModule
 from bootlight.metrics.frechet import FrechetDistance
 from bootlight.metrics.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
-from bootlight.processes import barrier, check_same
+from bootlight.processes import barrier, check_same, rank
 from bootlight.real_images import check_same_images
 from bootlight.reference import TrainedOnReal
 from bootlight.run_folder import GenerationContext
+from bootlight.terminal import say
 from bootlight.trackers import check_loggers
+from bootlight.understood import layouts_of, understand
 
 Found = TypeVar("Found", bound=Callback)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -58,6 +60,9 @@ def check_input(
     if states is not None:
         states.on_train_start(trainer, model)  # whether what callbacks keep can be read back
     open_images(data, trainer, context)
+    if rank() == 0:
+        for line in understand(model, data).lines():
+            say(line)
     check_labels(model, data)
     if synthesis is not None:
         check_mixtures(data, num_generations, synthesis.num_synthetic)
@@ -148,6 +153,12 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
             )
     found = len(data.real.store.class_names)
     missing = int((data.real.store.labels[data.real.indices] < 0).sum())
+    reasons = [f"{layout.where}: {layout.why_no_classes}" for layout in layouts_of(data) if layout.stray]
+    if missing and reasons:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {'; '.join(reasons)}, so that none of them is a class; put each "
+            "picture into a folder or away, or leave model.num_classes out for an unconditional model"
+        )
     if missing:
         raise BootlightError(
             f"model.num_classes is {model.num_classes}, but {missing} of the {len(data.real)} images in use of {data.root} "

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -42,7 +43,7 @@ from bootlight.run_config import (
     save_config,
 )
 from bootlight.run_folder import GenerationContext, RunFolder
-from bootlight.smoke import Smoke, mark, renew, set_aside
+from bootlight.smoke import Smoke, mark, renew, set_aside, tell
 from bootlight.stopping import stop_request
 from bootlight.terminal import say
 from bootlight.trackers import start_loggers
@@ -57,6 +58,7 @@ from bootlight.trainers import (
     make_trainer,
     trial_trainer,
 )
+from bootlight.understood import count_classes
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
@@ -121,11 +123,16 @@ class BootlightCLI(LightningCLI):
             set_aside(settings)
 
     def instantiate_classes(self) -> None:
-        """Make the objects.
+        """Make the objects; before them, of `model.num_classes: auto`, the number that the images have.
 
         Raises:
             BootlightError: a logger or callback that needs a package which is missing.
         """
+        arguments = self.settings.model.init_args
+        if arguments.get("num_classes") == "auto":
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_subclass_arguments(BootstrapData, "data")
+            arguments.num_classes = count_classes(parser.instantiate(parser.parse_object({"data": self.settings.data})).data)
         try:
             super().instantiate_classes()
         except ValueError:
@@ -160,7 +167,7 @@ class BootlightCLI(LightningCLI):
                 self.make_small(run)
             run_bootstrap(settings, int(self.settings.seed_everything), self)
         if self.settings.smoke:
-            tell_smoke(run)
+            tell(run.path)
 
     def make_small(self, run: RunFolder) -> None:
         """From now on every generation is a trial."""
@@ -238,15 +245,6 @@ class BootlightCLI(LightningCLI):
     def names_other_images(self) -> bool:
         """See `Build`."""
         return names_other_images(RunFolder(Path(self.config_init[self.subcommand].bootstrap.run_dir)), self.text)
-
-
-@rank_zero_only
-def tell_smoke(run: RunFolder) -> None:
-    """Say what a trial has shown."""
-    say(
-        f"every stage of every generation works; scores of so few images and steps mean nothing. {run.path} may be deleted; "
-        "without --smoke the run itself begins"
-    )
 
 
 @rank_zero_only

@@ -29,9 +29,9 @@ def print_plan(
     batch_size: int,
     make_trainer: Callable[..., Trainer],
 ) -> None:
-    """Print a row for each generation: training set, steps, images, disk, and the estimated time on this machine.
+    """Print what is understood of the images, and for each generation its training set, steps, images, disk and time.
 
-    Times are measured on one device. Of several processes that a launcher has started, the first prints.
+    Times are of this machine, measured on one device. Of several processes that a launcher has started, the first prints.
 
     Args:
         settings: of the loop.
@@ -47,7 +47,6 @@ def print_plan(
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
     weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
-    say(f"{data.root}: {len(data.available)} real training images, {len(data.real)} in use; {len(data.holdout)} held out")
     say(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):

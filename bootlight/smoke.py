@@ -21,6 +21,7 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation.suite import least_images
 from bootlight.generators.base import GeneratorModule
 from bootlight.record_lock import LOCK_NAME
+from bootlight.terminal import say
 
 STEPS = 3
 FEW = 16  # images
@@ -64,6 +65,15 @@ def renew(folder: Path) -> None:
 def mark(folder: Path) -> None:
     """Say that `renew` may empty the folder."""
     (folder / MARK).touch()
+
+
+@rank_zero_only
+def tell(folder: Path) -> None:
+    """Say what a trial has shown."""
+    say(
+        f"every stage of every generation works; scores of so few images and steps mean nothing. {folder} may be deleted; "
+        "without --smoke the run itself begins"
+    )
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,17 @@ def test_weights_of_another_model_are_refused(folder):
         load_generator(folder)
 
 
+def test_weights_from_before_the_biases_left_say_why_they_do_not_fit(folder):
+    module, config = dcgan()
+    publish(folder, module, config)
+    state = safetensors.torch.load_file(folder.weights)
+    old = {f"{network}.layers.{at}.bias": torch.zeros(1) for network in ("net_g", "net_d") for at in (0, 3)}
+    folder.weights.write_bytes(safetensors.torch.save(state | old))
+    with pytest.raises(BootlightError, match=r"model\.json: .* 4 differ, .* net_d\.layers\.0\.bias.* version") as error:
+        load_generator(folder)
+    assert "\n" not in str(error.value)
+
+
 def test_untrained_generation_is_a_named_error(folder):
     with pytest.raises(BootlightError, match=r"^cannot read .*gen_000/model\.json"):
         load_generator(folder)

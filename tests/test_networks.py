@@ -1,6 +1,7 @@
 """Networks against published sizes, explicit formulas and hand-made weights."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -70,6 +71,25 @@ def test_the_network_sees_where_in_the_schedule_it_is_whatever_the_number_of_tim
     x, t = randn(3, 1, 8, 8), torch.tensor([500, 200, 0])
     # 0.2 T and 0.5 T are whole numbers and 1000 / T is exact or rounds by 1e-16: the same float32, so the same bits.
     assert torch.equal(other.unet(x, t * num_timesteps // 1000), usual.unet(x, t))
+
+
+@pytest.mark.parametrize("num_timesteps", [30, 333, 999, 1001])
+def test_timesteps_are_multiplied_by_a_thousand_over_their_number(num_timesteps):
+    """As `_scale_timesteps` of improved-diffusion, also where the quotient is no whole number."""
+    scaled = unet(timestep_scale=1000 / num_timesteps)
+    awaken(scaled)
+    t = torch.tensor([0, 7, num_timesteps - 1])
+    x = randn(3, 1, 8, 8)
+    assert torch.equal(scaled(x, t), awaken(unet())(x, t.float() * (1000.0 / num_timesteps)))
+
+
+def test_a_thousand_timesteps_are_embedded_as_they_are():
+    network = DDPM(8, 1, width=8, channel_multipliers=(1, 2), num_heads=2).unet
+    seen = []
+    network.embed.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    t = torch.tensor([0, 1, 999])
+    network(randn(3, 1, 8, 8), t)
+    assert torch.equal(seen[0], timestep_embedding(t, 8)) and "timestep_scale" not in network.state_dict()
 
 
 def test_timestep_embedding_is_cosines_then_sines():
@@ -208,21 +228,29 @@ def test_dcgan_for_64_pixels_has_the_published_number_of_parameters():
     assert sum(p.numel() for p in Discriminator(64, 3, 64).parameters()) == kernels + 2 * sum(widths[:3])
 
 
-def test_dcgan_weights_start_as_in_the_paper():
-    torch.manual_seed(0)
-    for network in (Generator(32, 3, 100, 32), Discriminator(32, 3, 32)):
+@pytest.mark.parametrize("image_size", [8, 16, 32, 64, 128])
+def test_dcgan_starts_as_in_the_paper_and_has_no_other_parameters(image_size):
+    """Each kernel N(0, 0.02), each scale N(1, 0.02), each shift 0; a bias would start from torch's own draw.
+
+    n draws have a mean with an error of 0.02 / sqrt(n) and a standard deviation with one of 0.02 / sqrt(2 n): five of each.
+    """
+    torch.manual_seed(image_size)
+    widths = [1024 // image_size * 2**k for k in range(int(math.log2(image_size)) - 2)]  # next to the image first
+    between = sum(a * b for a, b in pairwise(widths))
+    for network, pairs, normalized in (
+        (Generator(image_size, 3, 20, widths[0]), 20 * widths[-1] + between + widths[0] * 3, widths),
+        (Discriminator(image_size, 3, widths[0]), 3 * widths[0] + between + widths[-1], widths[1:]),
+    ):
         kernels = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
-        weights = torch.cat([k.flatten() for k in kernels])
-        # n > 10^5 weights: the standard deviation has an error of 0.02 / sqrt(2 n) < 5e-5, the mean one of 6e-5; five of each.
-        assert len(weights) > 1e5
-        assert weights.std().item() == pytest.approx(0.02, abs=2.5e-4) and weights.mean().abs() < 3e-4
         norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-        scales = torch.cat([m.weight for m in norms])
-        assert scales.mean().item() == pytest.approx(1, abs=5 * 0.02 / math.sqrt(len(scales)))
-        assert 0.015 < scales.std() < 0.025  # at least 192 scales: an error of 0.02 / sqrt(384) = 0.001; five of them
-        assert all((m.bias == 0).all() for m in norms)
-        # Nothing else: a bias would start from torch's own draw.
-        assert sum(p.numel() for p in network.parameters()) == len(weights) + 2 * len(scales)
+        for values, mean in [(kernel, 0) for kernel in kernels] + [(norm.weight, 1) for norm in norms]:
+            error = 0.02 / math.sqrt(values.numel())
+            assert values.mean().item() == pytest.approx(mean, abs=5 * error)
+            assert values.std().item() == pytest.approx(0.02, abs=5 * error / math.sqrt(2))
+        assert len(kernels) == len(widths) + 1 and len(norms) == len(normalized)
+        assert all((norm.bias == 0).all() for norm in norms)
+        # 16 taps for each pair of channels, two numbers for each channel that is normalized, and no biases.
+        assert sum(p.numel() for p in network.parameters()) == 16 * pairs + 2 * sum(normalized)
 
 
 def test_discriminator_gives_logits_and_generator_a_tanh():

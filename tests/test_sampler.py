@@ -228,5 +228,6 @@ def test_the_denoiser_is_asked_at_timesteps_of_the_training_schedule(num_steps):
 def test_protocol_names_the_sampler_and_every_setting():
     common = {"guidance": 2.0, "clip": False}
     ddim, ancestral = DDIM(20, eta=0.5, **common), Ancestral(**common)
-    assert ddim.protocol() == {"sampler": "DDIM", "num_steps": 20, "eta": 0.5, **common}
-    assert ancestral.protocol() == {"sampler": "Ancestral", "num_steps": None, "fixed_variance": "small", **common}
+    assert ddim.protocol() == {"sampler": "DDIM", "num_steps": 20, "eta": 0.5, "spacing": "linspace", **common}
+    expected = {"sampler": "Ancestral", "num_steps": None, "fixed_variance": "small", "spacing": "linspace"}
+    assert ancestral.protocol() == expected | common

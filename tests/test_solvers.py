@@ -173,6 +173,7 @@ def test_protocol_and_bad_spacing():
         "clip": True,
         "rho": 5.0,
         "sigma_min": 0.002,
+        "spacing": "karras",
     }
     for rho in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match=r"model\.sampler\.rho is .*; it must be above 0, or null"):

@@ -80,6 +80,27 @@ def check_room(contents: Contents, bad: dict[int, str], max_bad: int) -> None:
         raise bad_pictures(contents.images, bad, f"; data.max_bad is {max_bad}{others}" if max_bad else "")
 
 
+def usable(images: ImageSet, look: Callable[[int], object], description: str, max_bad: int) -> Contents:
+    """The pictures that can be decoded; all of them where none may be left out.
+
+    Args:
+        images: the set.
+        look: decodes one.
+        description: of the progress bar.
+        max_bad: so many may be left out.
+
+    Raises:
+        BadPictures: more cannot be decoded.
+    """
+    bad: dict[int, str] = {}
+    if max_bad:  # a pass more, because what is measured is known by its content before it is decoded
+        for _ in over_images(images, look, description, bad):
+            pass
+    contents = Contents(images, [b""] * len(images))
+    check_room(contents, bad, max_bad)
+    return contents.without(bad)
+
+
 class Union:
     """Several sets as one, in an order of their own: which is named first makes no difference.
 

@@ -28,8 +28,8 @@ class BootstrapData(LightningDataModule):
 
     Args:
         root: folder, zip or Hugging Face imagefolder of real images, or a list of them, which are one set. Where there are
-            splits, `train` is trained on and `test` (or `val`) is held out; otherwise, and of a split that is named
-            (`faces.zip@train`), `holdout_fraction` of the images is.
+            splits, `train` is trained on and `test` (or another of `reader_splits.HELD_OUT`) is held out; otherwise, and of a
+            split that is named (`faces.zip@train`), `holdout_fraction` of the images is.
         image_size: edge in pixels; other sizes and shapes are centre-cropped and resized.
         channels: 1 (grey) or 3 (RGB).
         batch_size: images of one step, over all devices together.
@@ -125,7 +125,7 @@ class BootstrapData(LightningDataModule):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return load_roots(self.roots, self.image_size, self.channels, self.cache, self.reading)
+        return load_roots(self.roots, self.image_size, self.channels, self.cache, self.reading)[:2]
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""

@@ -12,8 +12,9 @@ class Layout:
         where: how messages call the root.
         splits: images of each split, by its name in lower case; empty where there are none.
         split: the one that is read; empty where there are none.
+        held_out: the one that is held out from training on it; empty where none is.
         num_images: that are read.
-        num_classes: of all splits.
+        class_names: of all splits.
         stray: pictures that lie beside folders, which therefore are no classes.
         beside: these folders.
         bare: folders with files, but without a picture that can be read.
@@ -23,8 +24,9 @@ class Layout:
     where: str
     splits: Mapping[str, int] = field(default_factory=dict)
     split: str = ""
+    held_out: str = ""
     num_images: int = 0
-    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
     stray: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
@@ -47,18 +49,22 @@ class Layout:
         told += [f"no picture that can be read in {', '.join(self.bare)}"] * bool(self.bare)
         return " · ".join(told)
 
-    def line(self) -> str:
-        """For people: what is read of this set, and what is not."""
-        if not self.split:
-            read, others = f"{self.num_images:,} images", ""
-        else:
-            read = f"{self.split} {self.num_images:,}"
-            others = ", ".join(f"{name} {count:,}" for name, count in self.splits.items() if name != self.split)
-        return " · ".join(filter(None, [read, others and f"not used: {others}", self.classes, self.lost]))
+    @property
+    def unused(self) -> dict[str, int]:
+        """Images of the splits that are neither read nor held out."""
+        return {name: count for name, count in self.splits.items() if name not in (self.split, self.held_out)}
+
+    @property
+    def besides(self) -> list[str]:
+        """What there is to say of a set of which the number of images is known: its split, and what is not read."""
+        others = ", ".join(f"{name} {count:,}" for name, count in self.unused.items())
+        parts = [self.split and f"split {self.split}", others and f"not used: {others}", self.lost]
+        return [part for part in parts if part]
 
     @property
     def classes(self) -> str:
         """How many, or why none."""
-        if self.num_classes:
-            return f"{self.num_classes:,} class{'es' * (self.num_classes > 1)}"
-        return f"no classes: {self.why_no_classes}" if self.stray else "no classes"
+        if self.stray:
+            return f"no classes: {self.why_no_classes}"
+        count = len(self.class_names)
+        return f"{count:,} class{'es' * (count > 1)}" if count else "no classes"

@@ -180,12 +180,12 @@ def _list_images(files: FolderFiles | ZipFiles, split: str | None, column: str |
         files.where,
         {name: len(part.images) for name, part in parts.items() if name},
         chosen,
-        len(read.images),
-        len(class_names),
-        read.stray,
-        tuple(sorted(read.folders - {""})) if read.stray else (),
-        files.left_out.bare(images),
-        tuple(files.left_out.told()),
+        num_images=len(read.images),
+        class_names=class_names,
+        stray=read.stray,
+        beside=tuple(sorted(read.folders - {""})) if read.stray else (),
+        bare=files.left_out.bare(images),
+        left_out=tuple(files.left_out.told()),
     )
     found = [labels[name] for name in read.images]
     return ImageSet(read.images, found, class_names, tuple(sorted(folders)), files, layout=layout)

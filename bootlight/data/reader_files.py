@@ -6,6 +6,7 @@ import stat
 import threading
 import zipfile
 import zlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
@@ -135,12 +136,12 @@ class ZipFiles:
     def _is_left_out(self, name: str, runs: frozenset[str]) -> bool:
         """Whether an entry is not read; noted."""
         parts = name.split("/")
-        folders = list(accumulate((f"{part}/" for part in parts[:-1]), initial=""))
-        run = next((folder for folder in folders if folder in runs), None) if runs else None
+        run = next((folder for folder in _folders(parts) if folder in runs), None) if runs else None
         if run is not None:
             self.left_out.note_run(plain(run))
         elif any(map(is_hidden, parts[:-1])):
-            self.left_out.note_folder(plain(next(f for f in folders[1:] if is_hidden(f.split("/")[-2]))))
+            first = next(i for i, part in enumerate(parts) if is_hidden(part))
+            self.left_out.note_folder(plain("/".join(parts[: first + 1])))
         elif is_hidden(parts[-1]) or not is_wanted(name):
             self.left_out.note_file(plain(name), hidden=is_hidden(parts[-1]))
         else:
@@ -191,3 +192,8 @@ class ZipFiles:
     def close(self) -> None:
         """Close the zip."""
         self._held.close()
+
+
+def _folders(parts: list[str]) -> Iterator[str]:
+    """The folders that a file lies in: "" for the root, then each ending in "/"."""
+    return accumulate((f"{part}/" for part in parts[:-1]), initial="")

@@ -1,10 +1,13 @@
 """The real images of a run: what is trained on, and what splits of their own hold out; of one root or several as one set."""
 
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from bootlight.data.contents import Part
+from bootlight.data.layout import Layout
 from bootlight.data.reader import open_images
 from bootlight.data.reader_splits import held_out_split
 from bootlight.data.reading import Reading
@@ -15,10 +18,34 @@ from bootlight.errors import BootlightError
 from bootlight.processes import rank
 
 
+class Loaded(NamedTuple):
+    """Decoded images of all roots together.
+
+    Attributes:
+        train: to train on.
+        held_out: of splits for it; None where there are none.
+        layouts: of the roots, `where` as the user calls them.
+    """
+
+    train: Store
+    held_out: Store | None
+    layouts: tuple[Layout, ...]
+
+
+def list_roots(texts: tuple[str, ...], reading: Reading) -> list[tuple[Part, Layout]]:
+    """What each root is, without decoding anything; see `load_roots`."""
+    parts = [_part(text) for text in texts]
+    _check_apart(parts)
+    found = []
+    for part in parts:
+        with open_images(part.root, part.split, reading) as images:
+            held_out = held_out_split(images.splits) if part.split is None else None
+            found.append((part, replace(images.layout, where=part.text, held_out=held_out or "")))
+    return found
+
+
 @cache
-def load_roots(
-    texts: tuple[str, ...], image_size: int, channels: int, cache_folder: Path, reading: Reading
-) -> tuple[Store, Store | None]:
+def load_roots(texts: tuple[str, ...], image_size: int, channels: int, cache_folder: Path, reading: Reading) -> Loaded:
     """Training images and held-out ones (None where no root has a split for them), of all roots together.
 
     Of a root with splits, `train` or `training` is trained on and the first of `reader_splits.HELD_OUT` is held out; of one
@@ -35,23 +62,18 @@ def load_roots(
     Raises:
         BootlightError: no images, a root that is in another one, or more bad pictures than are allowed.
     """
-    train = [_part(text) for text in texts]
-    _check_apart(train)
-    held_out, class_names = [], set()
-    for text, root, split in train:
-        with open_images(root, split, reading) as images:
-            class_names |= set(images.class_names)
-            found = held_out_split(images.splits)
-        if split is None and found is not None:
-            held_out.append(Part(text, root, found))
-    classes = sorted(class_names)
+    listed = list_roots(texts, reading)
+    layouts = tuple(layout for _, layout in listed)
+    train = [part for part, _ in listed]
+    held_out = [part._replace(split=layout.held_out) for part, layout in listed if layout.held_out]
+    classes = sorted({name for layout in layouts for name in layout.class_names})
     store = _build(train, image_size, channels, cache_folder, reading, classes)
     if not held_out:
-        return store, None
+        return Loaded(store, None, layouts)
     if without := [text for text, *_ in train if text not in {part.text for part in held_out}]:
         _tell(f"data.root: all of {', '.join(without)} is trained on; held out is only what has a split for it")
     left = Reading(reading.follow_links, reading.label_column, reading.max_bad - len(store.skipped))
-    return store, _build(held_out, image_size, channels, cache_folder, left, classes)
+    return Loaded(store, _build(held_out, image_size, channels, cache_folder, left, classes), layouts)
 
 
 def _part(text: str) -> Part:

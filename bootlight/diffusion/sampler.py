@@ -7,7 +7,7 @@ fixed variance; the large one inflates it; the optimal (learned) one is exact. I
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from bootlight.diffusion.denoiser import Denoiser, Guided
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.spacing import Spacing
 from bootlight.rng import NoiseStreams
 
 Ask = Callable[[Tensor, int], Estimate]  # noisy images (B, C, H, W) at step i of the sampler's schedule to their estimate
@@ -27,18 +28,24 @@ class Sampler(ABC):
         num_steps: steps from noise to image; None = every timestep of the training schedule.
         guidance: classifier-free guidance scale, used where labels are given; 1 = none (and one call a step, not two).
         clip: limit the estimate of the clean image to [-1, 1] at each step.
+        spacing: which timesteps are visited, see `bootlight.diffusion.spacing`.
     """
 
-    def __init__(self, num_steps: int | None = None, guidance: float = 1.0, clip: bool = True) -> None:
+    def __init__(
+        self, num_steps: int | None = None, guidance: float = 1.0, clip: bool = True, spacing: Spacing = "linspace"
+    ) -> None:
         if not math.isfinite(guidance):
             raise ValueError(f"model.sampler.guidance is {guidance}; give a finite number")
+        if spacing not in get_args(Spacing):
+            raise ValueError(f"model.sampler.spacing is {spacing}; it must be one of {', '.join(get_args(Spacing))}")
         self.num_steps = num_steps
         self.guidance = guidance
         self.clip = clip
+        self.spacing: Spacing = spacing
 
     def grid(self, schedule: Schedule) -> Schedule:
         """The steps that are taken: evenly spaced timesteps of the training schedule."""
-        return schedule if self.num_steps is None else schedule.respaced(self.num_steps)
+        return schedule if self.num_steps is None else schedule.respaced(self.num_steps, self.spacing)
 
     def calls(self, num_steps: int) -> int:
         """Network calls for each image, guidance aside."""
@@ -101,6 +108,8 @@ class Ancestral(MarkovSampler):
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         fixed_variance: beta-tilde (small) or beta (large), where the network has not learned the variance.
+        spacing: which timesteps are visited. linspace: both ends and between them evenly, as improved-diffusion respaces;
+            leading: every (T // num_steps)-th from 0; trailing: strides of T / num_steps down from the noisiest.
     """
 
     def __init__(
@@ -109,8 +118,9 @@ class Ancestral(MarkovSampler):
         guidance: float = 1.0,
         clip: bool = True,
         fixed_variance: Literal["small", "large"] = "small",
+        spacing: Spacing = "linspace",
     ) -> None:
-        super().__init__(num_steps, guidance, clip)
+        super().__init__(num_steps, guidance, clip, spacing)
         self.fixed_variance = fixed_variance
 
     def step(self, steps: Schedule, i: int, x: Tensor, estimate: Estimate, noise: NoiseStreams | None) -> Tensor:
@@ -134,10 +144,20 @@ class DDIM(MarkovSampler):
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         eta: 0 = deterministic, 1 = as much noise as ancestral sampling with the small variance.
+        spacing: which timesteps are visited. linspace, unlike most published results: both ends and between them evenly;
+            leading: every (T // num_steps)-th from 0, as in the paper's code (linear), `ddimN` of improved-diffusion and by
+            default in diffusers; trailing: strides of T / num_steps down from the noisiest (Lin et al. 2024).
     """
 
-    def __init__(self, num_steps: int | None = 50, guidance: float = 1.0, clip: bool = True, eta: float = 0.0) -> None:
-        super().__init__(num_steps, guidance, clip)
+    def __init__(
+        self,
+        num_steps: int | None = 50,
+        guidance: float = 1.0,
+        clip: bool = True,
+        eta: float = 0.0,
+        spacing: Spacing = "linspace",
+    ) -> None:
+        super().__init__(num_steps, guidance, clip, spacing)
         if not 0 <= eta <= 1:
             raise ValueError(f"model.sampler.eta is {eta}; it must be from 0 to 1")
         self.eta = eta

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bootlight.diffusion.spacing import Spacing, evenly_spaced
+
 
 class Level(NamedTuple):
     """How much of x_t is image and how much is noise: x_t = signal * x0 + noise * epsilon.
@@ -53,17 +55,13 @@ class Schedule:
         betas = (1 - f[1:] / f[:-1]).clamp(max=0.999)
         return Schedule.from_alphas_cumprod(torch.cumprod(1 - betas, 0))
 
-    def respaced(self, num_steps: int) -> Schedule:
-        """Keep `num_steps` evenly spaced steps, the first and the last among them (the last alone for one step).
+    def respaced(self, num_steps: int, spacing: Spacing = "linspace") -> Schedule:
+        """Keep `num_steps` evenly spaced steps; see `bootlight.diffusion.spacing` for which.
 
         Raises:
-            ValueError: more steps than the schedule has, or fewer than 1.
+            ValueError: more steps than the schedule has, fewer than 1, or steps that this spacing cannot take.
         """
-        self._check_length(num_steps)
-        if num_steps == 1:
-            kept = torch.tensor([len(self) - 1])
-        else:
-            kept = torch.linspace(0, len(self) - 1, num_steps, dtype=torch.float64).round().long()
+        kept = evenly_spaced(len(self), num_steps, spacing)
         return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
 
     def respaced_by_noise(self, num_steps: int, rho: float, *, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Schedule:
@@ -80,7 +78,8 @@ class Schedule:
         Raises:
             ValueError: more steps than the schedule has, or fewer than 1.
         """
-        self._check_length(num_steps)
+        if not 1 <= num_steps <= len(self):
+            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
         levels = (1 / self.alphas_cumprod - 1).sqrt().log()
         low, high = (max(min(math.log(s), float(levels[-1])), float(levels[0])) for s in (sigma_min, sigma_max))
         ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64) if num_steps > 1 else torch.ones(1, dtype=torch.float64)
@@ -91,10 +90,6 @@ class Schedule:
         kept = (kept - order).cummax(0).values + order  # at least one apart, upwards
         kept = torch.minimum(kept, torch.arange(len(self) - num_steps, len(self)))  # and not beyond the end
         return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
-
-    def _check_length(self, num_steps: int) -> None:
-        if not 1 <= num_steps <= len(self):
-            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
 
     def __len__(self) -> int:
         return len(self.alphas_cumprod)

@@ -6,12 +6,14 @@ steps, 1 % with 50. In a loop these biases accumulate.
 
 import math
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor
 
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.sampler import Ask, Sampler
 from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.spacing import Spacing
 from bootlight.rng import NoiseStreams
 
 SIGMA_MAX = 80.0  # where the steps begin, as published; beyond, nothing of an image can be seen
@@ -24,9 +26,10 @@ class Solver(Sampler):
         num_steps: steps from noise to image; None = every timestep of the training schedule.
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
-        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps, see `spacing`.
         sigma_min: noise level, over signal, of the last step, which goes to the clean image; only with `rho`. After a short
             training 0.1 to 0.3 leaves out levels at which the network adds more noise than it removes.
+        spacing: which timesteps are visited without `rho`; linspace, leading or trailing, as of `DDIM`.
     """
 
     def __init__(
@@ -36,12 +39,17 @@ class Solver(Sampler):
         clip: bool = True,
         rho: float | None = 7.0,
         sigma_min: float = 0.002,
+        spacing: Spacing = "linspace",
     ) -> None:
-        super().__init__(num_steps, guidance, clip)
+        super().__init__(num_steps, guidance, clip, spacing)
         if rho is not None and not 0 < rho < math.inf:
             raise ValueError(f"model.sampler.rho is {rho}; it must be above 0, or null for evenly spaced timesteps")
         if not 0 < sigma_min < SIGMA_MAX:
             raise ValueError(f"model.sampler.sigma_min is {sigma_min}; it must be above 0 and below {SIGMA_MAX:g}")
+        if rho is not None and spacing != "linspace":
+            raise ValueError(
+                f"model.sampler.spacing is {spacing}, but rho decides where the steps lie; set model.sampler.rho to null"
+            )
         self.rho = rho
         self.sigma_min = sigma_min
 
@@ -50,6 +58,10 @@ class Solver(Sampler):
         if self.rho is None or self.num_steps is None:
             return super().grid(schedule)
         return schedule.respaced_by_noise(self.num_steps, self.rho, sigma_min=self.sigma_min, sigma_max=SIGMA_MAX)
+
+    def protocol(self) -> dict[str, Any]:
+        """See `Sampler.protocol`; a spacing by `rho` is called karras."""
+        return super().protocol() | ({} if self.rho is None or self.num_steps is None else {"spacing": "karras"})
 
 
 class DPMSolver(Solver):
@@ -61,9 +73,10 @@ class DPMSolver(Solver):
         num_steps: steps, each of one network call; None = every timestep of the training schedule.
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
-        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps, see `spacing`.
         sigma_min: noise level, over signal, of the last step, which goes to the clean image; only with `rho`. After a short
             training 0.1 to 0.3 leaves out levels at which the network adds more noise than it removes.
+        spacing: which timesteps are visited without `rho`; linspace, leading or trailing, as of `DDIM`.
     """
 
     def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
@@ -92,9 +105,10 @@ class Heun(Solver):
         num_steps: steps; None = every timestep of the training schedule.
         guidance: classifier-free guidance scale; 1 = none.
         clip: limit the estimate of the clean image to [-1, 1] at each step.
-        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps.
+        rho: spacing of the noise levels (Karras et al. 2022, equation 5); None = evenly spaced timesteps, see `spacing`.
         sigma_min: noise level, over signal, of the last step, which goes to the clean image; only with `rho`. After a short
             training 0.1 to 0.3 leaves out levels at which the network adds more noise than it removes.
+        spacing: which timesteps are visited without `rho`; linspace, leading or trailing, as of `DDIM`.
     """
 
     def __init__(
@@ -104,8 +118,9 @@ class Heun(Solver):
         clip: bool = True,
         rho: float | None = 7.0,
         sigma_min: float = 0.002,
+        spacing: Spacing = "linspace",
     ) -> None:
-        super().__init__(num_steps, guidance, clip, rho, sigma_min)
+        super().__init__(num_steps, guidance, clip, rho, sigma_min, spacing)
 
     def calls(self, num_steps: int) -> int:
         """Network calls for each image, guidance aside."""

@@ -9,17 +9,33 @@ from bootlight.tracking.table import WIDTH, failed_lines, remark_lines
 SHOWN = ("features", "resize", "num_features", "weights_sha256", "original_weights")  # of the protocol, in the heading
 
 
+class Measured(NamedTuple):
+    """A set that was measured.
+
+    Attributes:
+        role: real, synthetic or held-out.
+        name: as it was called.
+        n: images.
+        besides: what else is to be said of it: its split, and what of it is not read.
+    """
+
+    role: str
+    name: str
+    n: int
+    besides: list[str]
+
+
 class Answer(NamedTuple):
     """Scores of one set of images.
 
     Attributes:
-        sets: what was measured: role, name and number of images.
+        sets: what was measured.
         scores: by name.
         notes: where other results lie, one line each.
         failed: why something has no score or was not written, by its name.
     """
 
-    sets: list[tuple[str, str, int]]
+    sets: list[Measured]
     scores: dict[str, Score]
     notes: list[str]
     failed: dict[str, str]
@@ -27,14 +43,14 @@ class Answer(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """For programs."""
         return {
-            "sets": [{"role": role, "name": name, "n": n} for role, name, n in self.sets],
+            "sets": [one._asdict() for one in self.sets],
             "scores": {name: score.to_json() for name, score in self.scores.items()},
             "failed": self.failed,
         }
 
     def text(self) -> str:
         """A table for people."""
-        lines = [f"{role:10} {name} ({n:,} images)" for role, name, n in self.sets]
+        lines = [f"{role:10} {name} ({' · '.join([f'{n:,} images', *besides])})" for role, name, n, besides in self.sets]
         protocol = next(iter(self.scores.values())).protocol if self.scores else {}
         about = "; ".join(f"{key} {protocol[key]}" for key in SHOWN if key in protocol)
         lines += textwrap.wrap(f"{'measured':10} {about}", WIDTH, subsequent_indent=" " * 11)

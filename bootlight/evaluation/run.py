@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.answer import Answer
+from bootlight.evaluation.answer import Answer, Measured
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.judges import judge_scores, train_gans
 from bootlight.evaluation.options import Setting
@@ -137,9 +137,12 @@ def check_sizes(sources: Mapping[str, ImageSource], *, judges: int, c2st: bool, 
         raise BootlightError(f"--c2st needs {LEAST_TOLD_APART} images on each side, got {fewest}; draw more or leave it out")
 
 
-def counted(sources: dict[str, ImageSource]) -> list[tuple[str, str, int]]:
-    """Role, name and number of images of each set."""
-    return [(role, source.where, len(source.names)) for role, source in sources.items()]
+def counted(sources: dict[str, ImageSource]) -> list[Measured]:
+    """What is said of each set."""
+    return [
+        Measured(role, source.where, len(source.names), source.layout.besides if source.layout else [])
+        for role, source in sources.items()
+    ]
 
 
 def learned_scores(

@@ -24,6 +24,7 @@ class Comparison(NamedTuple):
     Attributes:
         real: the reference.
         sets: name and number of images of each set.
+        besides: what else is to be said of sets, by name: the split, and what is not read.
         differences: of each further set from the first one, by score.
         remarks: on all of it.
         notes: where other results lie.
@@ -32,6 +33,7 @@ class Comparison(NamedTuple):
 
     real: str
     sets: list[tuple[str, int]]
+    besides: dict[str, list[str]]
     differences: list[dict[str, Difference]]
     remarks: tuple[str, ...]
     notes: list[str]
@@ -43,6 +45,7 @@ class Comparison(NamedTuple):
         return {
             "real": self.real,
             "sets": [{"name": name, "n": n} for name, n in self.sets],
+            "besides": self.besides,
             "remarks": list(self.remarks),
             "failed": self.failed,
             "differences": [
@@ -55,6 +58,7 @@ class Comparison(NamedTuple):
     def text(self) -> str:
         """Sentences for people."""
         lines = [f"real  {self.real}", *(f"{chr(65 + i)}     {name} ({n:,} images)" for i, (name, n) in enumerate(self.sets))]
+        lines += [f"      {name}: {' · '.join(besides)}" for name, besides in self.besides.items()]
         for i, differences in enumerate(self.differences, start=1):
             lines += ["", f"{chr(65 + i)} against A"]
             lines += [f"  {found.sentence(key, 'A', chr(65 + i))}" for key, found in differences.items()]
@@ -128,9 +132,11 @@ def compare(
                     opinions[0], other, paired=pair, protocol={"judge": judge_file.stem}
                 )
     names = [(source.where, len(source.names)) for source in sources]
+    layouts = {source.where: source.layout for source in (reference, *sources)}
+    besides = {where: layout.besides for where, layout in layouts.items() if layout and layout.besides}
     remarks = source_remarks({source.where: source for source in (reference, *sources)})
     alone = [f"{chr(66 + i)} and A are not compared in pairs: {reason}." for i, reason in enumerate(reasons) if reason]
-    answer = Comparison(reference.where, names, differences, (*remarks, *alone), [], failed)
+    answer = Comparison(reference.where, names, besides, differences, (*remarks, *alone), [], failed)
     return answer if picture is None else _drawn(answer, Path(picture))
 
 

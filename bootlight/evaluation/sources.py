@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bootlight.data.contents import Contents, check_room
+from bootlight.data.contents import usable
+from bootlight.data.layout import Layout
 from bootlight.data.reader import ImageSet, open_images
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.resolve import resolve
@@ -51,6 +52,10 @@ class ImageSource(Protocol):
     def headers(self) -> Counter[Header]:
         """How many of the files that were read have which header; empty where there were none."""
 
+    @property
+    def layout(self) -> Layout | None:
+        """What was understood of the folder or zip, where the images come from one."""
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """Batches uint8 (B, C, H, W) of at most `size` images, in order; all images of a batch have one size."""
 
@@ -67,12 +72,14 @@ class StoreSource:
         store: the images.
         indices: which of them, in this order; None = all.
         headers: of the files that the images were decoded from, where they were looked at.
+        layout: of the folder or zip.
     """
 
     where: str
     store: Store
     indices: NDArray[np.int64] | None = None
     headers: Counter[Header] = field(default_factory=Counter, repr=False, compare=False)
+    layout: Layout | None = field(default=None, repr=False, compare=False)
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -123,6 +130,7 @@ class FileSource:
         decode: makes an array (H, W, 3) of an encoded picture and its name.
         headers: of the files.
         reading: whether links are followed, and how many bad pictures may be left out.
+        layout: of the folder or zip.
     """
 
     where: str
@@ -133,6 +141,7 @@ class FileSource:
     decode: Decode = decode_stored
     headers: Counter[Header] = field(default_factory=Counter, repr=False, compare=False)
     reading: Reading = SAFE
+    layout: Layout | None = field(default=None, repr=False, compare=False)
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
@@ -205,7 +214,8 @@ def open_source(
     root, split = resolve(text)
     headers = Headers()
     with open_images(root, split, reading) as found, _quiet_pictures():
-        images, skipped = _usable(found, text, decode, reading.max_bad)
+        good = usable(found, lambda i: decode(found.read(i), found.names[i]).shape, f"looking at {text}", reading.max_bad)
+        images = good.images
         content = hashlib.sha256(decode.__name__.encode())
 
         def checksum(i: int) -> str:
@@ -216,26 +226,17 @@ def open_source(
         for part in over_images(images, checksum, f"checksums of {text}"):
             content.update(json.dumps(part).encode())
         content.update(json.dumps(images.known_as).encode())
-    tell_skipped(text, skipped, len(images), cache, content.hexdigest())
-    return FileSource(text, content.hexdigest(), tuple(images.names), root, split, decode, headers.counted(), reading)
-
-
-def _usable(images: ImageSet, text: str, decode: Decode, max_bad: int) -> tuple[ImageSet, dict[str, str]]:
-    """The pictures that can be decoded, and what is wrong with the others; all of them where none may be left out."""
-    bad: dict[int, str] = {}
-    if max_bad:  # a pass more, because what is measured is known by its content before it is decoded
-        for _ in over_images(images, lambda i: decode(images.read(i), images.names[i]).shape, f"looking at {text}", bad):
-            pass
-    contents = Contents(images, [b""] * len(images))
-    check_room(contents, bad, max_bad)
-    good = contents.without(bad)
-    return good.images, good.skipped
+    tell_skipped(text, good.skipped, len(images), cache, content.hexdigest())
+    names, layout = tuple(images.names), found.layout
+    return FileSource(text, content.hexdigest(), names, root, split, decode, headers.counted(), reading, layout)
 
 
 def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3, reading: Reading = SAFE) -> StoreSource:
     """`open_source` at a given size, decoded once and kept in the cache."""
     root, split = resolve(text)
     headers = Headers()
+    with open_images(root, split, reading) as images:
+        layout = images.layout
     with _quiet_pictures():
         store = build_store(
             root,
@@ -248,7 +249,7 @@ def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3, re
             reading=reading,
         )
     tell_skipped(text, store.skipped, len(store.images), cache, store.key)
-    return StoreSource(text, store, headers=headers.counted())
+    return StoreSource(text, store, headers=headers.counted(), layout=layout)
 
 
 @contextmanager

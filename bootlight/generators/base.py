@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -25,16 +25,19 @@ class GeneratorModule(LightningModule, ABC):
     Args:
         image_size: edge of the images in pixels; taken from the data section of a config.
         channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
-        num_classes: number of labels of a class-conditional model; None = unconditional.
+        num_classes: number of labels of a class-conditional model; None = unconditional. In a config, auto is the number that
+            the images have, None where they have no labels.
     """
 
     accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
 
-    def __init__(self, image_size: int, channels: int = 3, num_classes: int | None = None) -> None:
+    def __init__(self, image_size: int, channels: int = 3, num_classes: int | Literal["auto"] | None = None) -> None:
         super().__init__()
         check_range("data.image_size", image_size, 1)
         if channels not in (1, 3):
             raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
+        if isinstance(num_classes, str):
+            raise BootlightError(f"model.num_classes is {num_classes}, which bootlight fit alone can replace; give a number")
         self.image_size = image_size
         self.channels = channels
         self.num_classes = num_classes
@@ -158,7 +161,12 @@ class GeneratorModule(LightningModule, ABC):
         own = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
         wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
         if wrong:
-            raise BootlightError(f"the weights do not fit this model: {len(wrong)} differ, the first is {wrong[0]}")
+            first = wrong[0]
+            how = "of another shape" if first in own.keys() & state.keys() else "missing" if first in own else "not part of it"
+            raise BootlightError(
+                f"the weights do not fit this model: {len(wrong)} differ, the first is {first}, which is {how}; they were "
+                "published with other settings or by another version of bootlight; use those"
+            )
         self.load_state_dict(state, strict=False)
         if self.ema is not None:
             self.ema.network.load_state_dict(self._averaged[0].state_dict())

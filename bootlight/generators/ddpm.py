@@ -39,7 +39,8 @@ class DDPM(GeneratorModule):
         num_train_timesteps: T. The network sees t * 1000 / T, as in improved-diffusion.
         prediction: what the network predicts; Epsilon if left out.
         learned_variance: predict the variance too and add the variational bound to the loss (the hybrid objective).
-        num_classes: number of labels of a class-conditional model; None = unconditional.
+        num_classes: number of labels of a class-conditional model; None = unconditional. In a config, auto is the number that
+            the images have, None where they have no labels.
         label_dropout: share of the images trained without their label; classifier-free guidance needs some.
         learning_rate: of AdamW, after `warmup_steps`.
         weight_decay: of AdamW.
@@ -67,7 +68,7 @@ class DDPM(GeneratorModule):
         num_train_timesteps: int = 1000,
         prediction: Prediction | None = None,
         learned_variance: bool = True,
-        num_classes: int | None = None,
+        num_classes: int | Literal["auto"] | None = None,
         label_dropout: float = 0.1,
         learning_rate: float = 1e-4,
         weight_decay: float = 0.0,
@@ -96,7 +97,7 @@ class DDPM(GeneratorModule):
         self.gradient_clip = gradient_clip
         self.prediction = prediction or Epsilon()
         self.sampler = sampler or Ancestral()
-        if self.sampler.guidance != 1 and (num_classes is None or label_dropout == 0):
+        if self.sampler.guidance != 1 and (self.num_classes is None or label_dropout == 0):
             raise BootlightError(
                 f"model.sampler.guidance is {self.sampler.guidance}, but the network learns nothing to guide by; set "
                 "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
@@ -118,7 +119,7 @@ class DDPM(GeneratorModule):
             num_heads,
             dropout,
             scale_shift_norm,
-            num_classes,
+            self.num_classes,
             1000 / num_train_timesteps,
         )
         self.average(self.unet, ema_decay)
@@ -140,13 +141,19 @@ class DDPM(GeneratorModule):
         """See `GeneratorModule.set_num_steps`."""
         if not 1 <= num_steps <= len(self.schedule):
             raise BootlightError(f"model.sampler.num_steps is {num_steps}; this model allows 1 to {len(self.schedule)}")
-        self.sampler.num_steps = num_steps
+        sampler = copy(self.sampler)
+        sampler.num_steps = num_steps
+        try:
+            sampler.grid(self.schedule)
+        except ValueError as error:
+            raise BootlightError(f"model.sampler.{error}") from error
+        self.sampler = sampler
 
     def shortened(self) -> tuple[GeneratorModule, float]:
         """The same network with two sampler steps."""
         short = copy(self)
         short.sampler = copy(self.sampler)
-        short.sampler.num_steps = 2
+        short.sampler.num_steps, short.sampler.spacing = 2, "linspace"  # which takes two steps of any schedule
         return short, self.sampler.calls(self.sampler.num_steps or len(self.schedule)) / self.sampler.calls(2)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

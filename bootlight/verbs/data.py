@@ -54,11 +54,12 @@ def main(args: list[str]) -> None:
                 ]
                 findings.append({"first": first.where, "second": second.where, "kind": kind, "pairs": named})
     counts = {source.where: len(source.names) for source in sources}
+    besides = {source.where: [*source.layout.besides, source.layout.classes] for source in sources if source.layout}
     flat = {s.where: [s.names[i] for i in p.flat] for s, p in zip(sources, prints, strict=True)}
     if options.json:
-        say(json.dumps({"sets": counts, "too_flat": flat, "findings": findings}, indent=1))
+        say(json.dumps({"sets": counts, "besides": besides, "too_flat": flat, "findings": findings}, indent=1))
     else:
-        say(_text(counts, flat, findings))
+        say(_text(counts, besides, flat, findings))
 
 
 def _about(flat: list[str]) -> str:
@@ -67,8 +68,10 @@ def _about(flat: list[str]) -> str:
     return f", {len(flat):,} of them too flat to be near to another ({flat[0]}{others})" if flat else ""
 
 
-def _text(counts: dict[str, int], flat: dict[str, list[str]], findings: list[dict[str, Any]]) -> str:
-    lines = [f"{name}: {count:,} images{_about(flat[name])}" for name, count in counts.items()]
+def _text(
+    counts: dict[str, int], besides: dict[str, list[str]], flat: dict[str, list[str]], findings: list[dict[str, Any]]
+) -> str:
+    lines = [" · ".join([f"{name}: {n:,} images{_about(flat[name])}", *besides[name]]) for name, n in counts.items()]
     for finding in findings:
         first, second, pairs = finding["first"], finding["second"], finding["pairs"]
         where = f"inside {first}" if first == second else f"in both {first} and {second}"

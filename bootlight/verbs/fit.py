@@ -44,7 +44,7 @@ def with_paths(args: list[str]) -> list[str]:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The first of the exceptions that led to this one, as far as they were chained on purpose."""
-    while error.__cause__ is not None:
+    """The first of the exceptions that led to this one, as far as they were chained on purpose; or what is meant for users."""
+    while error.__cause__ is not None and not isinstance(error, BootlightError):
         error = error.__cause__
     return error

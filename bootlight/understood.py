@@ -1,0 +1,139 @@
+"""What a run makes of the images that it was given, in one line before anything is trained."""
+
+import inspect
+from dataclasses import dataclass
+
+from bootlight.data.datamodule import BootstrapData
+from bootlight.data.layout import Layout
+from bootlight.data.leaks import Leak, find_leak
+from bootlight.data.roots import list_roots, load_roots
+from bootlight.generators.base import GeneratorModule
+
+
+@dataclass(frozen=True)
+class Understood:
+    """Numbers and reasons; `lines` has the words.
+
+    Args:
+        where: how messages call the images.
+        layouts: of the roots; none where the images come from elsewhere.
+        total: images that are neither of a held-out split nor of one that is not used.
+        train: of these, what may be trained on.
+        in_use: of these, what is trained on.
+        held_out: images that are not.
+        share: of the images that are held out at random; None where a split of their own is held out.
+        num_classes: of the images.
+        unlabelled: images that may be trained on and have no label.
+        unused_by: why the model does not use the classes; empty where it does.
+        edge: of the images in pixels.
+        leak: held-out images that are trained on.
+    """
+
+    where: str
+    layouts: tuple[Layout, ...]
+    total: int
+    train: int
+    in_use: int
+    held_out: int
+    share: float | None
+    num_classes: int
+    unlabelled: int
+    unused_by: str
+    edge: int
+    leak: Leak | None
+
+    def lines(self) -> list[str]:
+        """The line, and a warning where held-out images are trained on."""
+        parts = [*self._counts(), self._classes(), *self._lost()]
+        lines = [f"{self.where}: {' · '.join(parts)}"]
+        if self.leak is not None:
+            lines.append(
+                f"! {self.leak.number:,} of the {self.held_out:,} held-out images are training images too (equal pixels at "
+                f"{self.edge} x {self.edge}), such as {self.leak.held_out} = {self.leak.train}: scores on held-out images look "
+                "better than they are; bootlight data check finds all duplicates"
+            )
+        return lines
+
+    def _counts(self) -> list[str]:
+        train = f"train {self.train:,}" + (f", {self.in_use:,} of them in use" if self.in_use < self.train else "")
+        if self.share is None:
+            held_out = sorted({layout.held_out for layout in self.layouts if layout.held_out})
+            parts = [train, f"held out: {' and '.join(held_out)} {self.held_out:,}"]
+        else:
+            taken = self.train + self.held_out
+            of = f"{taken:,} of {self.total:,}" if taken < self.total else f"{self.total:,}"
+            split = self.layouts[0].split if len(self.layouts) == 1 else ""
+            held = f"held out {self.held_out:,} ({100 * self.share:.3g} %, at random)" if self.held_out else "nothing held out"
+            parts = [f"{f'split {split}, ' * bool(split)}{of} images: {train}", held]
+        unused: dict[str, int] = {}
+        for layout in self.layouts:
+            for name, count in layout.unused.items():
+                unused[name] = unused.get(name, 0) + count
+        return [*parts, *[f"not used: {', '.join(f'{name} {count:,}' for name, count in unused.items())}"] * bool(unused)]
+
+    def _classes(self) -> str:
+        if not self.num_classes:
+            reasons = [layout.why_no_classes for layout in self.layouts if layout.stray]
+            return "no classes" + (f": {'; '.join(reasons)}" if reasons else "")
+        lacking = f", {self.unlabelled:,} images without one" if self.unlabelled else ""
+        return f"{self.num_classes:,} class{'es' * (self.num_classes > 1)}{lacking}{self.unused_by and f' ({self.unused_by})'}"
+
+    def _lost(self) -> list[str]:
+        several = len(self.layouts) > 1
+        return [f"{f'{layout.where} ' * several}{layout.lost}" for layout in self.layouts if layout.lost]
+
+
+def understand(model: GeneratorModule, data: BootstrapData) -> Understood:
+    """What is understood of the images of a run.
+
+    Args:
+        model: as configured.
+        data: set up.
+    """
+    store = data.available.store
+    own_split = data.holdout.store is not store
+    return Understood(
+        data.root,
+        layouts_of(data),
+        len(store.images),
+        len(data.available),
+        len(data.real),
+        len(data.holdout),
+        None if own_split else data.holdout_fraction,
+        len(store.class_names),
+        int((store.labels[data.available.indices] < 0).sum()),
+        _why_unused(model, len(store.class_names)),
+        data.image_size,
+        find_leak(data.available, data.holdout),
+    )
+
+
+def layouts_of(data: BootstrapData) -> tuple[Layout, ...]:
+    """Layouts of the roots, after `setup`; none of images that come from elsewhere."""
+    if not _has_roots(data):
+        return ()
+    return load_roots(data.roots, data.image_size, data.channels, data.cache, data.reading).layouts
+
+
+def count_classes(data: BootstrapData) -> int | None:
+    """Classes of the real images, None where there are none; pictures in folders and zips are listed, not decoded.
+
+    Raises:
+        BootlightError: unusable images.
+    """
+    if not _has_roots(data):
+        return len(data.load_real()[0].class_names) or None
+    return len({name for _, layout in list_roots(data.roots, data.reading) for name in layout.class_names}) or None
+
+
+def _has_roots(data: BootstrapData) -> bool:
+    """Whether the images come from `data.root`."""
+    return type(data).load_real is BootstrapData.load_real
+
+
+def _why_unused(model: GeneratorModule, num_classes: int) -> str:
+    if model.num_classes is not None:
+        return ""
+    if "num_classes" not in inspect.signature(type(model)).parameters:
+        return f"{type(model).__name__} does not use them"
+    return f"model is unconditional; --model.num_classes {num_classes} would use them"
