@@ -125,20 +125,39 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
         raise BootlightError(f"{path} is not valid JSON ({error}); delete it and run the same command again") from error
 
 
-def read_weights(path: Path, also: str = "") -> "dict[str, Tensor]":
+def check_content(content: bytes | Path, described: Path, key: str) -> None:
+    """Compare bytes, or those of a file, with the SHA-256 that a JSON file has of them; if it has none, do nothing.
+
+    Raises:
+        BootlightError: they are others, or the JSON is damaged.
+    """
+    about = read_json(described) if described.exists() else {}
+    expected = about.get(key) if isinstance(about, dict) else None
+    if expected is None:
+        return
+    if expected != (file_sha256(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()):
+        raise BootlightError(f"its SHA-256 is not the one in {described}")
+
+
+def read_weights(path: Path, also: str = "", described: Path | None = None) -> "dict[str, Tensor]":
     """Read a safetensors file.
 
     Args:
         path: of the file.
         also: what else must be deleted for it to be written again.
+        described: a JSON file that has the SHA-256 of the weights under `weights_sha256`, if it has it.
 
     Raises:
-        BootlightError: the file is missing or torn.
+        BootlightError: the file is missing or torn, or is another one than the JSON tells of.
     """
     import safetensors.torch  # brings torch: help does not wait for it
 
     try:
+        if described is not None:
+            check_content(path, described, "weights_sha256")
         return safetensors.torch.load_file(path)
+    except BootlightError as error:
+        raise BootlightError(f"{path} was changed: {error}; delete both and run bootlight fit again") from error
     except (OSError, safetensors.SafetensorError) as error:
         raise BootlightError(
             f"{path} cannot be read ({error}); delete it{also and f' and {also}'} and run bootlight fit again"

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from bootlight.atomic import file_sha256, read_json, read_weights, remove_temporaries
+from bootlight.atomic import file_sha256, read_json, remove_temporaries
 from bootlight.callbacks.checkpoints import newest_readable, restoring_explained
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.generation_end import GenerationEnd, note_times
@@ -24,6 +24,7 @@ from bootlight.generators.base import GeneratorModule
 from bootlight.paths import expanded_text
 from bootlight.prepare import Tools, prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
+from bootlight.published import published_weights
 from bootlight.rng import seed_everywhere
 from bootlight.run_config import check_streams
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
@@ -149,7 +150,7 @@ def run_generation(
     attach(context, data, trainer, settings, features, judge)
     if settings.warm_start and context.generation > 0:
         earlier = context.run.generation(context.generation - 1)
-        model.load_published(read_weights(earlier.weights, also=earlier.model_config.name))
+        model.load_published(published_weights(earlier))
     if settings.compile:
         model.compile_networks()
     checkpoint = checkpoint_for_all(context, trainer)

@@ -36,14 +36,20 @@ def reference_key(data: BootstrapData, **settings: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def save_network(network: nn.Module, file: Path) -> None:
-    """Keep the weights of a trained network."""
-    write_bytes(file, safetensors.torch.save({name: value.cpu().contiguous() for name, value in network.state_dict().items()}))
+def save_network(network: nn.Module, file: Path, settings: dict[str, Any]) -> None:
+    """Keep the weights of a trained network; first its settings and the hash of the weights, in a JSON file beside them."""
+    weights = safetensors.torch.save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
+    write_json(file.with_suffix(".json"), {**settings, "weights_sha256": hashlib.sha256(weights).hexdigest()})
+    write_bytes(file, weights)
 
 
 def load_network(network: Network, file: Path) -> Network:
-    """The network with the weights in `file`, in eval mode."""
-    network.load_state_dict(read_weights(file))
+    """The network with the weights in `file`, in eval mode.
+
+    Raises:
+        BootlightError: the file is missing or torn, or is not the one that its JSON file tells of.
+    """
+    network.load_state_dict(read_weights(file, described=file.with_suffix(".json")))
     return network.eval()
 
 
@@ -115,7 +121,7 @@ class ClassifierFeatures(nn.Module):
         if not file.exists():
             with shared(file, data.cache / "classifiers", {"device": device.type}, wait=not in_group()) as found:
                 if not found:
-                    save_network(self._train(network.to(device), images, labels, device), file)
+                    save_network(self._train(network.to(device), images, labels, device), file, settings)
         self.network = load_network(network.cpu(), file)
         self.protocol = {"classifier": file.stem, "classifier_held_out_accuracy": self._accuracy(data)}
 
@@ -177,8 +183,7 @@ def train_judge(
             if not found:
                 judge = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, trainer=own).net_d
                 if rank() == 0:
-                    write_json(file.with_suffix(".json"), settings)  # first: the weights declare the judge complete
-                    save_network(judge, file)
+                    save_network(judge, file, settings)
     return load_network(judge, file) if rank() == 0 else judge  # only rank 0 evaluates
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,8 +75,10 @@ def _code() -> str:
 
 def _is_whole(file: Path) -> bool:
     try:
-        read_weights(file)
-    except BootlightError:  # missing, or damaged: it is trained again
+        read_weights(file, described=file.with_suffix(".json"))
+    except BootlightError as error:  # it is trained again
+        if file.exists():
+            warnings.warn(f"{error}; it is trained again", stacklevel=2)
         return False
     return True
 

@@ -11,12 +11,13 @@ evaluation      ``gen_000/metrics.json``
 ==============  =======================================
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bootlight.atomic import atomic_write, read_json, read_text
+from bootlight.atomic import atomic_write, check_content, read_json, read_text, write_json
 from bootlight.errors import BootlightError
 
 IMAGES_PER_FOLDER = 1000
@@ -58,6 +59,11 @@ class GenerationFolder:
     def metadata(self) -> Path:
         """One JSON line for each synthetic image, in the order of their numbers."""
         return self.samples / "metadata.jsonl"
+
+    @property
+    def drawn(self) -> Path:
+        """Number of the synthetic images and SHA-256 of `metadata`, written just before it."""
+        return self.path / "samples.json"
 
     @property
     def previews(self) -> Path:
@@ -182,18 +188,26 @@ def sample_name(index: int) -> str:
 
 def write_metadata(folder: GenerationFolder, rows: list[dict[str, Any]]) -> None:
     """Write the manifest of a complete samples folder (Hugging Face imagefolder layout)."""
-    with atomic_write(folder.metadata, "w") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    digest = hashlib.sha256()
+    with atomic_write(folder.metadata) as file:
+        for row in rows:
+            line = json.dumps(row).encode() + b"\n"
+            digest.update(line)
+            file.write(line)
+        write_json(folder.drawn, {"images": len(rows), "sha256": digest.hexdigest()})
 
 
 def read_metadata(folder: GenerationFolder) -> list[dict[str, Any]]:
     """Read the manifest of a samples folder.
 
     Raises:
-        BootlightError: it is missing, or a line of it is not JSON about an image below that folder.
+        BootlightError: it is missing, is not the one that was written, or a line of it is not JSON about an image below that
+            folder.
     """
     try:
-        rows = [json.loads(line) for line in read_text(folder.metadata, MAX_METADATA_BYTES).splitlines()]
+        text = read_text(folder.metadata, MAX_METADATA_BYTES)
+        check_content(text.encode(), folder.drawn, "sha256")
+        rows = [json.loads(line) for line in text.split("\n") if line]
         for number, row in enumerate(rows, start=1):
             if not (isinstance(row, dict) and _is_inside(row.get("file_name")) and isinstance(row.get("label"), int | None)):
                 raise ValueError(f"line {number} is not about an image of this folder")
@@ -241,19 +255,3 @@ class GenerationContext:
     def folder(self) -> GenerationFolder:
         """Files of this generation."""
         return self.run.generation(self.generation)
-
-
-def append_timing(folder: GenerationFolder, stage: str, seconds: float) -> None:
-    """Note how long a stage took; not part of the results, so a plain append is enough.
-
-    Raises:
-        BootlightError: the file cannot be written.
-    """
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with open(folder.timing, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n")
-    except OSError as error:
-        raise BootlightError(
-            f"cannot write {folder.timing}: {error.strerror or error}; free space, then run the same command"
-        ) from error

@@ -13,7 +13,7 @@ from oracle import awaken, random_batch
 from raw_files import state_of_training
 from torch.utils.data import DataLoader
 
-from bootlight.atomic import read_json, write_json
+from bootlight.atomic import file_sha256, read_json, write_json
 from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable, periodic_checkpoint
 from bootlight.callbacks.publish import Publish
 from bootlight.callbacks.stop import StopBetweenSteps
@@ -270,6 +270,7 @@ def test_weights_of_another_model_are_refused(folder):
     state = safetensors.torch.load_file(folder.weights)
     state.pop(sorted(state)[0])
     folder.weights.write_bytes(safetensors.torch.save(state))
+    write_json(folder.model_config, {**read_json(folder.model_config), "weights_sha256": file_sha256(folder.weights)})
     with pytest.raises(BootlightError, match="do not fit this model: 1 differ"):
         load_generator(folder)
 

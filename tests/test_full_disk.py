@@ -11,9 +11,9 @@ from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options
 
 from bootlight.errors import BootlightError
 
-WRITERS = ("bootlight.atomic", "bootlight.tracking.history", "bootlight.run_folder")
+WRITERS = ("bootlight.atomic", "bootlight.tracking.history", "bootlight.callbacks.generation_end")
 FILES = ["last.ckpt", "trained.ckpt", "model.safetensors", "model.json", "previews.png", "000001.png", "metadata.jsonl",
-         "train.jsonl", "timing.jsonl", "metrics.json", "metrics.csv", "strip.png", "report.html"]  # fmt: skip
+         "samples.json", "train.jsonl", "timing.jsonl", "metrics.json", "metrics.csv", "strip.png", "report.html"]  # fmt: skip
 
 
 def fill_disk_for(monkeypatch, file: str) -> None:

@@ -109,8 +109,8 @@ def marker(tmp_path, monkeypatch):
         {"class_path": "evil.Thing"},
         {"class_path": "evil.build", "init_args": {"folder": "x"}},
         "evil.Thing",
-        "{class_path: evil.Thing}",
-        '{"class_path": "ev\\x69l.Thing"}',
+        '{"class_path": "evil.Thing"}',
+        '{"class_path": "ev\\u0069l.Thing"}',
         [{"class_path": "evil.Thing"}],
     ],
 )
@@ -135,6 +135,26 @@ def test_a_generator_is_one_of_ours_or_trusted(tmp_path, marker, name):
 @pytest.mark.parametrize("name", ["bootlight.generators.load.load_generator", "bootlight.GeneratorModule", "bootlight.Publish"])
 def test_ours_is_not_enough_it_must_be_a_generator(tmp_path, name):
     assert f"cannot build {name}" in refused(load_generator, publish(tmp_path / "run", DCGAN(8, 1, width=4), name))
+
+
+@pytest.mark.parametrize("key", ["sampler", "prediction", "channel_multipliers", "schedule", "class_path", "model"])
+@pytest.mark.parametrize("name", ["secret.yaml", "./secret.yaml", "{here}/secret.yaml", "secret", "bomb.yaml"])
+def test_no_text_in_a_model_is_the_name_of_a_file(tmp_path, monkeypatch, key, name):
+    """As it is on a command line, where a file may hold a part of the configuration."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("secret.yaml", "secret"):
+        Path(file).write_text("class_path: bootlight.DDIM\ninit_args: {num_steps: 3, eta: mine}\n")
+    Path("bomb.yaml").write_text(LAUGHS)
+    folder = diffusion(tmp_path / "run")
+    published = read_json(folder.model_config)
+    text = name.format(here=tmp_path)
+    place = published if key == "model" else published["model"] if key == "class_path" else published["model"]["init_args"]
+    place[key] = text
+    folder.model_config.write_text(json.dumps(published))
+    secret = tmp_path / text
+    os.utime(secret, ns=(1, 1))  # a reader would set the time of the last access, also where that is done once a day
+    message = refused(load_generator, folder)
+    assert secret.stat().st_atime_ns == 1 and "mine" not in message
 
 
 def test_all_that_is_missing_is_named_at_once_and_then_enough(tmp_path, marker):

@@ -1,5 +1,6 @@
 """The judge: a discriminator trained once on the real images, cached by settings and images."""
 
+import hashlib
 import json
 
 import pytest
@@ -48,6 +49,7 @@ def test_judge_tells_digits_from_noise_and_is_trained_once(tmp_path):
     assert equal(again.state_dict(), trained_weights) and not again.training
     (settings,) = folder.glob("judge-*.json")
     assert json.loads(settings.read_text()) == {
+        "weights_sha256": hashlib.sha256(settings.with_suffix(".safetensors").read_bytes()).hexdigest(),
         "steps": 40,
         "width": 8,
         "batch": 32,

@@ -1,5 +1,7 @@
 """Networks that runs share: one trains, the others wait and take it; what would be another network is trained again."""
 
+import hashlib
+import json
 import os
 import signal
 import time
@@ -10,6 +12,7 @@ import safetensors.torch
 import torch
 
 from bootlight import reference_cache
+from bootlight.atomic import read_json
 from bootlight.errors import BootlightError
 from bootlight.reference_cache import shared
 from bootlight.stopping import stop_request
@@ -23,7 +26,9 @@ def take(folder: Path, name: str, *, cache: Path | None = None, **setting) -> bo
     file.parent.mkdir(exist_ok=True)
     with shared(file, cache or folder / "cache", setting) as found:
         if not found:
-            file.with_suffix(".json").write_text(name)
+            file.with_suffix(".json").write_text(
+                json.dumps({"name": name, "weights_sha256": hashlib.sha256(WEIGHTS).hexdigest()})
+            )
             file.write_bytes(WEIGHTS)
     return found
 
@@ -32,7 +37,7 @@ def test_found_by_the_same_name_and_setting_only_and_copied_whole(tmp_path, monk
     assert not take(tmp_path, "a", precision="32-true")
     assert take(tmp_path, "b", precision="32-true")
     assert (tmp_path / "b" / "judge.safetensors").read_bytes() == WEIGHTS
-    assert (tmp_path / "b" / "judge.json").read_text() == "a"
+    assert read_json(tmp_path / "b" / "judge.json")["name"] == "a"
     assert not take(tmp_path, "c", precision="bf16-mixed")
     for name, other in (("describe", dict), ("_code", str)):  # another machine, another version of bootlight
         with monkeypatch.context() as patch:
@@ -45,9 +50,11 @@ def test_a_training_that_fails_leaves_nothing_and_a_damaged_file_is_replaced(tmp
         raise KeyError("power cut")
     assert not take(tmp_path, "a")
     (kept,) = tmp_path.glob("cache/*/judge.safetensors")
-    kept.write_bytes(WEIGHTS[:20])
-    assert not take(tmp_path, "b")
-    assert kept.read_bytes() == WEIGHTS and take(tmp_path, "c")
+    for damaged in (WEIGHTS[:20], WEIGHTS[:-1] + b"\7"):  # cut off, another number
+        kept.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="judge.safetensors .*it is trained again"):
+            assert not take(tmp_path, "b")
+        assert kept.read_bytes() == WEIGHTS and take(tmp_path, "c")
 
 
 @pytest.mark.parametrize("where", ["cache", "cache/judges"])

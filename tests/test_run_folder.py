@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bootlight.atomic import write_json
+from bootlight.callbacks.generation_end import append_timing
 from bootlight.data.resolve import split_suffix
 from bootlight.errors import BootlightError
 from bootlight.lock import locked
@@ -13,7 +14,6 @@ from bootlight.run_folder import (
     GenerationContext,
     GenerationFolder,
     RunFolder,
-    append_timing,
     read_generation_metrics,
     read_metadata,
     sample_name,

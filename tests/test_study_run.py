@@ -15,7 +15,7 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation.judge_file import find_judge, load_judge
 from bootlight.images import decode_whole
 from bootlight.rng import numpy_rng
-from bootlight.run_folder import RunFolder
+from bootlight.run_folder import RunFolder, read_metadata, write_metadata
 from bootlight.studies import plan
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.job import Job
@@ -185,7 +185,9 @@ def test_other_images_of_the_teacher_are_refused(study, tmp_path):
     known = read_json(student.references / "real_images.json")
     assert len(known["teacher"]) == 64
     student.generation(0).metrics.unlink()
-    samples = RunFolder(tmp_path / "out" / "master" / "seed_0").generation(0).samples / "00000"
-    (samples / "000003.png").write_bytes((samples / "000004.png").read_bytes())
+    teacher = RunFolder(tmp_path / "out" / "master" / "seed_0").generation(0)
+    rows = read_metadata(teacher)
+    teacher.sample_file(3).write_bytes(teacher.sample_file(4).read_bytes())
+    write_metadata(teacher, [*rows[:3], {**rows[3], "sha256": rows[4]["sha256"]}, *rows[4:]])  # as if it had drawn them
     assert study("--seeds", "0") == 1
     assert "data.teacher: out/master/seed_0@0 does not hold the images that" in student.path.with_name("seed_0.log").read_text()

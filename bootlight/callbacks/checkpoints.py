@@ -70,12 +70,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         Raises:
             BootlightError: it asks for more than it has, or cannot be read.
         """
-        if weights_only:
-            try:
-                check_claims(Path(path))
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
-                raise BootlightError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
-        loaded: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
+        loaded: dict[str, Any]
+        if not weights_only:
+            loaded = super().load_checkpoint(path, map_location, weights_only)
+            return loaded
+        try:
+            check_claims(Path(path))
+            loaded = super().load_checkpoint(path, map_location, weights_only)
+        except Exception as error:  # torn files fail in many ways
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise BootlightError(f"{path} cannot be read ({reason}); delete it and run the same command again") from error
         return loaded
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:

@@ -13,6 +13,7 @@ from bootlight.atomic import write_json
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
 from bootlight.data.store import store_from_arrays
+from bootlight.drawn import check_drawn
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
@@ -166,9 +167,11 @@ def sample_source(folder: GenerationFolder, image_size: int, channels: int) -> S
     """The images of a complete samples folder as they are on the disk: rounded, as everyone will see them.
 
     Raises:
-        BootlightError: one is missing or cannot be decoded.
+        BootlightError: one is missing, was changed or cannot be decoded.
     """
-    names = [row["file_name"] for row in read_metadata(folder)]
+    rows = read_metadata(folder)
+    check_drawn(folder, rows)
+    names = [row["file_name"] for row in rows]
     images = np.empty((len(names), image_size, image_size, channels), np.uint8)
     try:
         for image, file in zip(images, (folder.samples / name for name in names), strict=True):

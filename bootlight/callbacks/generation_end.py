@@ -1,5 +1,6 @@
 """When a generation's training has ended: now, or in an earlier run that was stopped afterwards."""
 
+import json
 from abc import abstractmethod
 from contextlib import suppress
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 
 from bootlight.clock import clock
+from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.processes import agree
-from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, append_timing
+from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
 from bootlight.stopping import Stopped, leave_if_asked
 
 
@@ -72,3 +74,19 @@ def note_times(folder: GenerationFolder) -> None:
     """Write down where the time went since this was last done; one process of a run does."""
     for part, seconds in clock.take().items():
         append_timing(folder, part, seconds)
+
+
+def append_timing(folder: GenerationFolder, stage: str, seconds: float) -> None:
+    """Note how long a stage took; not part of the results, so a plain append is enough.
+
+    Raises:
+        BootlightError: the file cannot be written.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with open(folder.timing, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n")
+    except OSError as error:
+        raise BootlightError(
+            f"cannot write {folder.timing}: {error.strerror or error}; free space, then run the same command"
+        ) from error

@@ -1,7 +1,9 @@
 """Images that join the training set of every generation: drawn by a teacher, or copies of real ones as a null control."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -10,10 +12,12 @@ from bootlight.data.mixing import MixingPolicy, Source
 from bootlight.data.reading import SAFE
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
+from bootlight.drawn import check_drawn
 from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.rng import numpy_rng
 from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
 
+_built_before: dict[tuple[Path, str], tuple[bytes, Store]] = {}
 Build = Callable[..., Store]  # `build_store` with image size, channels and cache already given
 
 
@@ -173,11 +177,12 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
     """The images that a generation has drawn.
 
     Raises:
-        BootlightError: the folder is incomplete or damaged, or has labels beyond the classes.
+        BootlightError: the folder is incomplete, damaged or changed, or has labels beyond the classes.
     """
     rows = read_metadata(folder)
+    mark = check_drawn(folder, rows)
     try:
-        store = build(folder.samples, reading=SAFE)
+        store = _built(folder, mark, build)
     except BootlightError as error:
         raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
     labels: dict[str, int] = {row["file_name"]: -1 if row.get("label") is None else row["label"] for row in rows}
@@ -187,3 +192,16 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
     if not all(-1 <= number < len(class_names) for number in numbers):
         raise BootlightError(f"{folder.metadata} has labels beyond the {len(class_names)} classes; {how_to_redraw(folder)}")
     return Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key)
+
+
+def _built(folder: GenerationFolder, mark: bytes, build: Build) -> Store:
+    """The decoded images; once in a process, as long as no file changes: each generation asks for all before it."""
+    settings = getattr(build, "keywords", None)
+    key = (folder.samples.resolve(), repr(settings))
+    known = _built_before.get(key)
+    if known is None or known[0] != mark or not os.path.exists(getattr(known[1].images, "filename", "")):
+        store = build(folder.samples, reading=SAFE)
+        if settings is None:
+            return store
+        known = _built_before[key] = (mark, store)
+    return known[1]

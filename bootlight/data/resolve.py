@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 from bootlight.data.reader_splits import is_split
+from bootlight.drawn import check_drawn
 from bootlight.errors import BootlightError, check_named
 from bootlight.paths import expanded_text
-from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.run_folder import GenerationFolder, RunFolder, read_metadata
 from bootlight.run_marks import GENERATION, is_run
 
 
@@ -33,7 +34,7 @@ def resolve(text: str) -> tuple[Path, str | None]:
             split (`faces.zip@test`).
 
     Raises:
-        BootlightError: no name, or a run without images of that generation.
+        BootlightError: no name, a run without images of that generation, or images that were changed since they were drawn.
     """
     root, suffix = split_suffix(text)
     if is_split(suffix):
@@ -49,7 +50,7 @@ def resolve(text: str) -> tuple[Path, str | None]:
     if not wanted:
         known = ", ".join(str(int(folder.path.name[4:])) for folder in drawn)
         raise BootlightError(f"{text}: no generation {suffix} with images; {root} has {known or 'none'}")
-    return wanted[0].samples, None
+    return _checked(wanted[0]), None
 
 
 def is_generation(root: Path) -> bool:
@@ -64,4 +65,9 @@ def _drawn_alone(text: str, root: Path, suffix: str) -> Path:
     if suffix or not folder.is_synthesized:
         lacking = f"so it has no {suffix}" if suffix else "but has not all of its images yet"
         raise BootlightError(f"{text}: {root} is a generation of a run, {lacking}; name another one")
+    return _checked(folder)
+
+
+def _checked(folder: GenerationFolder) -> Path:
+    check_drawn(folder, read_metadata(folder))
     return folder.samples

@@ -1,7 +1,6 @@
 """Images decoded once into one uint8 file that is mapped into memory, cached under a key made of their content."""
 
 import hashlib
-import logging
 import mmap
 import os
 import warnings
@@ -20,14 +19,13 @@ from bootlight.cache_folder import can_keep, tell_not_kept, temporary_cache
 from bootlight.data.contents import Part, Union, content_key, read_union
 from bootlight.data.reader import ImageSet
 from bootlight.data.reading import SAFE, Reading
-from bootlight.data.store_folder import publish_folder, remove_leftovers
+from bootlight.data.store_folder import check_sums, publish_folder, remove_leftovers, sums
 from bootlight.data.store_passes import BadPictures, over_images
 from bootlight.data.store_skipped import keep_bad, known_bad
 from bootlight.errors import BootlightError
 from bootlight.images import decode
 
 MAX_NAMES_BYTES = 2**30  # of the names of all images
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -211,7 +209,12 @@ def _write(images: ImageSet, shape: tuple[int, int, int], description: str, fold
     _write_images(folder / "images.npy", images, shape, description)
     with atomic_write(folder / "labels.npy") as file:
         np.save(file, labels)
-    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.known_as}
+    about = {
+        "shape": [len(images), *shape],
+        "class_names": images.class_names,
+        "names": images.known_as,
+        "sha256": sums(folder),
+    }
     write_json(folder / "store.json", about)
 
 
@@ -237,12 +240,13 @@ def _open(folder: Path) -> Store | None:
         return None
     try:
         about = read_json(folder / "store.json", MAX_NAMES_BYTES)
-        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        check_sums(folder, about)
+        labels = np.array(np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False))  # no larger than the file
         store = _from_file(folder / "images.npy", labels, tuple(about["class_names"]), tuple(about["names"]), folder.name)
         if list(store.images.shape) != about["shape"] or store.images.dtype != np.uint8 or len(labels) != len(store.names):
             raise ValueError("its parts do not fit each other")
     except (BootlightError, OSError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
-        _log.info("%s is damaged (%s) and will be built again", folder, error)
+        warnings.warn(f"{folder} is damaged ({error}); its images are decoded again", stacklevel=2)
         return None
     return store
 

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from bootlight.atomic import file_sha256
 from bootlight.errors import BootlightError
 
 LEFTOVER_SECONDS = 24 * 3600
+_checked: set[tuple[Path, int, int, int]] = set()
 
 
 def publish_folder(folder: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool]) -> None:
@@ -69,3 +72,27 @@ def remove_leftovers(parent: Path) -> None:
             continue
         if time.time() - newest > LEFTOVER_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of the arrays of a store, by file."""
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.npy"))}
+
+
+def check_sums(folder: Path, about: dict[str, Any]) -> None:
+    """Compare the files of a store with their checksums, once in a process as long as they do not change.
+
+    Raises:
+        ValueError: one is another, or earlier versions have written no checksum.
+    """
+    if "sha256" not in about:
+        raise ValueError("it has no checksums, as an earlier version left it")
+    for name in ("images.npy", "labels.npy"):
+        path = folder / name
+        status = path.stat()
+        mark = (path, status.st_size, status.st_mtime_ns, status.st_ino)
+        if mark in _checked:
+            continue
+        if file_sha256(path) != about["sha256"][name]:
+            raise ValueError(f"{name} was changed")
+        _checked.add(mark)

@@ -35,7 +35,9 @@ class StoreData(BootstrapData):
     """All images of a store, nothing held out."""
 
     def __init__(self, store: Store, cache: Path) -> None:
-        super().__init__("a store", store.images.shape[1], store.images.shape[3], num_steps=1, holdout_fraction=0, cache=str(cache))
+        super().__init__(
+            "a store", store.images.shape[1], store.images.shape[3], num_steps=1, holdout_fraction=0, cache=str(cache)
+        )
         self.store = store
 
     def load_real(self) -> tuple[Store, Store | None]:
@@ -74,7 +76,7 @@ def train_gans(
                     with stop_request.listening():  # as the trainer does; afterwards a signal ends the program again
                         gan = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, seed=seed, trainer=own)
                     try:
-                        save_network(gan, file)
+                        save_network(gan, file, settings)
                     except BootlightError as error:  # a full disk: it is used all the same
                         tell_not_kept(cache, "judges", error)
             gans.append(load_network(gan, file) if file.exists() else gan.cpu().eval())

@@ -19,6 +19,7 @@ from bootlight.metrics.frechet_remarks import count_remark, tails_remark
 from bootlight.metrics.score import Score
 from bootlight.metrics.statistics import Statistics
 
+MAX_BYTES = 2**31  # unpacked; 2048 features take 32 MiB
 UNKNOWN_COUNT = 1_000_000  # the files of other tools do not say of how many images they are
 
 
@@ -36,12 +37,14 @@ def load_statistics(path: Path) -> Statistics:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            if sum(entry.file_size for entry in file.zip.infolist()) > MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES} bytes")
             mean, cov = _numbers(file, "mu"), _numbers(file, "sigma")
             n = int(_numbers(file, "n").item()) if "n" in file else UNKNOWN_COUNT
         rounding = max(np.finfo(kind).eps for kind in (np.float32, cov.dtype) if np.issubdtype(kind, np.floating))
         mean, cov = mean.astype(np.float64), cov.astype(np.float64)
         _check(mean, cov, n, 4 * float(rounding) * mean.size**0.5)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise BootlightError(f"{path}: no reference statistics, an .npz with mu and sigma ({error}); make it again") from error
     return Statistics(torch.from_numpy(mean), torch.from_numpy((cov + cov.T) / 2), n)
 

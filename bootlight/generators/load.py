@@ -9,10 +9,11 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bootlight.atomic import read_json, read_weights
+from bootlight.atomic import read_json
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.trust import class_paths, distrust, importable, only, refused
+from bootlight.published import published_weights
 from bootlight.run_folder import GenerationFolder
 from bootlight.run_links import check_links
 
@@ -38,7 +39,7 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None, tr
     """
     check_links(folder.path.parent)
     config = _read(folder)
-    state = read_weights(folder.weights, also=folder.model_config.name)
+    state = published_weights(folder)
     for name, tensor in state.items():
         if tensor.is_complex():
             raise BootlightError(f"{folder.weights}: {name} has complex numbers; delete it and run bootlight fit again")
@@ -77,8 +78,9 @@ def _read(folder: GenerationFolder) -> dict[str, Any]:
 
 
 def _build(config: dict[str, Any]) -> GeneratorModule:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(GeneratorModule, "model")
+    # Texts are JSON, not YAML, and no text is the name of a file with more of the configuration, as on a command line.
+    parser = ArgumentParser(exit_on_error=False, parser_mode="json")
+    parser.add_argument("--model", type=GeneratorModule)
     try:
         module: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
     except Exception as error:  # constructors may raise anything, and so may jsonargparse on the way to them

@@ -22,7 +22,8 @@ from bootlight.cache_folder import tell_not_kept
 from bootlight.errors import BootlightError
 from bootlight.metrics.features import feature_name
 
-FORMAT = 2  # to be raised when bootlight's own networks answer otherwise than before, or the files change
+FORMAT = 3  # to be raised when bootlight's own networks answer otherwise than before, or the files change
+CHECKSUM = "sha256"  # of the tensors, in the metadata of the file
 
 
 def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: Path) -> dict[str, Tensor]:
@@ -30,8 +31,7 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
 
     Several processes may ask for one key at once: each that finds no file computes, and the last to finish leaves its file,
     which is whole at any moment. A folder that cannot be read or written costs the time of another pass next time, and a
-    warning. A file that was cut off elsewhere (a full disk, a broken copy) is computed again with a
-    warning; altered values inside a file of the right length are not noticed.
+    warning. A file that was cut off or changed elsewhere (a full disk, a broken copy) is computed again with a warning.
 
     Args:
         key: from `feature_key`.
@@ -50,7 +50,7 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
     if found is None:
         found = {name: values.detach().cpu().clone().contiguous() for name, values in compute().items()}
         try:
-            write_bytes(path, safetensors.torch.save(found))
+            write_bytes(path, safetensors.torch.save(found, metadata={CHECKSUM: tensors_hash(found)}))
         except BootlightError as error:
             tell_not_kept(folder, "features", error)
     return found
@@ -59,8 +59,13 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
 def _read(path: Path) -> dict[str, Tensor] | None:
     """Features from a file, None where there is no whole one."""
     try:
-        # Copied to where torch puts tensors: matrix products of a file in memory that begins elsewhere round differently.
-        return {name: values.clone() for name, values in safetensors.torch.load_file(path).items()}
+        with safetensors.safe_open(path, framework="pt") as file:
+            # Copied to where torch puts tensors: matrix products of a file in memory that begins elsewhere round differently.
+            found = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 it is no dictionary
+            checksum = (file.metadata() or {}).get(CHECKSUM)
+        if checksum != tensors_hash(found):
+            raise safetensors.SafetensorError("its checksum is another")
+        return found
     except (FileNotFoundError, NotADirectoryError):  # writing tells what is in the way
         return None
     except safetensors.SafetensorError as error:
@@ -87,15 +92,15 @@ def feature_key(content: str, network: nn.Module) -> str:
         "name": feature_name(network),
         "channels": getattr(network, "channels", 3),
         "protocol": getattr(network, "protocol", {}),
-        "weights": _weights_hash(network),
+        "weights": tensors_hash(network.state_dict()),
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _weights_hash(network: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of all parameters and buffers."""
+def tensors_hash(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
     digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
+    for name, value in sorted(tensors.items()):
         values = value.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
         digest.update(values.flatten().view(torch.uint8).numpy().data)  # numpy knows no bfloat16

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from bootlight.atomic import read_weights
 from bootlight.metrics.score import Score
+from bootlight.published import published_weights
 from bootlight.run_folder import GenerationFolder, RunFolder
 from bootlight.studies.settings import is_gaussian
 from bootlight.studies.times import plateau_scores
@@ -56,7 +56,7 @@ def _with_variances(run: RunFolder, rows: list[GenerationScores]) -> list[Genera
 
 def _fitted_variance(folder: GenerationFolder) -> float:
     """Mean over pixels of the variance that `PixelGaussian` has fitted; 0 where the weights are of something else."""
-    weights = read_weights(folder.weights)
+    weights = published_weights(folder)
     if not {"count", "sums"} <= weights.keys() or weights["sums"].shape[:1] != (2,) or weights["count"].numel() != 1:
         return 0.0
     mean, square = weights["sums"].double() / weights["count"].double()

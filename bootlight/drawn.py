@@ -1,0 +1,67 @@
+"""Whether the images of a generation are still the ones that it has drawn; each folder is looked at once in a process."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bootlight.atomic import file_sha256
+from bootlight.errors import BootlightError
+from bootlight.run_folder import GenerationFolder, how_to_redraw
+
+_checked: dict[Path, bytes] = {}
+
+
+def check_drawn(folder: GenerationFolder, rows: Sequence[dict[str, Any]]) -> bytes:
+    """Compare pictures with the SHA-256 that their manifest has of them.
+
+    A folder whose files have kept size, time and inode since this process last looked is not read again.
+
+    Args:
+        folder: of the generation.
+        rows: its manifest, see `run_folder.read_metadata`; rows without a hash, as of other programs, are passed over.
+
+    Returns:
+        A mark that changes when a file does.
+
+    Raises:
+        BootlightError: names the first picture that is another one, or is missing.
+    """
+    place = folder.samples.resolve()
+    mark = _mark(folder, rows)
+    if _checked.get(place) != mark:
+        for row in rows:
+            path = folder.samples / row["file_name"]
+            try:
+                digest = file_sha256(path)
+            except OSError as error:
+                raise BootlightError(f"{path}: {error.strerror or error}; {how_to_redraw(folder)}") from error
+            check_picture(folder, row, digest)
+        _checked[place] = mark
+    return mark
+
+
+def check_picture(folder: GenerationFolder, row: dict[str, Any], digest: str) -> None:
+    """Compare the SHA-256 of one picture, hexadecimal.
+
+    Raises:
+        BootlightError: it is another one.
+    """
+    if row.get("sha256", digest) != digest:
+        raise BootlightError(
+            f"{folder.samples / row['file_name']} is not the picture that was drawn: its SHA-256 is not the one in "
+            f"{folder.metadata}; {how_to_redraw(folder)}"
+        )
+
+
+def _mark(folder: GenerationFolder, rows: Sequence[dict[str, Any]]) -> bytes:
+    digest = hashlib.sha256()
+    for row in rows:
+        path = folder.samples / row["file_name"]
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise BootlightError(f"{path}: {error.strerror or error}; {how_to_redraw(folder)}") from error
+        parts = (row["file_name"], row.get("sha256"), row.get("label"), about.st_size, about.st_mtime_ns, about.st_ino)
+        digest.update(f"{parts}\n".encode())
+    return digest.digest()

@@ -1,0 +1,18 @@
+"""The published weights of a generation."""
+
+from typing import TYPE_CHECKING
+
+from bootlight.atomic import read_weights
+from bootlight.run_folder import GenerationFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def published_weights(folder: GenerationFolder) -> "dict[str, Tensor]":
+    """The weights of a trained generation, by name.
+
+    Raises:
+        BootlightError: they are missing or torn, or are not those that `model.json` was written for.
+    """
+    return read_weights(folder.weights, also=folder.model_config.name, described=folder.model_config)
