@@ -16,16 +16,17 @@ from bootlight.callbacks.checkpoints import newest_readable, restoring_explained
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.generation_end import GenerationEnd, note_times
 from bootlight.callbacks.progress import GenerationProgressBar
+from bootlight.checks import open_images
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
-from bootlight.environment import STREAMS, streams_of
 from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.paths import expanded_text
-from bootlight.prepare import prepare
+from bootlight.prepare import Tools, prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
 from bootlight.published import published_weights
 from bootlight.rng import seed_everywhere
+from bootlight.run_config import check_streams
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
 from bootlight.stopping import CTRL_C, leave_if_asked, stop_request
 from bootlight.terminal import say
@@ -76,15 +77,15 @@ class Parts(NamedTuple):
     context: GenerationContext
 
 
-class Build(Protocol):
-    """Makes everything anew for a generation, and the trainer of the judge."""
+class Build(Tools, Protocol):
+    """Makes everything anew for a generation, and what comes before the first one."""
 
     def __call__(self, context: GenerationContext) -> Parts:
         """Fresh model, data and trainer."""
         ...
 
-    def judge_trainer(self, run: RunFolder) -> Trainer:
-        """A trainer of the same devices and precision, without the generation's callbacks."""
+    def names_other_images(self) -> bool:
+        """Whether the images are said to lie elsewhere than before."""
         ...
 
 
@@ -103,33 +104,25 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
     read_generation_metrics(run)  # a torn file is better found now than after a training
     todo = [g for g in range(settings.num_generations) if not is_done_everywhere(run.generation(g))]
     if not todo:
-        announce(f"{run.path} is finished: {settings.num_generations} generations")
+        if any(gather(build.names_other_images())):
+            _, data, trainer, context = build(first)
+            open_images(data, trainer, context)
+        done = sum(folder.is_done for folder in run.generations())
+        asked = "" if done <= settings.num_generations else f"; {settings.num_generations} of them were asked for"
+        announce(f"{run.path} is finished: {max(done, settings.num_generations)} generations{asked}")
     else:
         check_streams(run)
         with stops_explained():
             clock.take()  # what was before is not of this run
             with clock.part("preparation"):
-                features, judge = prepare(*build(first), build.judge_trainer, settings.num_generations)
+                untrained = not all(gather(all(run.generation(g).is_trained for g in todo)))
+                features, judge = prepare(*build(first), build, settings.num_generations, untrained, settings.compile)
             for generation in todo:
                 trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
         for logger in wandb_loggers(trainer.loggers):
             logger.finish()
     finish(run, rebuild=bool(todo))
     return run
-
-
-def check_streams(run: RunFolder) -> None:
-    """Refuse to finish a run whose images and batches were made of other noise: its result would be that of neither.
-
-    Raises:
-        BootlightError: on every rank.
-    """
-    begun = agree(streams_of(run.environment) if rank() == 0 else None)
-    if run.is_begun and begun != STREAMS:
-        raise BootlightError(
-            f"{run.path} was begun by a version of bootlight with other random numbers; finish it with that version, or give "
-            "this run its own --bootstrap.run_dir"
-        )
 
 
 @contextmanager

@@ -1,29 +1,22 @@
 """The command line of `fit`: a configuration becomes objects, anew for each generation."""
 
-import math
-import re
-import warnings
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
-from datetime import timedelta
-from enum import Enum
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from jsonargparse import ArgumentParser
-from jsonargparse.typing import register_type
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar, Timer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.bootstrap import BootstrapSettings, Parts, run_bootstrap
-from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
+from bootlight.callbacks.checkpoints import periodic_checkpoint
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.publish import Publish
@@ -31,27 +24,44 @@ from bootlight.callbacks.states import PortableStates
 from bootlight.callbacks.step_clock import StepClock
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.callbacks.synthesis import Synthesis
+from bootlight.checks import check_input
+from bootlight.config_text import written
 from bootlight.data.datamodule import BootstrapData
 from bootlight.environment import note_environment
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.lock import locked
 from bootlight.paths import expand_settings
-from bootlight.processes import leaving_together, meet
-from bootlight.run_config import check_same_config, check_writable, save_config
+from bootlight.processes import check_strategy, leaving_together, meet
+from bootlight.rehearsal import rehearse
+from bootlight.run_config import (
+    check_config,
+    check_same_config,
+    check_writable,
+    names_other_images,
+    run_folder_made,
+    save_config,
+)
 from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.smoke import Smoke, mark, renew, set_aside, tell
 from bootlight.stopping import stop_request
 from bootlight.terminal import say
+from bootlight.trackers import start_loggers
 from bootlight.tracking.history import HistoryLogger
+from bootlight.trainers import (
+    as_list,
+    check_packages,
+    check_trainer_settings,
+    job_seconds,
+    judge_trainer,
+    least_steps,
+    make_trainer,
+    trial_trainer,
+)
 from bootlight.understood import count_classes
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
-# What stock callbacks have as defaults, and jsonargparse cannot write into a configuration by itself.
-yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
-register_type(torch.device)
-# Trainer settings that would train fewer steps than the run records, and what of them is harmless, as text.
-WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
 
 
 class BootlightCLI(LightningCLI):
@@ -60,6 +70,7 @@ class BootlightCLI(LightningCLI):
     def __init__(self, args: list[str]) -> None:
         self._shared_loggers: list[Logger] | None = None
         self._context: GenerationContext | None = None
+        self._smoke: Smoke | None = None
         for plug_in in entry_points(group="bootlight.generators"):
             plug_in.load()  # what is imported has a short name: --model DDPM
         super().__init__(
@@ -92,6 +103,7 @@ class BootlightCLI(LightningCLI):
         parser.add_lightning_class_args(Synthesis, "synthesis")
         parser.add_lightning_class_args(Evaluation, "evaluation")
         parser.add_argument("--plan", action="store_true", help="print what the run would do and cost, and stop")
+        parser.add_argument("--smoke", action="store_true", help="try every stage of every generation, in seconds, and stop")
         for key in ("image_size", "channels"):
             parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
         parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
@@ -99,20 +111,33 @@ class BootlightCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, make paths whole, and refuse seeds that only later would be found unfit."""
         super().parse_arguments(parser, args)
-        expand_settings(self.config[self.config.subcommand])
-        seed = self.config[self.config.subcommand].seed_everything
+        settings = self.config[self.config.subcommand]
+        expand_settings(settings)
+        seed = settings.seed_everything
         if isinstance(seed, bool) or seed is None:
             raise BootlightError(f"seed_everything is {seed}; give a number, so that the run can be repeated")
         check_range("seed_everything", seed, 0, 2**32 - 1)
+        if settings.smoke and settings.plan:
+            raise BootlightError("--plan and --smoke: give one of them")
+        if settings.smoke:
+            set_aside(settings)
 
     def instantiate_classes(self) -> None:
-        """Make the objects; before them, of `model.num_classes: auto`, the number that the images have."""
+        """Make the objects; before them, of `model.num_classes: auto`, the number that the images have.
+
+        Raises:
+            BootlightError: a logger or callback that needs a package which is missing.
+        """
         arguments = self.settings.model.init_args
         if arguments.get("num_classes") == "auto":
             parser = ArgumentParser(exit_on_error=False)
             parser.add_subclass_arguments(BootstrapData, "data")
             arguments.num_classes = count_classes(parser.instantiate(parser.parse_object({"data": self.settings.data})).data)
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except ValueError:
+            check_packages(self.settings.trainer)
+            raise
 
     @property
     def settings(self) -> Any:
@@ -123,35 +148,62 @@ class BootlightCLI(LightningCLI):
         """Called by LightningCLI instead of `Trainer.fit`."""
         settings = self.config_init[self.subcommand].bootstrap
         run = RunFolder(Path(settings.run_dir))
-        if self.settings.trainer.max_epochs != 1 or self.settings.trainer.max_steps != -1:
-            raise BootlightError(
-                "trainer.max_epochs and trainer.max_steps cannot be set: a generation is one Lightning epoch; set "
-                "data.num_epochs or data.num_steps"
-            )
-        for key, usual in WHOLE_EPOCH.items():
-            if str(self.settings.trainer[key]) not in usual:
-                raise BootlightError(f"trainer.{key} cannot be set: it would skip steps; set data.num_steps or data.num_epochs")
-        if self.settings.plan:
-            from bootlight.plan import print_plan
-
-            make_trainer = partial(self.make_trainer, self._get(self.config_init, "trainer"))
-            drawn_at_once = self.settings.synthesis.batch_size
-            batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
-            print_plan(settings, model, self.datamodule, batch_size, make_trainer)
-            return
-        text = written(self._parser(self.subcommand), self.settings)
+        check_trainer_settings(self.settings.trainer)
         check_writable(run)
-        with locked(run.path), stop_request.listening(job_seconds(self.settings.trainer.max_time)), leaving_together():
-            save_config(run, text)
+        if not self.settings.smoke:
+            check_config(run, self.text)
+        if self.settings.plan:
+            self.plan(run, model)
+            return
+        seconds = job_seconds(self.settings.trainer.max_time)
+        with run_folder_made(run), locked(run.path), stop_request.listening(seconds), leaving_together():
+            if not self.settings.smoke:
+                check_config(run, self.text)  # another one may have written meanwhile
+            elif self.trainer.is_global_zero:
+                renew(run.path)
             meet(self.trainer)
-            check_same_config(text)
-            tell_changes(run, self.trainer.world_size, str(self.settings.trainer.precision))
+            check_same_config(self.text)
+            if self.settings.smoke:
+                self.make_small(run)
             run_bootstrap(settings, int(self.settings.seed_everything), self)
+        if self.settings.smoke:
+            tell(run.path)
+
+    def make_small(self, run: RunFolder) -> None:
+        """From now on every generation is a trial."""
+        count = self.config_init[self.subcommand].bootstrap.num_generations
+        context = GenerationContext(run, 0, int(self.settings.seed_everything))
+        check_input(self.model, self.datamodule, self.trainer, context, count)  # all that is not small too
+        self._smoke = Smoke.of(self.datamodule, self.trainer, count)
+
+    def plan(self, run: RunFolder, model: GeneratorModule) -> None:
+        """Check what `fit` checks, as far as one device can, and print what the run would cost; one process does."""
+        from bootlight.plan import alone, print_plan
+
+        if not self.trainer.is_global_zero:
+            return
+        settings, config = self.config_init[self.subcommand].bootstrap, self._get(self.config_init, "trainer")
+        if self.trainer.world_size > 1:
+            check_strategy(self.trainer)
+        context = GenerationContext(run, 0, int(self.settings.seed_everything))
+        check_input(model, self.datamodule, self.trainer, context, settings.num_generations)
+        few = partial(trial_trainer, config, **alone(self.trainer))
+        rehearse(deepcopy(model), self.datamodule, self.trainer.callbacks, few)  # type: ignore[attr-defined]
+        drawn_at_once = self.settings.synthesis.batch_size
+        batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
+        print_plan(settings, model, self.datamodule, batch_size, partial(make_trainer, config))
+
+    @property
+    def text(self) -> str:
+        """The resolved configuration, YAML."""
+        return written(self._parser(self.subcommand), self.settings)
 
     def __call__(self, context: GenerationContext) -> Parts:
         """Fresh model, data and trainer for a generation (the `Build` of `run_bootstrap`)."""
         self._context = replace(context, model=self.settings.model.as_dict())
         self.instantiate_classes()
+        if self._smoke is not None:
+            self._smoke.shrink(self.model, self.datamodule, self.trainer)
         return Parts(self.model, self.datamodule, self.trainer, self._context)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -171,47 +223,28 @@ class BootlightCLI(LightningCLI):
         loggers = [HistoryLogger(context.folder.history), *self._shared_loggers]
         # With an epoch at least, Lightning does not end one in the middle: `StopBetweenSteps` does, where it can go on.
         own = {"max_time": None, "min_epochs": 1, "default_root_dir": str(context.folder.path)}
-        return self.make_trainer(config, callbacks=callbacks, logger=loggers, **own)
+        return make_trainer(config, callbacks=callbacks, logger=loggers, **own)
 
     def judge_trainer(self, run: RunFolder) -> Trainer:
-        """A trainer of the same devices and precision that leaves nothing behind."""
-        config = self._get(self.config_init, "trainer")
-        bar = GenerationProgressBar()
-        bar.label = "judge · training"
-        callbacks = [
-            StepClock("references"),
-            StopBetweenSteps(None),
-            *([] if config["enable_progress_bar"] is False else [bar]),
-        ]
-        # What a manually optimized GAN cannot take, though the generator may; its two networks are stepped in turn.
-        own: dict[str, Any] = {
-            "max_time": None,
-            "profiler": None,
-            "enable_model_summary": False,
-            "gradient_clip_val": None,
-            "accumulate_grad_batches": 1,
-            "enable_checkpointing": False,
-        }
-        if self.trainer.world_size > 1:
-            own["strategy"] = "ddp_find_unused_parameters_true"
-        return self.make_trainer(config, callbacks=callbacks, logger=False, default_root_dir=str(run.references), **own)
+        """See `Tools`."""
+        return judge_trainer(self._get(self.config_init, "trainer"), run, self.trainer.world_size)
 
-    def make_trainer(self, config: dict[str, Any], **own: Any) -> Trainer:
-        """A trainer with the user's settings but for `own`."""
-        folder = own.get("default_root_dir")
-        plugins = [*as_list(config["plugins"]), AtomicCheckpointIO(None if folder is None else Path(folder))]
-        try:
-            return Trainer(**{**config, "plugins": plugins, **own})
-        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-            raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
+    def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger]) -> Trainer:
+        """See `Tools`."""
+        return trial_trainer(self._get(self.config_init, "trainer"), callbacks, loggers)
 
+    def begin(self, loggers: Sequence[Logger]) -> None:
+        """See `Tools`."""
+        assert self._context is not None
+        if self._smoke is not None:
+            mark(self._context.run.path)
+        start_loggers(loggers, self._context.run, self.text)
+        tell_changes(self._context.run, self.trainer.world_size, str(self.settings.trainer.precision))
+        save_config(self._context.run, self.text)
 
-def written(parser: LightningArgumentParser, settings: Any) -> str:
-    """A configuration as YAML; jsonargparse does not find the text again where a function could stand in its place."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Unable to serialize")
-        text: str = parser.dump(settings, skip_none=False)
-    return re.sub(r"Unable to serialize instance (\w+)$", r"\1", text, flags=re.MULTILINE)
+    def names_other_images(self) -> bool:
+        """See `Build`."""
+        return names_other_images(RunFolder(Path(self.config_init[self.subcommand].bootstrap.run_dir)), self.text)
 
 
 @rank_zero_only
@@ -219,20 +252,3 @@ def tell_changes(run: RunFolder, world_size: int, precision: str) -> None:
     """Note where a run is begun, and say when it is continued elsewhere."""
     if changes := note_environment(run.environment, world_size, precision):
         say(f"continued elsewhere ({'; '.join(changes)}): results may differ in rounding")
-
-
-def job_seconds(max_time: str | timedelta | dict[str, int] | None) -> float | None:
-    """How long this job may run; Lightning's own `max_time` would count the time of earlier jobs too."""
-    return None if max_time is None else Timer(duration=max_time).time_remaining()
-
-
-def least_steps(min_epochs: int | None, min_steps: int | None) -> float:
-    """Steps before which no callback may stop a generation: a whole epoch, which is all of them, or so many."""
-    return math.inf if min_epochs else min_steps or 0
-
-
-def as_list(value: Any) -> list[Any]:
-    """A list of whatever Lightning accepts in place of one."""
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]

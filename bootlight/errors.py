@@ -1,6 +1,8 @@
 """How a command ends early: the one exception that users are meant to see, the check that raises it, exit statuses."""
 
 import math
+import traceback
+from pathlib import Path
 
 from bootlight.terminal import safe
 
@@ -25,6 +27,15 @@ def one_line(text: str) -> str:
     if len(text) > MAX_MESSAGE:
         text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 :]}"
     return safe(text, keep="")
+
+
+def told_in_a_line(error: BaseException) -> str:
+    """An exception from someone else's code: its kind, what it says, and the place of that code if it is not torch's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not any(part in Path(frame.filename).parts for part in ("torch", "lightning"))]
+    where = (theirs or frames)[-1:]
+    place = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in where)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def check_range(key: str, value: float | None, low: float, high: float = math.inf) -> None:

@@ -37,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
     with open(descriptor, "r+", encoding="utf-8") as file:
         try:
-            taken = try_lock(file.fileno())
+            taken = try_lock(file.fileno()) and _is_still(path, file.fileno())
         except OSError as error:
             raise BootlightError(
                 f"{path}: this file system has no locks ({error.strerror}); put --bootstrap.run_dir on one that has"
@@ -50,4 +50,17 @@ def locked(folder: Path) -> Iterator[None]:
         os.ftruncate(file.fileno(), 0)
         with suppress(OSError):  # a full disk: the lock holds all the same, and what comes next says so
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        yield
+        try:
+            yield
+        except BaseException:
+            if os.listdir(folder) == [LOCK_NAME]:  # refused before anything was written
+                path.unlink()
+            raise
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether a path leads to the file that was opened; one that has just given up removes it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

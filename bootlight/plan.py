@@ -8,18 +8,17 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from bootlight.bootstrap import BootstrapSettings
-from bootlight.data.batches import check_shares
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import to_arrays
 from bootlight.terminal import say
-from bootlight.understood import understand
+from bootlight.trainers import HELPER
 
 PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
 PROBE_IMAGES = 4
 LONG = 0.5  # seconds
 COPIES_OF_WEIGHTS = 5  # trained.ckpt: network, average, two moments; published weights
-PROBE = {"callbacks": [], "logger": False, "max_time": None, "enable_progress_bar": False, "enable_checkpointing": False}
+PROBE = {**HELPER, "callbacks": [], "logger": False, "enable_progress_bar": False}
 HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  time (min)"
 
 
@@ -37,21 +36,14 @@ def print_plan(
     Args:
         settings: of the loop.
         model: as configured, untrained.
-        data: as configured.
+        data: as configured, set up.
         batch_size: images of one network call in synthesis.
         make_trainer: makes a trainer of the configured devices, given its callbacks and limits.
-
-    Raises:
-        BootlightError: unusable images, or a batch that the devices cannot share.
     """
     configured = make_trainer(**PROBE)
     if not configured.is_global_zero:
         return
     devices = configured.world_size
-    check_shares("data.batch_size", data.batch_size, devices)
-    data.setup()
-    for line in understand(model, data).lines():
-        say(line)
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
     weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -98,16 +90,20 @@ def training_seconds(
     model: GeneratorModule, data: BootstrapData, configured: Trainer, make_trainer: Callable[..., Trainer]
 ) -> float:
     """Seconds of one training image, measured over a few steps of the first device with its share of a batch."""
-    index = configured.strategy.root_device.index
-    alone = {"devices": 1 if index is None else [index], "num_nodes": 1, "strategy": "auto"}
 
     def step(images: int) -> float:
         times = StepTimes()
-        trainer = make_trainer(**{**PROBE, **alone, "callbacks": [times]})
+        trainer = make_trainer(**{**PROBE, **alone(configured), "callbacks": [times]})
         trainer.fit(model, datamodule=data.for_judge(num_steps=3, batch_size=images))
         return (times.ends[-1] - times.ends[0]) / (len(times.ends) - 1)
 
     return seconds_per_image(step, max(1, data.batch_size // configured.world_size))
+
+
+def alone(configured: Trainer) -> dict[str, Any]:
+    """Settings of a trainer on the first device of another."""
+    index = configured.strategy.root_device.index
+    return {"devices": 1 if index is None else [index], "num_nodes": 1, "strategy": "auto"}
 
 
 def drawing_seconds(model: GeneratorModule, batch_size: int, device: torch.device) -> float:

@@ -33,13 +33,11 @@ def meet(trainer: Trainer) -> None:
         BootlightError: the strategy runs `fit` alone in new processes (`ddp_spawn`), which a loop over generations cannot use;
             more or fewer processes were started than the trainer has been told of; or the others cannot be reached.
     """
-    launcher = trainer.strategy.launcher
     _started.clear()
     _check_number(trainer)
     if trainer.world_size == 1:
         return
-    if not isinstance(launcher, _SubprocessScriptLauncher):
-        raise BootlightError(f"trainer.strategy: {type(trainer.strategy).__name__} starts its processes in fit; use ddp")
+    launcher = check_strategy(trainer)
     try:
         launcher.launch(trainer.strategy.setup_environment, trainer=trainer)
     except ValueError as error:  # processes of a node, nodes
@@ -65,6 +63,18 @@ def leaving_together() -> Iterator[None]:
     finally:
         if in_group():
             dist.destroy_process_group()
+
+
+def check_strategy(trainer: Trainer) -> _SubprocessScriptLauncher:
+    """What starts the other processes.
+
+    Raises:
+        BootlightError: the strategy starts them in `fit` alone (`ddp_spawn`), which a loop over generations cannot use.
+    """
+    launcher = trainer.strategy.launcher
+    if not isinstance(launcher, _SubprocessScriptLauncher):
+        raise BootlightError(f"trainer.strategy: {type(trainer.strategy).__name__} starts its processes in fit; use ddp")
+    return launcher
 
 
 def _check_number(trainer: Trainer) -> None:

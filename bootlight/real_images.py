@@ -1,5 +1,7 @@
 """The real images of a run: the same ones whenever it is continued, and some of them to look at."""
 
+from typing import Any
+
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -13,20 +15,30 @@ from bootlight.rng import numpy_rng
 from bootlight.run_folder import RunFolder
 
 
+def describe_images(data: BootstrapData) -> dict[str, Any]:
+    """By what the real images of a run are known."""
+    real = data.real.store
+    teacher = next((source.store.key for source in data.joining if source.store is not real), None)
+    found = {"content": real.key, "count": len(real.images)} | ({} if teacher is None else {"teacher": teacher})
+    return {**found, "held_out": None if data.holdout.store is real else data.holdout.store.key, "format": FORMAT}
+
+
+@rank_zero_only
+def note_images(run: RunFolder, data: BootstrapData) -> None:
+    """Keep by what the images of a run are known that begins."""
+    if not (run.is_begun and run.real_images.exists()):
+        write_json(run.real_images, describe_images(data))
+
+
 def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     """A run is continued with the images that it was begun with, wherever they lie now.
 
     Raises:
         BootlightError: these are others.
     """
-    real = data.real.store
-    teacher = next((source.store.key for source in data.joining if source.store is not real), None)
-    found = {"content": real.key, "count": len(real.images)} | ({} if teacher is None else {"teacher": teacher})
-    found["held_out"] = None if data.holdout.store is real else data.holdout.store.key
-    found["format"] = FORMAT
     if not (run.is_begun and run.real_images.exists()):
-        rank_zero_only(write_json)(run.real_images, found)
         return
+    found = describe_images(data)
     before = read_json(run.real_images)
     if before.get("format", 1) != FORMAT:
         raise BootlightError(

@@ -25,6 +25,7 @@ from bootlight.networks.classifier import Classifier
 from bootlight.processes import agree, in_group, rank
 from bootlight.reference_cache import shared
 from bootlight.rng import numpy_rng, seed_everywhere, seed_torch
+from bootlight.stopping import handlers_kept
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -87,11 +88,11 @@ class ClassifierFeatures(nn.Module):
         self.protocol: dict[str, Any] = {}
         self.channels = 1
 
-    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
-        """See `TrainedOnReal`.
+    def check_real(self, data: BootstrapData) -> None:
+        """Refuse images that it cannot be trained on.
 
         Raises:
-            BootlightError: the real images have no labels.
+            BootlightError: they have no labels.
         """
         source = data.available
         labels = source.store.labels[source.indices]
@@ -100,6 +101,16 @@ class ClassifierFeatures(nn.Module):
                 "evaluation.features is ClassifierFeatures, but the real images have no labels; use class folders, or another "
                 "feature network"
             )
+
+    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
+        """See `TrainedOnReal`.
+
+        Raises:
+            BootlightError: the real images have no labels.
+        """
+        self.check_real(data)
+        source = data.available
+        labels = source.store.labels[source.indices]
         self.channels = data.channels
         settings = {"epochs": self.epochs, "features": self.num_features, "lr": self.learning_rate, "seed": self.seed}
         file = folder / f"classifier-{reference_key(data, **settings)}.safetensors"
@@ -198,5 +209,6 @@ def trained_gan(data: BootstrapData, *, num_steps: int, width: int, batch_size: 
     counters = ("judge",) if seed == 0 else ("judge", seed)
     seed_everywhere(*counters)
     gan = DCGAN(data.image_size, data.channels, width=width)
-    trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
+    with handlers_kept():
+        trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
     return gan

@@ -17,6 +17,18 @@ CTRL_C = "Ctrl-C"
 ONE_PRESS = 1.0  # seconds within which a terminal and a launcher may both send the same Ctrl-C
 
 
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """After the block signals are handled as before it; a trainer leaves the handlers that it has set."""
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 class StopRequest:
     """Whether this process has been asked to stop.
 
@@ -91,14 +103,9 @@ class StopRequest:
         self.reason = self._pressed = None
         self._process = os.getpid()
         self.deadline = None if seconds is None else time.monotonic() + seconds
-        before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
-        self.listen()
-        try:
+        with handlers_kept():
+            self.listen()
             yield
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                for number, handler in before.items():
-                    signal.signal(number, handler)
 
 
 stop_request = StopRequest()  # one for each process, as signals are

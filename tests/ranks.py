@@ -75,6 +75,7 @@ def _member(rank: int, folder: Path, function: Callable[..., Any], args: tuple[A
     torch.set_num_threads(1)
     store = dist.FileStore(str(folder / "store"), 2)  # not by its address, in which a space has another meaning
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=PATIENCE))
+    dist.barrier()  # a rank that leaves at once would tear the connection that the other is still making
     try:
         result = function(rank, *args)
     except BaseException as error:

@@ -158,8 +158,9 @@ def test_a_fault_in_a_plug_in_names_its_file_and_line(fit, tmp_path, monkeypatch
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(BootlightError, match=r"RuntimeError: a fault \(.*faulty_plug_ins\.py, line 9\)"):
         fit(model="faulty_plug_ins.Raises")
-    with pytest.raises(BootlightError, match=r"SmallImages\.draw answered \(1, 3, 4, 4\) to 12 .* \(12, 3, 8, 8\)"):
+    with pytest.raises(BootlightError, match=r"SmallImages\.draw answered \(1, 3, 4, 4\) to 2 .* \(2, 3, 8, 8\)"):
         fit(model="faulty_plug_ins.SmallImages")
+    assert not (tmp_path / "run").exists()  # known before anything is trained
 
 
 class RaisesEarly(nn.Module):

@@ -102,14 +102,14 @@ def test_kept_before_the_first_image_and_used_again(fit, monkeypatch):
     monkeypatch.setattr("bootlight.callbacks.synthesis.fastest_batch_size", lambda module, most: {8: 3}[most])
     fit()
     calm, file = fingerprint(fit.run), fit.run / "gen_000" / "batch_size.json"
-    assert drawn == [3, 3, 3, 2]  # the previews are three too
+    assert drawn == [2, 3, 3, 3, 2]  # two on trial before the training; the previews are three too
     assert json.loads(file.read_text()) == {"batch_size": 3}
     (fit.run / "gen_000" / "metrics.json").unlink()
     (fit.run / "gen_000" / "samples" / "metadata.jsonl").unlink()
     (fit.run / "gen_000" / "samples" / "00000" / "000007.png").unlink()
     monkeypatch.setattr("bootlight.callbacks.synthesis.fastest_batch_size", lambda module, most: 5)
     fit()
-    assert drawn == [3, 3, 3, 2, 2] and fingerprint(fit.run) == calm
+    assert drawn == [2, 3, 3, 3, 2, 2] and fingerprint(fit.run) == calm
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"batch_size": 0}', '{"batch_size": "3"}', '{"batch_size": 1e9}', "torn"])

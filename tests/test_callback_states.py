@@ -24,7 +24,7 @@ from bootlight.generators.dcgan import DCGAN
 from bootlight.quiet import quiet
 from bootlight.run_folder import GenerationFolder
 
-import bootlight.cli  # isort: skip  what configurations can hold is said there
+import bootlight.config_text  # isort: skip  what configurations can hold is said there
 
 # All callbacks of Lightning, with arguments where they need some. A new one fails until it has a line.
 STOCK: dict[str, dict[str, object]] = {
@@ -75,10 +75,10 @@ def test_a_stock_callback_is_written_into_a_configuration_and_resumes(parser, na
         pytest.importorskip("rich")
     given = {"callbacks": [{"class_path": f"lightning.pytorch.callbacks.{name}", "init_args": STOCK[name]}]}
     config = parser.parse_object(given)
-    text = bootlight.cli.written(parser, config)
+    text = bootlight.config_text.written(parser, config)
     assert "Unable" not in text
     again = parser.parse_string(text)
-    assert bootlight.cli.written(parser, again) == text
+    assert bootlight.config_text.written(parser, again) == text
     (before,), (after,) = parser.instantiate(config).callbacks, parser.instantiate(again).callbacks
     assert type(before) is type(after) is getattr(stock, name)
     state = before.state_dict()

@@ -13,11 +13,11 @@ from few_digits import never
 from bootlight import Batch
 from bootlight.cache_folder import default_cache
 from bootlight.callbacks.evaluation import Evaluation
+from bootlight.checks import check_input
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
-from bootlight.prepare import prepare
 from bootlight.run_folder import GenerationContext, RunFolder
 
 COUNT = 50
@@ -135,7 +135,7 @@ def test_both_batch_sizes_are_checked_by_their_own_names_before_anything_is_read
     data, context = InMemory("memory", 2, 1, num_steps=1, batch_size=batch), GenerationContext(RunFolder(Path("unused")), 0, 0)
     data.setup = never
     with pytest.raises(BootlightError, match=rf"^{key} is 8; it must be a multiple of the 3 devices$"):
-        prepare(None, data, trainer, context, never, 1)
+        check_input(None, data, trainer, context, 1)
 
 
 # Steps and batches

@@ -237,6 +237,7 @@ def test_a_signal_is_passed_on_once(monkeypatch):
 
 def test_the_first_ctrl_c_is_a_request_where_a_state_can_be_saved_and_the_second_is_not(monkeypatch, capfd):
     request, now = StopRequest(), [100.0]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr("bootlight.stopping.time.monotonic", lambda: now[0])
     with request.listening():
         assert signal.getsignal(signal.SIGINT) is request

@@ -8,6 +8,7 @@ from few_digits import never
 from test_datamodule_folders import folder_of, on_disk
 
 from bootlight.atomic import write_bytes
+from bootlight.checks import check_labels
 from bootlight.cli import BootlightCLI
 from bootlight.data.leaks import Leak, find_leak
 from bootlight.data.mixing import Source
@@ -16,7 +17,6 @@ from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
-from bootlight.prepare import check_labels
 from bootlight.understood import count_classes, understand
 
 

@@ -35,7 +35,9 @@ class StoreData(BootstrapData):
     """All images of a store, nothing held out."""
 
     def __init__(self, store: Store, cache: Path) -> None:
-        super().__init__("", store.images.shape[1], store.images.shape[3], num_steps=1, holdout_fraction=0, cache=str(cache))
+        super().__init__(
+            "a store", store.images.shape[1], store.images.shape[3], num_steps=1, holdout_fraction=0, cache=str(cache)
+        )
         self.store = store
 
     def load_real(self) -> tuple[Store, Store | None]:

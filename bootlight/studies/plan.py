@@ -25,6 +25,7 @@ from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
 from bootlight.terminal import say
 from bootlight.tracking.table import align
+from bootlight.trainers import make_trainer
 from bootlight.verbs.fit import root_cause
 
 HEADER = ("arm", "waits for", "runs", "done", "training sets", "steps", "images seen", "drawn", "min a run", "min in all")
@@ -166,10 +167,9 @@ def _seconds(cli: PlanCLI, data: BootstrapData, measured: dict[str, tuple[float,
     parts = [cli.settings.model.as_dict(), data.batch_size, size, cli.settings.trainer.as_dict()]
     key = json.dumps(parts, default=str, sort_keys=True)
     if key not in measured:
-        make_trainer = partial(cli.make_trainer, cli._get(cli.config_init, "trainer"))
-        configured = make_trainer(**PROBE)
+        make = partial(make_trainer, cli._get(cli.config_init, "trainer"))
         with quietly():
-            measured[key] = seconds_an_image(cli.model, data, size, configured, make_trainer)
+            measured[key] = seconds_an_image(cli.model, data, size, make(**PROBE), make)
     return measured[key]
 
 

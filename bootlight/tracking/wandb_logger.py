@@ -71,18 +71,21 @@ class BootstrapWandbLogger(WandbLogger):
         }
         self._chosen_id = id
         self._run_folder: RunFolder | None = None
+        self._config: dict[str, Any] | None = None
         self._generation = 0
         self._step_offset = 0
         self._step = 0
         self._next_row = 0
 
-    def attach(self, run_folder: Path) -> None:
+    def attach(self, run_folder: Path, config: dict[str, Any] | None = None) -> None:
         """Connect the logger with a run folder: its W&B id is kept there, its `config.yaml` becomes the W&B config.
 
         Args:
             run_folder: folder of the bootstrap; call before the first fit.
+            config: in place of `config.yaml`, which is written when the logger has begun.
         """
         self._run_folder = RunFolder(run_folder)
+        self._config = config
 
     def start_generation(self, generation: int, step_offset: int) -> None:
         """Say what the following steps belong to.
@@ -108,6 +111,7 @@ class BootstrapWandbLogger(WandbLogger):
 
         if self._run_folder:
             self._wandb_init |= _from_folder(self._run_folder, chosen=self._chosen_id)
+            self._wandb_init |= {"config": self._config} if self._config else {}
         try:
             run = wandb.init(**self._wandb_init)
         except wandb.Error as error:

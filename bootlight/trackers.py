@@ -1,0 +1,59 @@
+"""Loggers of other people's services: whether they can be used, known before anything is trained."""
+
+import os
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import yaml  # type: ignore[import-untyped]
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+from bootlight.doctor.tracker import MODES, SERVER, settings_of_files, source_of_key
+from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.processes import rank
+from bootlight.run_folder import RunFolder
+from bootlight.tracking.history import HistoryLogger
+from bootlight.tracking.wandb_logger import BootstrapWandbLogger
+
+
+def check_loggers(loggers: Sequence[Logger]) -> None:
+    """Refuse W&B online where nobody is logged in: it would ask, or fail, in the middle.
+
+    Raises:
+        BootlightError: says how to log in, or to do without.
+    """
+    for logger in loggers:
+        if isinstance(logger, WandbLogger) and rank() == 0:
+            settings = settings_of_files()
+            chosen = logger._wandb_init.get("mode") or os.environ.get("WANDB_MODE") or settings.get("mode") or "online"
+            server = os.environ.get("WANDB_BASE_URL") or settings.get("base_url") or SERVER
+            if MODES.get(chosen) == "online" and not source_of_key(urlsplit(server).netloc, settings):
+                raise BootlightError(
+                    f"trainer.logger: W&B is online, but nobody is logged in at {server}; run wandb login, or set "
+                    "WANDB_MODE=offline"
+                )
+
+
+def start_loggers(loggers: Sequence[Logger], run: RunFolder, config: str) -> None:
+    """Let each logger connect with what it writes to.
+
+    Args:
+        loggers: of the run.
+        run: its folder.
+        config: the resolved configuration, YAML, which is not in the folder yet.
+
+    Raises:
+        BootlightError: one cannot: no network, no key, no such server.
+    """
+    for logger in loggers:
+        if isinstance(logger, HistoryLogger) or rank() > 0:
+            continue
+        if isinstance(logger, BootstrapWandbLogger):
+            logger.attach(run.path, yaml.safe_load(config))
+        try:
+            getattr(logger, "experiment", None)  # where a logger has one, it begins when it is asked for
+        except BootlightError:
+            raise
+        except Exception as error:  # of any kind: each service has its own
+            raise BootlightError(
+                f"trainer.logger: {type(logger).__name__} cannot begin: {told_in_a_line(error)}; mend that, or leave it out"
+            ) from error
