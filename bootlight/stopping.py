@@ -95,17 +95,23 @@ class StopRequest:
 
     @contextmanager
     def listening(self, seconds: float | None = None) -> Iterator[None]:
-        """Be the handler for a while, and forget earlier requests.
+        """Be the handler for a while; requests from before and from this while are forgotten outside.
 
         Args:
             seconds: until the clock asks.
         """
-        self.reason = self._pressed = None
+        self._forget()
         self._process = os.getpid()
         self.deadline = None if seconds is None else time.monotonic() + seconds
-        with handlers_kept():
-            self.listen()
-            yield
+        try:
+            with handlers_kept():
+                self.listen()
+                yield
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.reason = self._pressed = self.deadline = None
 
 
 stop_request = StopRequest()  # one for each process, as signals are

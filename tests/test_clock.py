@@ -107,7 +107,8 @@ def test_a_run_says_where_its_time_went(bootlight, monkeypatch, tmp_path, time, 
     assert noted == {
         "references": steps * (1 / 8 if model is DDPM else 1),
         "training": steps,
-        "data": 2 * steps / 8,  # of the judge and of the generator
+        "preparation": 2 + 2,  # two steps and a call that draws two images, on trial
+        "data": (2 + 2 * steps) / 8,  # on trial, of the judge and of the generator
         "synthesis": 2 * (1 + 4),  # the previews, and four calls of two images
         "files": 32,
         "metrics": 64,
