@@ -16,6 +16,16 @@ from bootlight.run_folder import RunFolder
 from bootlight.run_links import check_links
 
 
+class OtherStreams(BootlightError):
+    """A run of a version that made other noise."""
+
+    def __init__(self, run: RunFolder) -> None:
+        super().__init__(
+            f"{run.path} was begun by a version of bootlight with other random numbers; finish it with that version, or give "
+            "this run its own --bootstrap.run_dir"
+        )
+
+
 def check_config(run: RunFolder, text: str) -> None:
     """Refuse a run folder that belongs to another experiment.
 
@@ -28,6 +38,8 @@ def check_config(run: RunFolder, text: str) -> None:
     """
     changed = changed_settings(run, text)
     if changed and run.is_begun:
+        if streams_of(run.environment) != STREAMS:  # settings that only this version has cannot be restored
+            raise OtherStreams(run)
         raise BootlightError(
             f"{run.path} holds a run with other settings ({changed[0]}); give this one its own --bootstrap.run_dir, "
             "or restore the settings to continue that one"
@@ -88,10 +100,7 @@ def check_streams(run: RunFolder) -> None:
     """
     begun = agree(streams_of(run.environment) if rank() == 0 else None)
     if run.is_begun and begun != STREAMS:
-        raise BootlightError(
-            f"{run.path} was begun by a version of bootlight with other random numbers; finish it with that version, or give "
-            "this run its own --bootstrap.run_dir"
-        )
+        raise OtherStreams(run)
 
 
 def check_writable(run: RunFolder) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from bootlight import environment
-from bootlight.bootstrap import check_streams
 from bootlight.environment import cpu_model, cpuinfo_field, describe, differences, note_environment
 from bootlight.errors import BootlightError
+from bootlight.run_config import OtherStreams, check_config, check_streams
 from bootlight.run_folder import RunFolder
 
 CPUINFO = "processor\t: 0\nmodel name\t: Fast CPU @ 3: GHz\nflags\t\t: avx2 amx_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
@@ -116,6 +116,17 @@ def begun_run(path, record):
 def test_a_run_is_not_finished_with_other_random_numbers(tmp_path, record):
     with pytest.raises(BootlightError, match=r"bootstrap\.run_dir"):
         check_streams(begun_run(tmp_path, record))
+
+
+def test_a_run_of_an_older_version_is_told_so_and_not_that_a_setting_it_cannot_know_was_changed(tmp_path):
+    run = begun_run(tmp_path, {})
+    run.config.write_text("model: {sampler: {num_steps: 20}}")
+    new = "model: {sampler: {num_steps: 20, spacing: linspace}}"
+    with pytest.raises(OtherStreams):
+        check_config(run, new)
+    run.environment.write_text(json.dumps(describe()))
+    with pytest.raises(BootlightError, match=r"model\.sampler\.spacing"):
+        check_config(run, new)
 
 
 def test_a_run_goes_on_with_the_random_numbers_that_it_was_begun_with(tmp_path):
