@@ -271,7 +271,9 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.features": {
         "errors", "evaluation.sources", "metrics.feature_cache", "metrics.feature_metric", "metrics.frozen", "terminal",
     },
-    "evaluation.judge_file": {"atomic", "errors", "generators.dcgan", "metrics.discriminator", "reference", "run_folder"},
+    "evaluation.judge_file": {
+        "atomic", "errors", "generators.dcgan", "generators.load", "metrics.discriminator", "run_folder",
+    },
     "evaluation.judges": {
         "cache_folder", "callbacks.progress", "callbacks.stop", "data.datamodule", "data.store", "errors", "evaluation.sources",
         "generators.dcgan", "images", "metrics.discriminator", "metrics.score", "metrics.uncertainty", "quiet", "reference",

@@ -59,10 +59,10 @@ def with_another_value(data: bytes, dice: random.Random) -> bytes:
     try:
         content = json.loads(data)
         row = -1
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             content = json.loads(lines[row])
-        except ValueError:
+        except (ValueError, RecursionError):
             return data
     place, key, here = None, None, content
     while isinstance(here, dict | list) and here and (place is None or dice.random() < 0.7):

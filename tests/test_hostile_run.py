@@ -25,6 +25,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.diffusion.prediction import Prediction
 from bootlight.diffusion.sampler import Sampler
 from bootlight.errors import BootlightError
+from bootlight.evaluation.judge_file import load_judge
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
@@ -32,6 +33,7 @@ from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations, load_
 from bootlight.generators.trust import MAX_VALUES, OWN
 from bootlight.images import encode_png
 from bootlight.kept_config import differing_keys, read_config
+from bootlight.reference import save_network
 from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
 from bootlight.run_links import check_links
 from bootlight.tracking.history import read_history, read_timing
@@ -246,6 +248,20 @@ def test_a_network_that_fails_while_drawing_is_one_line(tmp_path, bootlight, mon
 )
 def test_numbers_that_ask_for_terabytes(tmp_path, key, value, reason):
     assert reason in refused(load_generator, diffusion(tmp_path / "run", **{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("width", 10**5), ("width", 10**30), ("width", float("inf")), ("size", 64), ("size", "x"), ("channels", 0)],
+)
+def test_a_judge_that_asks_for_more_than_its_weights(tmp_path, key, value):
+    file = tmp_path / "judge-1.safetensors"
+    settings = {"size": 8, "channels": 1, "width": 4}
+    save_network(DCGAN(8, 1, width=4).net_d, file, settings)
+    assert load_judge(file).image_size == 8
+    about = file.with_suffix(".json")
+    about.write_text(json.dumps({**read_json(about), key: value}))
+    assert refused(load_judge, file).startswith(f"{file}: it and the .json beside it do not describe a judge (")
 
 
 def test_a_model_may_have_what_its_weights_account_for():

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from bootlight.atomic import read_json
+from bootlight.atomic import read_json, read_weights
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
+from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations
 from bootlight.metrics.discriminator import JudgeLogits
-from bootlight.reference import load_network
 from bootlight.run_folder import RunFolder
 
 
@@ -44,9 +44,12 @@ def load_judge(file: Path) -> Judge:
         BootlightError: one of the two files is missing, damaged or of something else.
     """
     settings = read_json(file.with_suffix(".json"))
+    weights = read_weights(file, described=file.with_suffix(".json"))
     try:
         size, channels, width = int(settings["size"]), int(settings["channels"]), int(settings["width"])
-        network = load_network(DCGAN(size, channels, width=width).net_d, file)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        with Allocations(COPIES * sum(tensor.numel() for tensor in weights.values()) + SPARE_ELEMENTS):
+            network = DCGAN(size, channels, width=width).net_d
+        network.load_state_dict(weights)
+    except (BootlightError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise BootlightError(f"{file}: it and the .json beside it do not describe a judge ({error}); train it again") from error
-    return Judge(JudgeLogits(network, channels), size)
+    return Judge(JudgeLogits(network.eval(), channels), size)
