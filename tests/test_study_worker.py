@@ -13,6 +13,7 @@ import yaml
 from study_worker import main
 
 from bootlight.errors import BootlightError
+from bootlight.studies import worker as worker_module
 
 WORKER = [sys.executable, str(Path(__file__).with_name("study_worker.py"))]
 PATIENCE = 60
@@ -42,6 +43,13 @@ def wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch):
+    """What `main` puts in the place of real runs is gone after each test."""
+    for name in ("bootlight_command", "WAIT_SECONDS"):
+        monkeypatch.setattr(worker_module, name, getattr(worker_module, name))
 
 
 def test_every_run_once_teachers_first_and_nothing_twice(tmp_path, capfd):
