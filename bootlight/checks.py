@@ -9,7 +9,6 @@ from torch import nn
 
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.callbacks.states import PortableStates
-from bootlight.callbacks.synthesis import Synthesis
 from bootlight.data.batches import check_shares
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, told_in_a_line
@@ -31,7 +30,13 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def check_input(
-    model: GeneratorModule, data: BootstrapData, trainer: Trainer, context: GenerationContext, num_generations: int
+    model: GeneratorModule,
+    data: BootstrapData,
+    trainer: Trainer,
+    context: GenerationContext,
+    num_generations: int,
+    num_synthetic: int,
+    evaluation: Evaluation | None,
 ) -> nn.Module | None:
     """Look at settings, images, labels, mixtures and loggers; open the data. Writes nothing into the run folder.
 
@@ -41,6 +46,8 @@ def check_input(
         trainer: of a generation.
         context: of the first generation.
         num_generations: of the run.
+        num_synthetic: images that a generation draws.
+        evaluation: what is measured; None = nothing.
 
     Returns:
         The feature network, not yet trained if it is one that is; None where there is none.
@@ -49,7 +56,6 @@ def check_input(
         BootlightError: batches that the devices cannot share, unusable images or other ones than before, labels that do not
             fit the model, missing weights, a logger that cannot be used.
     """
-    evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
     check_batch_sizes(data, evaluation, trainer.world_size)
     if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
         raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
@@ -64,9 +70,8 @@ def check_input(
         for line in understand(model, data).lines():
             say(line)
     check_labels(model, data)
-    if synthesis is not None:
-        check_mixtures(data, num_generations, synthesis.num_synthetic)
-    features = None if evaluation is None else check_features(evaluation, data, synthesis)
+    check_mixtures(data, num_generations, num_synthetic)
+    features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
     if evaluation is not None and evaluation.judge_steps > 0 and data.image_size not in SIZES:
         raise BootlightError(
             f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
@@ -176,7 +181,7 @@ def find_callback(trainer: Trainer, kind: type[Found]) -> Found | None:
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
 
 
-def check_features(evaluation: Evaluation, data: BootstrapData, synthesis: Synthesis | None) -> nn.Module | None:
+def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: int) -> nn.Module | None:
     """Build the feature network, let it look at its weights and the data (methods `check`, `check_real`), show it two images.
 
     Raises:
@@ -185,10 +190,8 @@ def check_features(evaluation: Evaluation, data: BootstrapData, synthesis: Synth
     if evaluation.features is None:
         return None
     least = least_images(evaluation.metrics)
-    if synthesis is not None and synthesis.num_synthetic < least:
-        raise BootlightError(
-            f"bootstrap.num_synthetic is {synthesis.num_synthetic}; evaluation.metrics needs at least {least} images"
-        )
+    if num_synthetic < least:
+        raise BootlightError(f"bootstrap.num_synthetic is {num_synthetic}; evaluation.metrics needs at least {least} images")
     if len(data.available) < least:
         raise BootlightError(
             f"{data.root}: {len(data.available)} images to train on; evaluation.metrics needs at least {least}, add some"

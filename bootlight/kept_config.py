@@ -17,7 +17,7 @@ FREE = {
     *("data.root", "data.follow_links", "data.max_bad"),
 }
 # Besides what any run may change: where it lies, and the teacher, whose images are checked by their content.
-FREE_HERE = {"bootstrap.run_dir", "data.teacher", "plan", "smoke", "config"}
+FREE_HERE = {"bootstrap.run_dir", "data.teacher", "plan", "smoke", "stages", "config"}
 BOUND_OF_TRAINER = {"trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"}
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bootlight.atomic import read_weights
+from bootlight.atomic import file_sha256, read_json, read_weights
 from bootlight.run_folder import GenerationFolder
 
 if TYPE_CHECKING:
@@ -16,3 +16,10 @@ def published_weights(folder: GenerationFolder) -> "dict[str, Tensor]":
         BootlightError: they are missing or torn, or are not those that `model.json` was written for.
     """
     return read_weights(folder.weights, also=folder.model_config.name, described=folder.model_config)
+
+
+def weights_hash(folder: GenerationFolder) -> str:
+    """SHA-256 of the published weights of a part, as its JSON file has it."""
+    described = read_json(folder.model_config)
+    noted = described.get("weights_sha256") if isinstance(described, dict) else None
+    return str(noted) if noted else file_sha256(folder.weights)

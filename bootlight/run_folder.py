@@ -2,18 +2,19 @@
 
 A stage is done when the file that it writes last exists; there are no other markers, so nothing can contradict the disk:
 
-==============  =======================================
+==============  ==========================================================
 stage           last file
-==============  =======================================
-training        ``gen_000/model.json``
-synthesis       ``gen_000/samples/metadata.jsonl``
-evaluation      ``gen_000/metrics.json``
-==============  =======================================
+==============  ==========================================================
+Train           ``gen_000/model.json``, of another part ``<part>.json``
+Synthesize      ``gen_000/samples/metadata.jsonl``, or in another folder
+Curate          ``gen_000/samples/curation.jsonl``
+Evaluate        ``gen_000/metrics.json``
+==============  ==========================================================
 """
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +22,67 @@ from bootlight.atomic import atomic_write, check_content, read_json, read_text, 
 from bootlight.errors import BootlightError
 
 IMAGES_PER_FOLDER = 1000
+MODEL = "model"  # the part that draws, unless another one is named
+SAMPLES = "samples"  # where its images lie, unless another folder is named
 MAX_METADATA_BYTES = 2**29  # a million images have about 300 MB
 
 
 @dataclass(frozen=True)
 class GenerationFolder:
-    """Files of one generation."""
+    """Files of one generation, as seen from one of its parts and one of its folders of images.
+
+    Args:
+        path: of the folder.
+        part: published name of a network; a generation may train several.
+        into: name of a folder of images; a generation may draw several.
+    """
 
     path: Path
+    part: str = MODEL
+    into: str = SAMPLES
+
+    def of_part(self, part: str) -> "GenerationFolder":
+        """The same generation, seen from another part."""
+        return replace(self, part=part)
+
+    def of_images(self, into: str) -> "GenerationFolder":
+        """The same generation, seen from another folder of images."""
+        return replace(self, into=into)
+
+    @property
+    def training(self) -> Path:
+        """Folder of what the training of the part leaves besides its weights; the generation's own for `model`."""
+        return self.path if self.part == MODEL else self.path / self.part
 
     @property
     def checkpoints(self) -> Path:
         """Folder of Lightning checkpoints: for resuming."""
-        return self.path / "checkpoints"
+        return self.training / "checkpoints"
 
     @property
     def trained_checkpoint(self) -> Path:
-        """State at the end of training, from which synthesis can be resumed."""
+        """State at the end of training, from which publishing can be resumed."""
         return self.checkpoints / "trained.ckpt"
 
     @property
     def weights(self) -> Path:
         """EMA weights: for using."""
-        return self.path / "model.safetensors"
+        return self.path / f"{self.part}.safetensors"
 
     @property
     def model_config(self) -> Path:
-        """Class path and arguments that go with `weights`."""
-        return self.path / "model.json"
+        """Class path and arguments that go with `weights`, steps, and what it started from."""
+        return self.path / f"{self.part}.json"
+
+    @property
+    def history(self) -> Path:
+        """Training curves: one JSON line for each logged step."""
+        return self.training / "train.jsonl"
 
     @property
     def samples(self) -> Path:
         """Folder of synthetic images, 1,000 to a sub-folder."""
-        return self.path / "samples"
+        return self.path / self.into
 
     @property
     def metadata(self) -> Path:
@@ -63,22 +92,32 @@ class GenerationFolder:
     @property
     def drawn(self) -> Path:
         """Number of the synthetic images and SHA-256 of `metadata`, written just before it."""
-        return self.path / "samples.json"
+        return self.path / f"{self.into}.json"
+
+    @property
+    def protocol(self) -> Path:
+        """What decided the images: the part that drew them and its hash, sampler, size of a batch."""
+        return self.samples / "protocol.json"
+
+    @property
+    def curation(self) -> Path:
+        """One JSON line for each synthetic image: whether it is kept, its label, and why."""
+        return self.samples / "curation.jsonl"
 
     @property
     def previews(self) -> Path:
         """One picture: the preview images side by side, no border."""
-        return self.path / "previews.png"
+        return self.path / ("previews.png" if self.into == SAMPLES else f"{self.into}_previews.png")
+
+    @property
+    def batch_size(self) -> Path:
+        """Images of one network call in synthesis, where that was measured."""
+        return self.path / ("batch_size.json" if self.into == SAMPLES else f"{self.into}_batch_size.json")
 
     @property
     def metrics(self) -> Path:
         """Scores with protocol, uncertainty and n."""
         return self.path / "metrics.json"
-
-    @property
-    def history(self) -> Path:
-        """Training curves: one JSON line for each logged step."""
-        return self.path / "train.jsonl"
 
     @property
     def timing(self) -> Path:
@@ -228,6 +267,17 @@ def how_to_redraw(folder: GenerationFolder) -> str:
     return f"delete that image, if it is there, and {folder.metadata}, and run the same command again: it is drawn anew"
 
 
+def steps_of(folder: GenerationFolder) -> int:
+    """Training steps of all parts that a generation has published."""
+    steps = 0
+    for weights in folder.path.glob("*.safetensors"):
+        described = read_json(weights.with_suffix(".json")) if weights.with_suffix(".json").exists() else {}
+        steps += int(described.get("steps", 0))
+    if not steps and folder.is_evaluated:  # of a version that did not note them
+        steps = int(read_json(folder.metrics)["steps"])
+    return steps
+
+
 def read_generation_metrics(run: RunFolder) -> list[dict[str, Any]]:
     """Scores of every evaluated generation, in order."""
     return [read_json(folder.metrics) for folder in run.generations() if folder.is_evaluated]
@@ -243,6 +293,8 @@ class GenerationContext:
         seed: of the run.
         model: class path and arguments of the generator, as published in `model.json`.
         shared: whether all nodes see the same run folder; otherwise each keeps a complete copy in its own.
+        part: that is trained.
+        origin: what the part has of others: weights that it started from, and parts that it needs, with their hashes.
     """
 
     run: RunFolder
@@ -250,8 +302,15 @@ class GenerationContext:
     seed: int
     model: dict[str, Any] = field(default_factory=dict)
     shared: bool = True
+    part: str = MODEL
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> GenerationFolder:
-        """Files of this generation."""
-        return self.run.generation(self.generation)
+        """Files of this generation, as seen from the part."""
+        return self.run.generation(self.generation).of_part(self.part)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What the part adds to the names of its random streams, so that two parts see other noise; nothing for `model`."""
+        return () if self.part == MODEL else (self.part,)

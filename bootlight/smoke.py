@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from bootlight.callbacks.evaluation import Evaluation
-from bootlight.callbacks.synthesis import Synthesis
-from bootlight.checks import find_callback
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import AccumulateSubsample
 from bootlight.errors import BootlightError
@@ -93,36 +90,34 @@ class Smoke:
     num_reference: int
 
     @classmethod
-    def of(cls, data: BootstrapData, trainer: Trainer, num_generations: int) -> "Smoke":
+    def of(cls, data: BootstrapData, evaluation: Evaluation, num_synthetic: int, num_generations: int) -> "Smoke":
         """The smallest run that has all stages.
 
         Args:
             data: of the run, set up.
-            trainer: of the run.
+            evaluation: of the run.
+            num_synthetic: images that a generation of the run draws.
             num_generations: of the run, each of which may want real images of its own.
         """
-        evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
-        least = 2 if evaluation is None or evaluation.features is None else least_images(evaluation.metrics)
-        drawn = FEW if synthesis is None else synthesis.num_synthetic
+        least = 2 if evaluation.features is None else least_images(evaluation.metrics)
         few = max(FEW, 2 * least)
-        share = min(1.0, max(few / drawn, (least + 1) / len(data.available), (num_generations + 1) / len(data.real)))
+        share = min(1.0, max(few / num_synthetic, (least + 1) / len(data.available), (num_generations + 1) / len(data.real)))
         count = data.num_images or len(data.available.store.images)
-        return cls(min(count, math.ceil(share * count) + 1), share, min(drawn, few), few)
+        return cls(min(count, math.ceil(share * count) + 1), share, min(num_synthetic, few), few)
 
-    def shrink(self, model: GeneratorModule, data: BootstrapData, trainer: Trainer) -> None:
-        """Make fresh objects of a generation small."""
-        with suppress(BootlightError):  # a generator that draws in one step
+    def shrink_model(self, model: GeneratorModule) -> None:
+        """Let a fresh generator draw in few steps."""
+        with suppress(BootlightError):  # one that draws in one step
             model.set_num_steps(SAMPLER_STEPS)
-        self._shrink_data(data)
-        if (synthesis := find_callback(trainer, Synthesis)) is not None:
-            synthesis.num_synthetic = self.num_synthetic
-        if (evaluation := find_callback(trainer, Evaluation)) is not None:
-            evaluation.judge_steps = min(evaluation.judge_steps, JUDGE_STEPS)
-            evaluation.max_real = min(evaluation.max_real, self.num_reference)
-            build = evaluation.features
-            evaluation.features = None if build is None else lambda: hurried(build())
 
-    def _shrink_data(self, data: BootstrapData) -> None:
+    def shrink_evaluation(self, evaluation: Evaluation) -> None:
+        """Let little be measured by what has learned little."""
+        evaluation.judge_steps = min(evaluation.judge_steps, JUDGE_STEPS)
+        evaluation.max_real = min(evaluation.max_real, self.num_reference)
+        build = evaluation.features
+        evaluation.features = None if build is None else lambda: hurried(build())
+
+    def shrink_data(self, data: BootstrapData) -> None:
         """What is counted in images shrinks alike."""
 
         def fewer(count: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import yaml  # type: ignore[import-untyped]
@@ -10,7 +11,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from bootlight.doctor.tracker import MODES, SERVER, settings_of_files, source_of_key
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.processes import rank
-from bootlight.run_folder import RunFolder
+from bootlight.run_folder import GenerationContext, RunFolder, steps_of
 from bootlight.tracking.history import HistoryLogger
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
@@ -57,3 +58,36 @@ def start_loggers(loggers: Sequence[Logger], run: RunFolder, config: str) -> Non
             raise BootlightError(
                 f"trainer.logger: {type(logger).__name__} cannot begin: {told_in_a_line(error)}; mend that, or leave it out"
             ) from error
+
+
+def follow(loggers: Sequence[Logger], context: GenerationContext) -> None:
+    """Tell the loggers which training comes next."""
+    for logger in wandb_loggers(loggers):
+        logger.attach(context.run.path)
+        logger.start_generation(context.generation, steps_before(context), context.streams)
+
+
+def close_generation(loggers: Sequence[Logger], context: GenerationContext) -> None:
+    """Log the scores of a generation, if it has some."""
+    if context.folder.is_evaluated:
+        for logger in wandb_loggers(loggers):
+            logger.log_generation(context.folder, steps_before(replace(context, generation=context.generation + 1)))
+
+
+def wandb_loggers(loggers: Sequence[Logger]) -> list[BootstrapWandbLogger]:
+    """Those that follow generations."""
+    return [logger for logger in loggers if isinstance(logger, BootstrapWandbLogger)]
+
+
+def steps_before(context: GenerationContext) -> int:
+    """Training steps before those of a part, for axes that never run backwards; of use on rank 0, which logs."""
+    if rank() > 0:
+        return 0
+    earlier = sum(steps_of(context.run.generation(generation)) for generation in range(context.generation))
+    return earlier + (0 if context.folder.is_trained else steps_of(context.folder))
+
+
+def finish_loggers(loggers: Sequence[Logger]) -> None:
+    """The bootstrap is over."""
+    for logger in wandb_loggers(loggers):
+        logger.finish()

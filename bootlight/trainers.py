@@ -18,7 +18,7 @@ from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.callbacks.step_clock import StepClock
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.errors import BootlightError
-from bootlight.run_folder import RunFolder
+from bootlight.run_folder import GenerationFolder, RunFolder
 
 # Settings that would train fewer steps than the run records, and what of them is harmless, as text.
 WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
@@ -98,8 +98,7 @@ def make_trainer(config: dict[str, Any], **own: Any) -> Trainer:
 
 def judge_trainer(config: dict[str, Any], run: RunFolder, world_size: int) -> Trainer:
     """A trainer of the same devices and precision for the judge."""
-    bar = GenerationProgressBar()
-    bar.label = "judge · training"
+    bar = GenerationProgressBar(label="judge · training")
     callbacks = [
         StepClock("references"),
         StopBetweenSteps(None),
@@ -110,6 +109,16 @@ def judge_trainer(config: dict[str, Any], run: RunFolder, world_size: int) -> Tr
     if world_size > 1:
         own["strategy"] = "ddp_find_unused_parameters_true"
     return make_trainer(config, callbacks=callbacks, logger=False, default_root_dir=str(run.references), **own)
+
+
+def drawing_trainer(config: dict[str, Any], folder: GenerationFolder, callbacks: Sequence[Callback]) -> Trainer:
+    """A trainer of the same devices whose `predict` draws images: in float32, whatever the training has, and without a bar.
+
+    Not in inference mode, which Lightning has in one process alone: the tensors of one case would behave unlike the others'.
+    """
+    own: dict[str, Any] = {"precision": "32-true", "inference_mode": False, "enable_progress_bar": False, "logger": False}
+    everyone = [*callbacks, StopBetweenSteps(None)]
+    return make_trainer(config, **HELPER | own, callbacks=everyone, default_root_dir=str(folder.path))
 
 
 def trial_trainer(config: dict[str, Any], callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import Trainer
+import torch
 from torch import Tensor, nn
 
-from bootlight.atomic import write_json
-from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
+from bootlight.data.datamodule import BootstrapData
+from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays
 from bootlight.drawn import check_drawn
 from bootlight.errors import BootlightError, check_range
@@ -19,7 +19,6 @@ from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.suite import DISTANCES, measure_all
-from bootlight.generators.base import GeneratorModule
 from bootlight.images import decode
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
@@ -33,7 +32,7 @@ LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training los
 SYNTHETIC = "synthetic images"
 
 
-class Evaluation(GenerationEnd):
+class Evaluation:
     """Distances to the real training and held-out images, and the discriminator score beside that of real images.
 
     Args:
@@ -77,18 +76,28 @@ class Evaluation(GenerationEnd):
         self.feature_network = feature_network
         self.judge = judge
 
-    def run(self, trainer: Trainer, module: GeneratorModule) -> None:
-        """Score the samples folder, on rank 0."""
-        assert self.context is not None
-        folder = self.context.folder
-        if folder.is_evaluated or not trainer.is_global_zero:
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    def scores(
+        self, folder: GenerationFolder, data: BootstrapData, device: torch.device
+    ) -> tuple[dict[str, Score], dict[str, str]]:
+        """Measure one folder of images.
+
+        Args:
+            folder: of the generation, as seen from the folder of images.
+            data: set up for the generation.
+            device: of the networks.
+
+        Returns:
+            Scores by name, those that lead the tables first; and why others could not be had, by name.
+
+        Raises:
+            BootlightError: an image is missing, was changed or cannot be decoded.
+            Stopped: this process was asked to stop.
+        """
         with clock.part("files"):
-            sets = {"synthetic": sample_source(folder, module.image_size, module.channels)}
+            sets = {"synthetic": sample_source(folder, data.image_size, data.channels)}
         sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
-        ask = partial(self._ask, trainer, data.cache)
-        judge = None if self.judge is None else JudgeLogits(self.judge, module.channels)
+        ask = partial(self._ask, device, data.cache)
+        judge = None if self.judge is None else JudgeLogits(self.judge, data.channels)
         failed: dict[str, str] = {}
         features = {name: ask(self.feature_network, source) for name, source in sets.items()}
         opinions_of: dict[str, dict[str, Tensor]] = {}
@@ -97,30 +106,17 @@ class Evaluation(GenerationEnd):
         with clock.part("metrics"):
             distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
-        write_json(
-            folder.metrics,
-            {
-                "generation": self.context.generation,
-                "num_real": data.num_real,
-                "num_synthetic": data.num_synthetic,
-                "steps": data.num_steps,
-                "images_seen": data.num_steps * data.batch_size,
-                "loss": final_loss(folder),
-                "scores": {name: score.to_json() for name, score in (main | opinions | distances).items()},
-                **({"failed": failed} if failed else {}),
-            },
-        )
+        return main | opinions | distances, failed
 
-    def _reference(self, data: Any, name: str, which: Any) -> StoreSource:
+    def _reference(self, data: BootstrapData, name: str, which: Source) -> StoreSource:
         """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
         return StoreSource(f"real {name} images", which.store, which.indices[data.reference(which, self.max_real)])
 
-    def _ask(self, trainer: Trainer, cache: Path, network: nn.Module | None, source: StoreSource) -> dict[str, Tensor]:
+    def _ask(self, device: torch.device, cache: Path, network: nn.Module | None, source: StoreSource) -> dict[str, Tensor]:
         """Answers of a network; those to real images are kept for the next generations and runs."""
         if network is None:
             return {}
         keep = None if source.where == SYNTHETIC else cache
-        device = trainer.strategy.root_device
         with clock.part("evaluation"):
             return extract(source, network, cache=keep, batch_size=self.batch_size, device=device, check=check_stop)
 
@@ -158,7 +154,7 @@ def with_reference(score: Score, which: str) -> Score:
     return score._replace(protocol={**score.protocol, "reference": f"real {which} images"})
 
 
-def references(data: Any) -> dict[str, Any]:
+def references(data: BootstrapData) -> dict[str, Source]:
     """The sets of real images that generations are measured against, by name."""
     return {"train": data.available} | ({"holdout": data.holdout} if len(data.holdout) >= 2 else {})
 

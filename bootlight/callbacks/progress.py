@@ -4,24 +4,18 @@ from typing import Any
 
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from bootlight.run_folder import GenerationContext
-
 
 class GenerationProgressBar(TQDMProgressBar):
     """Lightning's bar, labelled `generation 2 · training`.
 
     Args:
         refresh_rate: steps between updates of the bar.
+        label: what is trained.
     """
 
-    label = "training"
-
-    def __init__(self, refresh_rate: int = 10) -> None:
+    def __init__(self, refresh_rate: int = 10, label: str = "training") -> None:
         super().__init__(refresh_rate=refresh_rate)
-
-    def attach(self, context: GenerationContext) -> None:
-        """Say which generation is trained."""
-        self.label = f"generation {context.generation} · training"
+        self.label = label
 
     def init_train_tqdm(self) -> Any:
         """The bar, gone when training ends: the table at the end of the run says the rest."""

@@ -1,11 +1,11 @@
 """How much of training is spent in the steps themselves."""
 
+import json
 from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from bootlight.callbacks.generation_end import note_times
 from bootlight.clock import REST, clock
 from bootlight.errors import BootlightError
 from bootlight.run_folder import GenerationFolder
@@ -44,3 +44,25 @@ class StepClock(Callback):
         if self.folder is not None and trainer.is_global_zero:
             with suppress(BootlightError):  # the exception is the one to tell
                 note_times(self.folder)
+
+
+def note_times(folder: GenerationFolder) -> None:
+    """Write down where the time went since this was last done; one process of a run does."""
+    for part, seconds in clock.take().items():
+        append_timing(folder, part, seconds)
+
+
+def append_timing(folder: GenerationFolder, stage: str, seconds: float) -> None:
+    """Note how long a stage took; not part of the results, so a plain append is enough.
+
+    Raises:
+        BootlightError: the file cannot be written.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with open(folder.timing, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, "seconds": round(seconds, 3)}) + "\n")
+    except OSError as error:
+        raise BootlightError(
+            f"cannot write {folder.timing}: {error.strerror or error}; free space, then run the same command"
+        ) from error

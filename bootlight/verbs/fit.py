@@ -4,7 +4,8 @@ import traceback
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from bootlight.cli import BootlightCLI
+from bootlight.bootstrap.begin import begin
+from bootlight.bootstrap.builder import Builder
 from bootlight.errors import BootlightError
 from bootlight.paths import expanded_text
 from bootlight.quiet import quiet
@@ -16,7 +17,7 @@ def main(args: list[str]) -> None:
         raise BootlightError("--ckpt_path is not taken: the run folder decides what is continued; name it, --bootstrap.run_dir")
     quiet()
     try:
-        BootlightCLI(["fit", *with_paths(args)])
+        begin(Builder(with_paths(args)))
     except MisconfigurationException as error:  # what Lightning has to say to its users
         raise BootlightError(" ".join(str(error).split())) from error
     except UnicodeDecodeError as error:

@@ -17,6 +17,6 @@ def main(args: list[str]) -> None:
     if not any(folder.is_evaluated for folder in run.generations()):
         raise BootlightError(f"{run.path} has no evaluated generation; run bootlight fit with this bootstrap.run_dir first")
 
-    from bootlight.bootstrap import finish
+    from bootlight.bootstrap.loop import finish
 
     finish(run, rebuild=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from bootlight.bootstrap import BootstrapSettings
+from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
 from bootlight.images import to_arrays

@@ -1,0 +1,47 @@
+"""Which drawn images are worth training on."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from bootlight.run_folder import GenerationContext
+
+
+class Row(NamedTuple):
+    """What a curator says of one image.
+
+    Args:
+        file_name: as in the manifest.
+        keep: whether later generations may train on it.
+        label: position among the class names; None = none.
+        why: a word or two.
+    """
+
+    file_name: str
+    keep: bool = True
+    label: int | None = None
+    why: str = ""
+
+
+class Curator(ABC):
+    """Looks at the images of a generation when they have been drawn."""
+
+    @abstractmethod
+    def rows(self, rows: list[Row], images: NDArray[Any], context: GenerationContext) -> Sequence[Row]:
+        """One row for each image, in the same order; which are not kept is as good as not drawn for later generations.
+
+        Args:
+            rows: of the manifest, all kept.
+            images: uint8 (n, H, W, C), in the order of the rows.
+            context: run, generation and seed.
+        """
+
+
+class KeepAll(Curator):
+    """Everything stays as it was drawn."""
+
+    def rows(self, rows: list[Row], images: NDArray[Any], context: GenerationContext) -> Sequence[Row]:
+        """See `Curator`."""
+        return rows
