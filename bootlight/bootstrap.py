@@ -154,7 +154,7 @@ def run_generation(
     if settings.compile:
         model.compile_networks()
     checkpoint = checkpoint_for_all(context, trainer)
-    with stop_request.saving(), restoring_explained(checkpoint):
+    with stop_request.saving(), restoring_explained(checkpoint, trainer):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")

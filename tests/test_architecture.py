@@ -282,7 +282,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
         "metrics.feature_metric", "metrics.features", "metrics.frozen", "metrics.inception", "metrics.inception_weights",
-        "paths",
+        "paths", "terminal",
     },
     "evaluation.pairs": {"data.reader", "data.reading", "data.resolve", "errors"},
     "evaluation.reference_stats": {
@@ -318,7 +318,7 @@ ALLOWED: dict[str, set[str]] = {
     "verbs": set(),
     "verbs.fit": {"cli", "errors", "paths", "quiet"},
     "verbs.sample": {"atomic", "data.resolve", "errors", "generators.load", "images", "paths", "run_folder", "terminal"},
-    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links"},
+    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links", "terminal"},
     "verbs.weights": {"metrics.inception_weights", "paths", "terminal"},
     "verbs.compare": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run_compare", "paths", "terminal"},
     "verbs.doctor": {"doctor.examine", "doctor.finding", "paths", "terminal"},
@@ -349,9 +349,11 @@ ALLOWED: dict[str, set[str]] = {
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
     "studies.plan": {
-        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
-        "studies.record", "studies.spec", "terminal", "tracking.table", "trainers", "verbs.fit",
+        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child",
+        "studies.input_checks", "studies.job", "studies.record", "studies.spec", "terminal", "tracking.table", "trainers",
+        "verbs.fit",
     },
+    "studies.input_checks": {"checks", "cli", "run_folder", "studies.job", "terminal", "trainers"},
     "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
     "studies.remarks": {"atomic", "kept_config", "metrics.score", "studies.results", "studies.settings", "studies.table"},
