@@ -18,7 +18,8 @@ ALLOWED: dict[str, set[str]] = {
     "images": {"budget", "errors", "png_notes"},
     "png_notes": set(),
     "picture_header": {"images", "png_notes"},
-    "run_folder": {"atomic", "errors"},
+    "lines": {"errors"},
+    "run_folder": {"atomic", "errors", "lines"},
     "batch": {"rng"},
     "diffusion": set(),
     "diffusion.spacing": set(),
@@ -63,8 +64,8 @@ ALLOWED: dict[str, set[str]] = {
         "data.store_skipped", "errors", "processes",
     },
     "data.reader_files": {"data.left_out", "data.reader_folder", "data.reader_names", "errors", "run_marks"},
-    "data.reader_folder": {"data.left_out", "data.reader_names", "errors", "run_marks"},
-    "data.reader_manifest": {"data.reader_files", "data.reader_names", "errors"},
+    "data.reader_folder": {"data.left_out", "data.reader_names", "errors", "lines", "run_marks"},
+    "data.reader_manifest": {"data.reader_files", "data.reader_names", "errors", "lines"},
     "data.reader_names": {"errors", "images"},
     "data.store": {
         "atomic", "cache_folder", "data.contents", "data.reader", "data.reading", "data.store_folder", "data.store_passes",
@@ -162,8 +163,8 @@ ALLOWED: dict[str, set[str]] = {
         "atomic", "callbacks.checkpoints", "callbacks.generation_end", "clock", "generators.base", "processes",
     },
     "callbacks.synthesis": {
-        "atomic", "batch_size", "callbacks.generation_end", "clock", "errors", "generators.base", "processes", "rng",
-        "stopping", "synthesis",
+        "atomic", "batch_size", "callbacks.generation_end", "clock", "errors", "generators.base", "lines", "processes",
+        "rng", "stopping", "synthesis",
     },
     "callbacks.evaluation": {
         "atomic", "callbacks.generation_end", "clock", "data.store", "drawn", "errors", "evaluation.attempt",
@@ -235,7 +236,7 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "checks",
         "clock",
-        "data.datamodule", "errors", "generators.base", "paths", "prepare", "processes", "published", "rng",
+        "data.datamodule", "errors", "generators.base", "lines", "paths", "prepare", "processes", "published", "rng",
         "run_config", "run_folder",
         "stopping", "terminal", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table",
         "tracking.wandb_logger",
@@ -317,7 +318,9 @@ ALLOWED: dict[str, set[str]] = {
     "run_links": {"errors"},
     "verbs": set(),
     "verbs.fit": {"cli", "errors", "paths", "quiet"},
-    "verbs.sample": {"atomic", "data.resolve", "errors", "generators.load", "images", "paths", "run_folder", "terminal"},
+    "verbs.sample": {
+        "atomic", "data.resolve", "errors", "generators.load", "images", "lines", "paths", "run_folder", "terminal",
+    },
     "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links"},
     "verbs.weights": {"metrics.inception_weights", "paths", "terminal"},
     "verbs.compare": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run_compare", "paths", "terminal"},
