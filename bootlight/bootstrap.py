@@ -21,6 +21,7 @@ from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded_text
 from bootlight.prepare import Tools, prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
@@ -62,8 +63,9 @@ class BootstrapSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        for key in ("num_generations", "num_synthetic", "checkpoint_every"):
+        for key in ("num_generations", "checkpoint_every"):
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
+        check_range("bootstrap.num_synthetic", self.num_synthetic, 1, MAX_IMAGES)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
         self.run_dir = expanded_text(self.run_dir)

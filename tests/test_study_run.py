@@ -186,7 +186,7 @@ def test_other_images_of_the_teacher_are_refused(study, tmp_path):
     assert len(known["teacher"]) == 64
     student.generation(0).metrics.unlink()
     teacher = RunFolder(tmp_path / "out" / "master" / "seed_0").generation(0)
-    rows = read_metadata(teacher)
+    rows = list(read_metadata(teacher))
     teacher.sample_file(3).write_bytes(teacher.sample_file(4).read_bytes())
     write_metadata(teacher, [*rows[:3], {**rows[3], "sha256": rows[4]["sha256"]}, *rows[4:]])  # as if it had drawn them
     assert study("--seeds", "0") == 1

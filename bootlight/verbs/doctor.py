@@ -18,7 +18,7 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="bootlight doctor", description=__doc__)
     parser.add_argument("--run-dir", type=expanded, default=Path("runs"), help="folder of the run (default: %(default)s)")
     parser.add_argument(
-        "--cache", type=expanded, help="folder of decoded images (default: $BOOTLIGHT_CACHE or ~/.cache/bootlight)"
+        "--cache", type=expanded, help="folder of decoded images (default: $BOOTLIGHT_CACHE, or the usual place)"
     )
     parser.add_argument("--weights", type=expanded, help="Inception weights (default: where bootlight weights puts them)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")

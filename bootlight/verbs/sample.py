@@ -3,11 +3,11 @@
 import argparse
 
 from bootlight.errors import BootlightError, check_range
+from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded
 from bootlight.run_folder import GenerationFolder, RunFolder
 from bootlight.terminal import say
 
-MAX_SEEDS = 10_000_000
 BATCH_SIZE, BATCH_PIXELS = 64, 2**20  # of one network call; 64 images of 128 x 128
 TRUST = "import this class, such as my_file.MyFlow, where the run was made with code that is not bootlight's; may be repeated"
 
@@ -84,7 +84,7 @@ def parse_seeds(text: str) -> list[int]:
         last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise BootlightError(f"--seeds {text}: expected numbers and ranges such as 0-99 or 3,5,7")
-        if len(seeds) + int(last) - int(first) >= MAX_SEEDS:
-            raise BootlightError(f"--seeds {text}: more than {MAX_SEEDS} images; draw them in several calls")
+        if len(seeds) + int(last) - int(first) >= MAX_IMAGES:
+            raise BootlightError(f"--seeds {text}: more than {MAX_IMAGES} images; draw them in several calls")
         seeds += range(int(first), int(last) + 1)
     return seeds
