@@ -1,6 +1,6 @@
 """The loop: train, synthesize, evaluate; mix; train again. Nothing but files passes from one generation to the next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from bootlight.run_config import check_streams
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
 from bootlight.stopping import CTRL_C, leave_if_asked, stop_request
 from bootlight.terminal import say
+from bootlight.trackers import complete_wandb
 from bootlight.tracking.current import carries, scores_mark
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
@@ -90,6 +91,10 @@ class Build(Tools, Protocol):
         """Whether the images are said to lie elsewhere than before."""
         ...
 
+    def loggers(self) -> Sequence[Logger]:
+        """Those that the user has named."""
+        ...
+
 
 def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFolder:
     """Run all generations that are not done yet, then write table, strip and report.
@@ -112,6 +117,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         done = sum(folder.is_done for folder in run.generations())
         asked = "" if done <= settings.num_generations else f"; {settings.num_generations} of them were asked for"
         announce(f"{run.path} is finished: {max(done, settings.num_generations)} generations{asked}")
+        complete_wandb(build.loggers(), run)
     else:
         check_streams(run)
         with stops_explained():
@@ -122,6 +128,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
             for generation in todo:
                 trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
         for logger in wandb_loggers(trainer.loggers):
+            logger.catch_up()
             logger.finish()
     finish(run, rebuild=bool(todo))
     return run

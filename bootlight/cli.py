@@ -252,6 +252,10 @@ class BootlightCLI(LightningCLI):
         """See `Build`."""
         return names_other_images(RunFolder(Path(self.config_init[self.subcommand].bootstrap.run_dir)), self.text)
 
+    def loggers(self) -> Sequence[Logger]:
+        """See `Build`."""
+        return self._shared_loggers or ()
+
 
 @rank_zero_only
 def tell_changes(run: RunFolder, world_size: int, precision: str) -> None:

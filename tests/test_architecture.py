@@ -191,7 +191,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tracking.report_scores": {"metrics.score", "tracking.curves", "tracking.page", "tracking.scores", "tracking.table"},
     "tracking.report_run": {"atomic", "run_folder", "tracking.curves", "tracking.history", "tracking.page"},
-    "tracking.wandb_logger": {"atomic", "errors", "run_folder", "tracking.scores"},
+    "tracking.run_rows": {"run_folder", "tracking.history", "tracking.scores"},
+    "tracking.wandb_files": set(),
+    "tracking.wandb_generation": {"run_folder", "tracking.scores"},
+    "tracking.wandb_rows": {"atomic", "errors", "run_folder", "tracking.wandb_files"},
+    "tracking.wandb_logger": {
+        "atomic", "errors", "run_folder", "tracking.run_rows", "tracking.scores", "tracking.wandb_generation",
+        "tracking.wandb_rows",
+    },
     "tracking.forest": {"atomic"},
     "tracking.neighbours": {"atomic", "errors", "images"},
     "tracking.seconds": {"run_folder", "tracking.history", "tracking.table"},
@@ -219,7 +226,9 @@ ALLOWED: dict[str, set[str]] = {
         "reference_cache", "rng", "stopping",
     },
     "config_text": set(),
-    "trackers": {"doctor.tracker", "errors", "processes", "run_folder", "tracking.history", "tracking.wandb_logger"},
+    "trackers": {
+        "doctor.tracker", "errors", "processes", "run_folder", "terminal", "tracking.history", "tracking.wandb_logger",
+    },
     "trainers": {
         "callbacks.checkpoints", "callbacks.progress", "callbacks.step_clock", "callbacks.stop", "errors", "run_folder",
     },
@@ -243,8 +252,8 @@ ALLOWED: dict[str, set[str]] = {
         "clock",
         "data.datamodule", "errors", "generators.base", "lines", "paths", "prepare", "processes", "published", "rng",
         "run_config", "run_folder",
-        "stopping", "terminal", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table",
-        "tracking.wandb_logger",
+        "stopping", "terminal", "trackers", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip",
+        "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "environment", "errors", "kept_config", "processes", "run_folder", "run_links"},
     "plan": {"bootstrap", "data.datamodule", "generators.base", "images", "terminal", "trainers"},
@@ -395,7 +404,7 @@ ALLOWED: dict[str, set[str]] = {
     },
 }  # fmt: skip
 OUTSIDE = {  # libraries that only these parts may import
-    "wandb": ("tracking.wandb_logger", "tracking.wandb_study"),
+    "wandb": ("tracking.wandb_",),
     "matplotlib": ("tracking.",),
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),
