@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from bootlight.errors import BootlightError
+from bootlight.owner import is_own, owner_lives, temporary_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     Raises:
         BootlightError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -58,8 +58,10 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half-written below `folder`; nobody may be writing there."""
+    """Remove what killed processes left half-written below `folder`; of this run nobody may be writing there."""
     for path in list(folder.rglob(".*.tmp")):
+        if owner_lives(path.name) and not is_own(path.name):  # another run, where both have their cache in this folder
+            continue
         if path.is_dir():  # of decoded images, where `data.cache` lies in the run folder
             shutil.rmtree(path, ignore_errors=True)
         else:

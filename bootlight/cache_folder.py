@@ -11,12 +11,30 @@ from pathlib import Path
 from bootlight.errors import BootlightError
 from bootlight.paths import expanded
 
+FORMER = "~/.cache/bootlight"
 _told: set[Path] = set()
 
 
 def default_cache() -> Path:
-    """$BOOTLIGHT_CACHE, else ~/.cache/bootlight; an empty variable is as none."""
-    return expanded(os.environ.get("BOOTLIGHT_CACHE", "").strip() or "~/.cache/bootlight")
+    """$BOOTLIGHT_CACHE, else `home_cache`; an empty variable is as none."""
+    named = os.environ.get("BOOTLIGHT_CACHE", "").strip()
+    return expanded(named) if named else home_cache()
+
+
+def home_cache() -> Path:
+    """$XDG_CACHE_HOME/bootlight where that is a whole path, as its specification wants it, else ~/.cache/bootlight.
+
+    Where only the latter is there, it is used: earlier versions knew no other.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "").strip()
+    if not os.path.isabs(base):
+        return expanded(FORMER)
+    place = Path(base, "bootlight")
+    try:
+        former = expanded(FORMER)
+    except BootlightError:  # nobody knows the home folder
+        return place
+    return former if former.is_dir() and not place.is_dir() else place
 
 
 def can_keep(folder: Path) -> bool:

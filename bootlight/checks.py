@@ -37,6 +37,7 @@ def check_input(
     num_generations: int,
     num_synthetic: int,
     evaluation: Evaluation | None,
+    compiled: bool = False,
 ) -> nn.Module | None:
     """Look at settings, images, labels, mixtures and loggers; open the data. Writes nothing into the run folder.
 
@@ -48,19 +49,22 @@ def check_input(
         num_generations: of the run.
         num_synthetic: images that a generation draws.
         evaluation: what is measured; None = nothing.
+        compiled: with networks that torch compiles.
 
     Returns:
         The feature network, not yet trained if it is one that is; None where there is none.
 
     Raises:
         BootlightError: batches that the devices cannot share, unusable images or other ones than before, labels that do not
-            fit the model, missing weights, a logger that cannot be used.
+            fit the model, missing weights, a logger that cannot be used, no compiler where one is needed.
     """
     check_batch_sizes(data, evaluation, trainer.world_size)
     if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
         raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
     if not model.automatic_optimization:
         check_manual(type(model).__name__, trainer)
+    if compiled:
+        check_compiler(trainer.strategy.root_device)
     check_loggers(trainer.loggers)
     states = find_callback(trainer, PortableStates)
     if states is not None:
@@ -78,6 +82,25 @@ def check_input(
             f"data.image_size to one of {', '.join(map(str, SIZES))}"
         )
     return features
+
+
+def check_compiler(device: torch.device) -> None:
+    """For a CPU torch writes C++, which it hands to a compiler when a network is first called.
+
+    Raises:
+        BootlightError: there is none that works.
+    """
+    if device.type != "cpu":
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler  # slow to import
+
+    try:
+        get_cpp_compiler()
+    except RuntimeError as error:
+        raise BootlightError(
+            f"bootstrap.compile needs a C++ compiler ({' '.join(str(error).split())}); install g++, name one that works in the "
+            "variable CXX, or leave bootstrap.compile out"
+        ) from error
 
 
 def open_images(data: BootstrapData, trainer: Trainer, context: GenerationContext) -> None:

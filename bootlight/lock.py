@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.errors import BootlightError
-from bootlight.record_lock import LOCK_NAME, try_lock
+from bootlight.record_lock import LOCK_NAME, is_still, try_lock
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def locked(folder: Path) -> Iterator[None]:
         ) from error
     with open(descriptor, "r+", encoding="utf-8") as file:
         try:
-            taken = try_lock(file.fileno()) and _is_still(path, file.fileno())
+            taken = try_lock(file.fileno()) and is_still(path, file.fileno())
         except OSError as error:
             raise BootlightError(
                 f"{path}: this file system has no locks ({error.strerror}); put --bootstrap.run_dir on one that has"
@@ -56,11 +56,3 @@ def locked(folder: Path) -> Iterator[None]:
             if os.listdir(folder) == [LOCK_NAME]:  # refused before anything was written
                 path.unlink()
             raise
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether a path leads to the file that was opened; one that has just given up removes it."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import os
+from pathlib import Path
 
 LOCK_NAME = ".lock"  # of the file, in the folder that is locked
 
@@ -27,3 +29,11 @@ def try_lock(descriptor: int) -> bool:
             raise
         return False
     return True
+
+
+def is_still(path: Path, descriptor: int) -> bool:
+    """Whether a path leads to the file that was opened; one that has just given up removes it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

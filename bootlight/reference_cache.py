@@ -12,6 +12,7 @@ from typing import Any
 
 import bootlight
 from bootlight.atomic import read_weights, write_bytes
+from bootlight.cache_entries import note_use
 from bootlight.cache_folder import tell_not_kept
 from bootlight.environment import describe
 from bootlight.errors import BootlightError
@@ -52,6 +53,7 @@ def shared(file: Path, cache: Path, setting: dict[str, Any], *, wait: bool = Tru
         found = _is_whole(kept)
         if found:
             _copy(kept, file)
+            note_use(folder)
         yield found
         if not found and file.exists():
             try:

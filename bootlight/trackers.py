@@ -12,6 +12,7 @@ from bootlight.doctor.tracker import MODES, SERVER, settings_of_files, source_of
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.processes import rank
 from bootlight.run_folder import GenerationContext, RunFolder, steps_of
+from bootlight.terminal import say
 from bootlight.tracking.history import HistoryLogger
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
@@ -60,6 +61,20 @@ def start_loggers(loggers: Sequence[Logger], run: RunFolder, config: str) -> Non
             ) from error
 
 
+def complete_wandb(loggers: Sequence[Logger], run: RunFolder) -> None:
+    """Log what W&B lacks of a finished run, one that was killed before W&B had everything; only says so where it cannot."""
+    for logger in loggers:
+        if isinstance(logger, BootstrapWandbLogger) and rank() == 0:
+            logger.attach(run.path)
+            try:
+                if not logger.is_complete():
+                    check_loggers([logger])
+                    logger.catch_up()
+                    logger.finish()
+            except BootlightError as error:
+                say(f"W&B may lack rows of this run: {error}")
+
+
 def follow(loggers: Sequence[Logger], context: GenerationContext) -> None:
     """Tell the loggers which training comes next."""
     for logger in wandb_loggers(loggers):
@@ -88,6 +103,7 @@ def steps_before(context: GenerationContext) -> int:
 
 
 def finish_loggers(loggers: Sequence[Logger]) -> None:
-    """The bootstrap is over."""
+    """The bootstrap is over: each has everything."""
     for logger in wandb_loggers(loggers):
+        logger.catch_up()
         logger.finish()

@@ -18,6 +18,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
+from bootlight.metrics.inception_weights import default_file
 from bootlight.run_folder import GenerationContext, RunFolder
 
 COUNT = 50
@@ -207,6 +208,16 @@ def test_default_cache_is_that_of_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("BOOTLIGHT_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache/bootlight"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # its specification says that this is as none
+    assert default_cache() == tmp_path / ".cache/bootlight" == default_file().parent
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_cache() == tmp_path / "xdg/bootlight" == default_file().parent
+    (tmp_path / ".cache/bootlight").mkdir(parents=True)  # of an earlier version
+    assert default_cache() == tmp_path / ".cache/bootlight" == default_file().parent
+    (tmp_path / "xdg/bootlight").mkdir(parents=True)
+    assert default_cache() == tmp_path / "xdg/bootlight" == default_file().parent
+    (tmp_path / ".cache/bootlight" / default_file().name).write_bytes(b"weights")
+    assert default_file().parent == tmp_path / ".cache/bootlight"
     assert in_memory(cache="~/other").cache == tmp_path / "other"
 
 

@@ -29,6 +29,8 @@ from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import open_source
 from bootlight.images import encode_png
+from bootlight.owner import temporary_name
+from bootlight.record_lock import try_lock
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
@@ -283,10 +285,10 @@ def change(path):
 def test_damaged_store_is_built_again(root, cache, damage):
     key = build(root, cache).key
     damage(cache / key)
-    with pytest.warns(UserWarning, match=f"{key} is damaged .*decoded again"):
+    with pytest.warns(UserWarning, match=f"{key} is damaged .*decoded again") as told:
         store = build(root, cache)
     assert store.key == key and np.array_equal(store.images, PIXELS[ORDER])
-    assert entries(cache) == [key]
+    assert entries(cache) == [key] and len(told) == 1
 
 
 def test_a_store_in_use_survives_being_replaced(root, cache):
@@ -297,15 +299,83 @@ def test_a_store_in_use_survives_being_replaced(root, cache):
     assert np.array_equal(used.images, PIXELS[ORDER])
 
 
-def test_old_leftovers_are_removed_and_young_ones_are_not(root, cache):
-    old, young, busy, foreign = (cache / name for name in (".k.1.tmp", ".k.2.tmp", ".k.3.tmp", "notes.tmp"))
-    for folder in (old, young, busy, foreign):
-        folder.mkdir(parents=True)
-        (folder / "images.npy").write_bytes(b"half")
+def half_written(cache, name):
+    (cache / name).mkdir(parents=True)
+    (cache / name / "images.npy").write_bytes(b"half")
+    return cache / name
+
+
+def process_that_writes():
+    """A process, to be killed, and the name that it gives to what it writes."""
+    code = f"import time; from bootlight.owner import temporary_name as t; print(t({'ab' * 32!r}), flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    name = process.stdout.readline().strip()
+    return process, name
+
+
+@pytest.mark.parametrize("waited_for", [False, True])
+def test_what_a_killed_process_left_is_removed_at_once_and_what_a_living_one_writes_is_not(root, cache, waited_for):
+    process, name = process_that_writes()
+    old, young, busy = (half_written(cache, f".{'ab' * 32}.{i}.tmp") for i in range(3))  # of nobody knows which process
+    own = half_written(cache, temporary_name("cd" * 32))
+    foreign = half_written(cache, ".notes.tmp")  # a user's
+    theirs = half_written(cache, name)
     for path in (old, old / "images.npy", busy, foreign, foreign / "images.npy"):  # busy: its file is being written
         os.utime(path, (time.time() - 25 * 3600,) * 2)
+    stay = [young.name, busy.name, own.name, foreign.name]
+    os.utime(theirs / "images.npy", (0, 0))
     key = build(root, cache).key
-    assert entries(cache) == sorted([".k.2.tmp", ".k.3.tmp", "notes.tmp", key])
+    assert entries(cache) == sorted([*stay, theirs.name, key])
+    process.kill()
+    process.stdout.read()  # its end; as long as nobody waits for it, it is a zombie
+    if waited_for:
+        process.wait()
+    build(root, cache, image_size=5)
+    assert not theirs.exists() and {*stay, key} < {*entries(cache)}
+    process.stdout.close()
+    process.wait()
+
+
+def hold_lock(path, locked, leave):
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    assert try_lock(descriptor)
+    os.write(descriptor, b"process 7 on there\n")
+    locked.set()
+    leave.wait(30)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child only locks
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_finds_another_process_decoding_says_so_waits_and_reads(root, cache, tmp_path, monkeypatch, killed):
+    there = build(root, tmp_path / "other").key
+    context = multiprocessing.get_context("fork")
+    locked, leave = context.Event(), context.Event()
+    cache.mkdir()
+    holder = context.Process(target=hold_lock, args=(cache / f".{there}.lock", locked, leave))
+    holder.start()
+    assert locked.wait(30)
+
+    def end_of_the_other(seconds):
+        if killed:
+            holder.kill()
+        else:
+            shutil.copytree(tmp_path / "other" / there, cache / there)
+            monkeypatch.setattr(store_module, "_write", pytest.fail)  # nothing is decoded twice
+            leave.set()
+        holder.join(30)
+
+    monkeypatch.setattr("bootlight.data.store_turn.time.sleep", end_of_the_other)
+    with pytest.warns(UserWarning, match="waiting for process 7 on there, which decodes") as told:
+        store = build(root, cache)
+    assert len(told) == 1 and np.array_equal(store.images, PIXELS[ORDER])
+    assert entries(cache) == [there]
+
+
+def test_without_locks_all_decode_as_before(root, cache, monkeypatch):
+    monkeypatch.setattr(
+        "bootlight.data.store_turn.try_lock", lambda _: (_ for _ in ()).throw(OSError(37, "No locks available"))
+    )
+    assert np.array_equal(build(root, cache).images, PIXELS[ORDER])
 
 
 @pytest.fixture
@@ -373,7 +443,7 @@ def test_failures_are_reported_together(root, cache):
         build(root, cache)
     assert str(caught.value) == (
         f"{root}: 7 of 40 pictures cannot be used: {bad[0]}: not a PNG, JPEG or WebP picture; convert or remove it"
-        f"; also {', '.join(bad[1:5])} and 2 more"
+        f"; also {', '.join(bad[1:5])} and 2 more; max_bad, so many as may be left out, is 0"
     )
     assert entries(cache) == []
 
@@ -381,7 +451,7 @@ def test_failures_are_reported_together(root, cache):
 def test_all_fail(root, cache):
     for name in NAMES:
         (root / name).write_bytes(b"no picture")
-    with pytest.raises(BootlightError, match=r"40 of 40 pictures cannot be used: .* and 35 more$"):
+    with pytest.raises(BootlightError, match=r"40 of 40 pictures cannot be used: .* and 35 more; max_bad, .*is 0$"):
         build(root, cache)
 
 
@@ -405,7 +475,9 @@ def test_passes_keep_the_order_and_stay_ahead_by_little(root, monkeypatch):
 
 def test_single_failure(root, cache):
     (root / NAMES[3]).write_bytes(FILES[NAMES[3]][:-30])
-    with pytest.raises(BootlightError, match=f"1 of 40 pictures cannot be used: {NAMES[3]}: cannot be decoded .*remove it$"):
+    with pytest.raises(
+        BootlightError, match=f"1 of 40 pictures cannot be used: {NAMES[3]}: cannot be decoded .*remove it; max_bad"
+    ):
         build(root, cache)
 
 
@@ -417,7 +489,7 @@ def test_damaged_zip_entries_are_reported_together(tmp_path, cache):
     for name in NAMES[4:6]:
         whole = whole.replace(FILES[name], FILES[name][::-1])
     (tmp_path / "a.zip").write_bytes(whole)
-    with pytest.raises(BootlightError, match=f"2 of 40 pictures .*{NAMES[4]}: damaged in the zip.*also {NAMES[5]}$"):
+    with pytest.raises(BootlightError, match=f"2 of 40 pictures .*{NAMES[4]}: damaged in the zip.*also {NAMES[5]}; max_bad"):
         build(tmp_path / "a.zip", cache)
 
 

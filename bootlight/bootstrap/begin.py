@@ -88,7 +88,14 @@ def check_all(builder: Builder) -> None:
     context = GenerationContext(builder.run, 0, builder.seed)
     settings, drawn = builder.bootstrap, builder.synthesis.num_synthetic
     check_input(
-        builder.model, builder.datamodule, builder.trainer, context, settings.num_generations, drawn, builder.evaluation
+        builder.model,
+        builder.datamodule,
+        builder.trainer,
+        context,
+        settings.num_generations,
+        drawn,
+        builder.evaluation,
+        settings.compile,
     )
 
 
@@ -100,7 +107,7 @@ def plan(builder: Builder) -> None:
         check_strategy(builder.trainer)
     check_all(builder)
     few = partial(builder.trial_trainer, **alone(builder.trainer))
-    rehearse(deepcopy(builder.model), builder.datamodule, builder.trainer.callbacks, few)
+    rehearse(deepcopy(builder.model), builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
     drawn_at_once = builder.synthesis.batch_size
     batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
     make = partial(make_trainer, dict(builder.config_init.trainer))

@@ -32,6 +32,7 @@ from bootlight.paths import expand_settings
 from bootlight.published import published_weights
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
 from bootlight.smoke import Smoke, set_aside
+from bootlight.terminal import Usage
 from bootlight.tracking.history import HistoryLogger
 from bootlight.trainers import (
     as_list,
@@ -45,6 +46,10 @@ from bootlight.trainers import (
 from bootlight.understood import count_classes
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
+
+
+class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
+    """Lightning's, with safe errors."""
 
 
 class Parts(NamedTuple):
@@ -88,6 +93,7 @@ class Builder(LightningCLI):
             },
             # Without abbreviations: trainer.max_epoch would silently be max_epochs.
             parser_kwargs={"prog": "bootlight fit", "usage": USAGE, "allow_abbrev": False},
+            parser_class=Parser,
             args=args,
             run=False,
         )

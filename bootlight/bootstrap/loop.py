@@ -21,7 +21,7 @@ from bootlight.run_config import check_streams, names_other_images
 from bootlight.run_folder import GenerationContext, RunFolder, read_generation_metrics
 from bootlight.stopping import CTRL_C, leave_if_asked
 from bootlight.terminal import say
-from bootlight.trackers import close_generation, finish_loggers
+from bootlight.trackers import close_generation, complete_wandb, finish_loggers
 from bootlight.tracking.current import carries, scores_mark
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
@@ -41,6 +41,7 @@ def run_bootstrap(builder: Builder) -> RunFolder:
     todo = [number for number in range(builder.bootstrap.num_generations) if not all_done(first.at(number), stages)]
     if not todo:
         tell_finished(first)
+        complete_wandb(builder.loggers, run)
     else:
         check_streams(run)
         with stops_explained():

@@ -41,7 +41,7 @@ def prepare(
     model, data, trainer, _ = builder.parts(first)
     evaluation = builder.evaluation if any(isinstance(stage, Evaluate) for stage in stages) else None
     drawn = builder.synthesis.num_synthetic
-    features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation)
+    features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation, settings.compile)
     if untrained:
         for stage in stages:
             if isinstance(stage, Train):

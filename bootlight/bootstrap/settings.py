@@ -5,6 +5,7 @@ from typing import Literal
 
 from bootlight.bootstrap.stage import Stage
 from bootlight.errors import BootlightError, check_range
+from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded_text
 
 
@@ -33,8 +34,9 @@ class BootstrapSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        for key in ("num_generations", "num_synthetic", "checkpoint_every"):
+        for key in ("num_generations", "checkpoint_every"):
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
+        check_range("bootstrap.num_synthetic", self.num_synthetic, 1, MAX_IMAGES)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
         self.run_dir = expanded_text(self.run_dir)
@@ -62,7 +64,7 @@ class SynthesisSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
-        check_range("bootstrap.num_synthetic", self.num_synthetic, 1)
+        check_range("bootstrap.num_synthetic", self.num_synthetic, 1, MAX_IMAGES)
         if self.batch_size != "auto":
             check_range("synthesis.batch_size", self.batch_size, 1)
         check_range("synthesis.num_previews", self.num_previews, 1)

@@ -81,7 +81,7 @@ class Train(Stage):
         if generation.builder.bootstrap.compile:
             model.compile_networks()
         checkpoint = checkpoint_for_all(context, trainer)
-        with stop_request.saving(), restoring_explained(checkpoint):
+        with stop_request.saving(), restoring_explained(checkpoint, trainer):
             trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if not agree(context.folder.is_trained):
             if rank() == 0:

@@ -49,7 +49,7 @@ class BootstrapData(LightningDataModule):
         flip: mirror each training image with probability 1/2.
         num_workers: processes that read ahead.
         subset_seed: of the subsets above; the same for every run, so that 70 % is always the same 70 %.
-        cache: folder for decoded images; $BOOTLIGHT_CACHE or ~/.cache/bootlight if left out.
+        cache: folder for decoded images; $BOOTLIGHT_CACHE or the usual place if left out.
         follow_links: read what symbolic links in `root` and `teacher` lead to, wherever it lies.
         max_bad: so many pictures of `root` may be unusable: they are left out and listed.
         label_column: what names the class in a `metadata.jsonl` or `metadata.csv`; `label`, where there is one, if left out.

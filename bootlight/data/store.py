@@ -15,13 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootlight.atomic import atomic_write, read_json, write_json
+from bootlight.cache_entries import note_use, remove_leftovers
 from bootlight.cache_folder import can_keep, tell_not_kept, temporary_cache
+from bootlight.cache_limit import cache_limit, keep_below
 from bootlight.data.contents import Part, Union, content_key, read_union
 from bootlight.data.reader import ImageSet
 from bootlight.data.reading import SAFE, Reading
-from bootlight.data.store_folder import check_sums, publish_folder, remove_leftovers, sums
+from bootlight.data.store_folder import check_sums, mapped, publish_folder, sums
 from bootlight.data.store_passes import BadPictures, over_images
 from bootlight.data.store_skipped import keep_bad, known_bad
+from bootlight.data.store_turn import turn
 from bootlight.errors import BootlightError
 from bootlight.images import decode
 
@@ -119,6 +122,7 @@ def build_union(
         BootlightError: as `build_store`.
     """
     shape = (image_size, image_size, channels)
+    cache_limit(cache)  # a wrong one is told before anything is read
     with ExitStack() as held:
         union = read_union(held, parts, description, note, reading, class_names)
         while (store := _find_or_decode(union, shape, cache, reading.max_bad, description)) is None:
@@ -150,7 +154,10 @@ def _decoded(cache: Path, key: str, write: Callable[[Path], None]) -> Store:
     if can_keep(cache):
         try:
             remove_leftovers(cache)
-            return _published(cache / key, write)
+            with turn(cache / key):
+                store = _open(cache / key, tell=False) or _published(cache / key, write)
+            keep_below(cache_limit(cache), cache)
+            return store
         except (BootlightError, OSError) as error:
             if not isinstance(error.__cause__ or error, OSError):  # pictures that cannot be decoded
                 raise
@@ -160,7 +167,7 @@ def _decoded(cache: Path, key: str, write: Callable[[Path], None]) -> Store:
 
 
 def _published(folder: Path, write: Callable[[Path], None]) -> Store:
-    publish_folder(folder, write, lambda at: _open(at) is not None)
+    publish_folder(folder, write, lambda at: _open(at, tell=False) is not None)  # told when it was looked for
     if (store := _open(folder)) is None:
         raise BootlightError(f"{folder} cannot be read back; check the disk or choose another data.cache")
     return store
@@ -209,13 +216,8 @@ def _write(images: ImageSet, shape: tuple[int, int, int], description: str, fold
     _write_images(folder / "images.npy", images, shape, description)
     with atomic_write(folder / "labels.npy") as file:
         np.save(file, labels)
-    about = {
-        "shape": [len(images), *shape],
-        "class_names": images.class_names,
-        "names": images.known_as,
-        "sha256": sums(folder),
-    }
-    write_json(folder / "store.json", about)
+    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.known_as}
+    write_json(folder / "store.json", about | {"sha256": sums(folder)})
 
 
 def _write_images(path: Path, images: ImageSet, shape: tuple[int, int, int], description: str) -> None:
@@ -234,9 +236,9 @@ def _write_images(path: Path, images: ImageSet, shape: tuple[int, int, int], des
             file.write(np.stack(part))
 
 
-def _open(folder: Path) -> Store | None:
+def _open(folder: Path, tell: bool = True) -> Store | None:
     """The store in a folder; None if it is absent or damaged."""
-    if not os.path.exists(folder):  # nor can it be looked for: Path.exists would raise
+    if not os.path.exists(folder):  # Path.exists would raise where it cannot be looked for
         return None
     try:
         about = read_json(folder / "store.json", MAX_NAMES_BYTES)
@@ -246,11 +248,12 @@ def _open(folder: Path) -> Store | None:
         if list(store.images.shape) != about["shape"] or store.images.dtype != np.uint8 or len(labels) != len(store.names):
             raise ValueError("its parts do not fit each other")
     except (BootlightError, OSError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
-        warnings.warn(f"{folder} is damaged ({error}); its images are decoded again", stacklevel=2)
+        if tell:
+            warnings.warn(f"{folder} is damaged ({error}); its images are decoded again", stacklevel=2)
         return None
+    note_use(folder)
     return store
 
 
 def _from_file(path: Path, labels: NDArray[np.int64], class_names: tuple[str, ...], names: tuple[str, ...], key: str) -> Store:
-    # A truncated file is a ValueError here, because the map would be longer than the file.
-    return Store(np.load(path, mmap_mode="r", allow_pickle=False), labels, class_names, names, key)
+    return Store(mapped(path), labels, class_names, names, key)

@@ -2,18 +2,19 @@
 
 import errno
 import os
-import secrets
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bootlight.atomic import file_sha256
-from bootlight.errors import BootlightError
+import numpy as np
 
-LEFTOVER_SECONDS = 24 * 3600
+from bootlight.atomic import file_sha256
+from bootlight.cache_entries import hold
+from bootlight.errors import BootlightError
+from bootlight.owner import temporary_name
+
 _checked: set[tuple[Path, int, int, int]] = set()
 
 
@@ -30,7 +31,7 @@ def publish_folder(folder: Path, write: Callable[[Path], None], is_whole: Callab
     Raises:
         BootlightError: the parent cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    temporary = folder.with_name(temporary_name(folder.name))
     try:
         temporary.mkdir(parents=True)
         write(temporary)
@@ -57,21 +58,26 @@ def _rename(source: Path, target: Path) -> bool:
 
 def _move_away(folder: Path) -> None:
     """Delete a damaged folder, renaming it first: who has a file of it open keeps it, and nobody sees half of it."""
-    damaged = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    damaged = folder.with_name(temporary_name(folder.name))
     with suppress(FileNotFoundError):  # another process did it
         os.rename(folder, damaged)
     shutil.rmtree(damaged, ignore_errors=True)
 
 
-def remove_leftovers(parent: Path) -> None:
-    """Delete the temporary folders that killed processes have left more than `LEFTOVER_SECONDS` ago."""
-    for folder in parent.glob(".*.tmp"):
-        try:
-            newest = max(path.stat().st_mtime for path in [folder, *folder.iterdir()])
-        except OSError:  # its owner has just renamed it, or it is not ours
-            continue
-        if time.time() - newest > LEFTOVER_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+def mapped(path: Path) -> "np.memmap[Any, np.dtype[np.uint8]]":
+    """The images of a store, (N, H, W, C), read-only; as long as they are mapped, nobody removes them.
+
+    Raises:
+        ValueError: the file is cut off, or holds something else.
+    """
+    with open(path, "rb") as file:
+        hold(file.fileno())  # the map keeps it
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{path.name} is of another format")
+        shape, by_columns, kind = np.lib.format.read_array_header_1_0(file)
+        if by_columns or kind != np.uint8:
+            raise ValueError(f"{path.name} holds something else than images")
+        return np.memmap(file, np.uint8, "r", file.tell(), shape)  # a ValueError if the file is shorter
 
 
 def sums(folder: Path) -> dict[str, str]:

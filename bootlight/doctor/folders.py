@@ -95,10 +95,10 @@ def locks(folder: Path) -> list[Finding]:
 
 def weights(path: Path | None) -> list[Finding]:
     """Whether the Inception weights for FID are there (None = where `bootlight weights` puts them), and are the right ones."""
-    from bootlight.metrics.inception_weights import DEFAULT_FILE, INCEPTION_SHA256  # here, for its tqdm may be missing
+    from bootlight.metrics.inception_weights import INCEPTION_SHA256, default_file  # here, for its tqdm may be missing
 
     say = note if path is None else problem  # who names a file wants FID
-    path, wanted = expanded(path or DEFAULT_FILE), INCEPTION_SHA256
+    path, wanted = expanded(path or default_file()), INCEPTION_SHA256
     if not path.is_file():
         return say(
             "FID weights", f"{path} is not there", "run `bootlight weights` where there is a network; only FID needs them"

@@ -1,9 +1,9 @@
 """Features of a set of images, computed once and kept in files.
 
 There is one file for each set of images and network, `<folder>/features/<key>.safetensors`; all outputs of Inception are 20 kB
-an image. Files are never changed and never deleted here. Any of them, or the whole folder, may be deleted at any time, also
-while a run goes on: what is missing is computed again when it is needed. Files of images, weights or versions that are no
-longer used are never read again; the time of last access tells which.
+an image. Files are never changed; their time is that of the last use. Any of them, or the whole folder, may be deleted at any
+time, also while a run goes on: what is missing is computed again when it is needed. Files of images, weights or versions that
+are no longer used are never read again; they are the first to go when the cache exceeds its limit.
 """
 
 import hashlib
@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.atomic import write_bytes
+from bootlight.cache_entries import note_use
 from bootlight.cache_folder import tell_not_kept
+from bootlight.cache_limit import cache_limit, keep_below
 from bootlight.errors import BootlightError
 from bootlight.metrics.features import feature_name
 
@@ -41,6 +43,7 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
     Returns:
         What `compute` answers, on the CPU; the same whether computed or read.
     """
+    limit = cache_limit(folder)  # a wrong one is told before anything is computed
     path = folder / "features" / f"{key}.safetensors"
     try:
         found = _read(path)
@@ -53,6 +56,10 @@ def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: 
             write_bytes(path, safetensors.torch.save(found, metadata={CHECKSUM: tensors_hash(found)}))
         except BootlightError as error:
             tell_not_kept(folder, "features", error)
+        else:
+            keep_below(limit, folder)
+    else:
+        note_use(path)
     return found
 
 

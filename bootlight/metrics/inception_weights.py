@@ -10,7 +10,9 @@ from urllib.request import urlopen
 from tqdm import tqdm
 
 from bootlight.atomic import atomic_write
+from bootlight.cache_folder import FORMER, home_cache
 from bootlight.errors import BootlightError
+from bootlight.paths import expanded
 from bootlight.terminal import safe
 
 # The TensorFlow network of the original FID, converted; the name of the file carries the head of its SHA-256. pytorch-fid calls
@@ -20,6 +22,13 @@ INCEPTION_SHA256 = "6726825d"
 DEFAULT_FILE = Path("~/.cache/bootlight/weights-inception-2015-12-05-6726825d.pth")
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 20
+
+
+def default_file() -> Path:
+    """Where the weights are kept unless another file is named: in `home_cache`, or where an earlier version has put them."""
+    file = home_cache() / DEFAULT_FILE.name
+    former = expanded(DEFAULT_FILE)
+    return file if file.parent != expanded(FORMER) and (file.exists() or not former.exists()) else former
 
 
 def fetch_inception_weights(destination: Path) -> Path:

@@ -1,17 +1,14 @@
 """`bootlight weights`: fetch the Inception weights (96 MB) that FID needs, where there is a network."""
 
-import argparse
-
-from bootlight.metrics.inception_weights import DEFAULT_FILE as DEFAULT
-from bootlight.metrics.inception_weights import fetch_inception_weights
+from bootlight.metrics.inception_weights import default_file, fetch_inception_weights
 from bootlight.paths import expanded
-from bootlight.terminal import say
+from bootlight.terminal import Usage, say
 
 
 def main(args: list[str]) -> None:
     """Download, check, say where."""
-    parser = argparse.ArgumentParser(prog="bootlight weights", description=__doc__)
-    parser.add_argument("--to", type=expanded, default=DEFAULT, help="file to write (default: %(default)s)")
-    destination = expanded(parser.parse_args(args).to)  # the default is of this user too
+    parser = Usage(prog="bootlight weights", description=__doc__)
+    parser.add_argument("--to", type=expanded, help=f"file to write (default: {default_file()})".replace("%", "%%"))
+    destination = parser.parse_args(args).to or default_file()
 
     say(f"{fetch_inception_weights(destination)}: give this path as evaluation.features.init_args.weights")
