@@ -2,27 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from numpy.typing import NDArray
 
+from bootlight.curation import Row
 from bootlight.run_folder import GenerationContext
-
-
-class Row(NamedTuple):
-    """What a curator says of one image.
-
-    Args:
-        file_name: as in the manifest.
-        keep: whether later generations may train on it.
-        label: position among the class names; None = none.
-        why: a word or two.
-    """
-
-    file_name: str
-    keep: bool = True
-    label: int | None = None
-    why: str = ""
 
 
 class Curator(ABC):

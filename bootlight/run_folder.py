@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bootlight.atomic import atomic_write, check_content, read_json, write_json
 from bootlight.errors import BootlightError
@@ -270,15 +270,42 @@ def how_to_redraw(folder: GenerationFolder) -> str:
     return f"delete that image, if it is there, and {folder.metadata}, and run the same command again: it is drawn anew"
 
 
+class Training(NamedTuple):
+    """One part that a generation has trained, or is training.
+
+    Args:
+        folder: as seen from the part.
+        before: training steps of the parts before it in this generation.
+        steps: its own; None where it is not published yet.
+    """
+
+    folder: GenerationFolder
+    before: int
+    steps: int | None
+
+
+def trainings_of(folder: GenerationFolder) -> list[Training]:
+    """The parts of a generation in the order of their training, the one that is not published yet at the end."""
+    found = []
+    for weights in folder.path.glob("*.safetensors"):
+        part = folder.of_part(weights.stem)
+        if part.is_trained:
+            described = read_json(part.model_config)
+            steps = described.get("steps")
+            if steps is None and folder.is_evaluated:  # of a version that did not note them
+                steps = read_json(folder.metrics)["steps"]
+            found.append(Training(part, int(described.get("steps_before", 0)), int(steps or 0)))
+    found.sort(key=lambda training: (training.before, training.folder.part))
+    known = {training.folder.part for training in found}
+    begun = {MODEL} if (folder.path / "train.jsonl").exists() else set()
+    begun |= {history.parent.name for history in folder.path.glob("*/train.jsonl")}
+    before = sum(training.steps or 0 for training in found)
+    return found + [Training(folder.of_part(part), before, None) for part in sorted(begun - known)]
+
+
 def steps_of(folder: GenerationFolder) -> int:
     """Training steps of all parts that a generation has published."""
-    steps = 0
-    for weights in folder.path.glob("*.safetensors"):
-        described = read_json(weights.with_suffix(".json")) if weights.with_suffix(".json").exists() else {}
-        steps += int(described.get("steps", 0))
-    if not steps and folder.is_evaluated:  # of a version that did not note them
-        steps = int(read_json(folder.metrics)["steps"])
-    return steps
+    return sum(training.steps or 0 for training in trainings_of(folder))
 
 
 def read_generation_metrics(run: RunFolder) -> list[dict[str, Any]]:

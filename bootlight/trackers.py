@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from bootlight.doctor.tracker import MODES, SERVER, settings_of_files, source_of_key
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.processes import rank
-from bootlight.run_folder import GenerationContext, RunFolder, steps_of
+from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, steps_of, trainings_of
 from bootlight.terminal import say
 from bootlight.tracking.history import HistoryLogger
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
@@ -79,7 +79,7 @@ def follow(loggers: Sequence[Logger], context: GenerationContext) -> None:
     """Tell the loggers which training comes next."""
     for logger in wandb_loggers(loggers):
         logger.attach(context.run.path)
-        logger.start_generation(context.generation, steps_before(context), context.streams)
+        logger.start_generation(context.generation, steps_before(context), context.part)
 
 
 def close_generation(loggers: Sequence[Logger], context: GenerationContext) -> None:
@@ -99,7 +99,12 @@ def steps_before(context: GenerationContext) -> int:
     if rank() > 0:
         return 0
     earlier = sum(steps_of(context.run.generation(generation)) for generation in range(context.generation))
-    return earlier + (0 if context.folder.is_trained else steps_of(context.folder))
+    return earlier + steps_in_generation(context.folder)
+
+
+def steps_in_generation(folder: GenerationFolder) -> int:
+    """Training steps of the parts of a generation before the one that it is seen from."""
+    return next((t.before for t in trainings_of(folder) if t.folder == folder), steps_of(folder))
 
 
 def finish_loggers(loggers: Sequence[Logger]) -> None:

@@ -9,16 +9,19 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks import ProgressBar, Timer
 from lightning.pytorch.cli import instantiate_class
 from lightning.pytorch.loggers import Logger
 
-from bootlight.callbacks.checkpoints import AtomicCheckpointIO
+from bootlight.callbacks.checkpoints import AtomicCheckpointIO, periodic_checkpoint
 from bootlight.callbacks.progress import GenerationProgressBar
+from bootlight.callbacks.publish import Publish
+from bootlight.callbacks.states import PortableStates
 from bootlight.callbacks.step_clock import StepClock
 from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.errors import BootlightError
-from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
+from bootlight.tracking.history import HistoryLogger
 
 # Settings that would train fewer steps than the run records, and what of them is harmless, as text.
 WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
@@ -94,6 +97,36 @@ def make_trainer(config: dict[str, Any], **own: Any) -> Trainer:
         return Trainer(**{**config, **parts, "plugins": plugins, **own})
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise BootlightError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def training_trainer(
+    config: dict[str, Any], context: GenerationContext, loggers: Sequence[Logger], checkpoint_every: int
+) -> Trainer:
+    """The trainer of one part of one generation: the user's callbacks, then what saves, publishes and stops.
+
+    Args:
+        config: the section `trainer`, with its objects.
+        context: run, generation and part.
+        loggers: of the run.
+        checkpoint_every: training steps between checkpoints.
+    """
+    folder = context.folder
+    callbacks = [
+        PortableStates(folder.path),
+        StepClock("training", folder),
+        *as_list(config["callbacks"]),
+        Publish(context),
+    ]
+    if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+        callbacks.append(
+            GenerationProgressBar(label=" · ".join([f"generation {context.generation}", *context.streams, "training"]))
+        )
+    if config["enable_checkpointing"] is not False:
+        callbacks.append(periodic_checkpoint(folder, checkpoint_every))
+    callbacks.append(StopBetweenSteps(folder, least_steps(config["min_epochs"], config["min_steps"])))
+    # With an epoch at least, Lightning does not end one in the middle: `StopBetweenSteps` does, where it can go on.
+    own = {"max_time": None, "min_epochs": 1, "default_root_dir": str(folder.training)}
+    return make_trainer(config, callbacks=callbacks, logger=[HistoryLogger(folder.history), *loggers], **own)
 
 
 def judge_trainer(config: dict[str, Any], run: RunFolder, world_size: int) -> Trainer:

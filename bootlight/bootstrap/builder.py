@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
@@ -17,30 +16,24 @@ from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
 from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.stages import check_stages, chosen_stages, default_stages
 from bootlight.bootstrap.train import Train
-from bootlight.callbacks.checkpoints import periodic_checkpoint
 from bootlight.callbacks.evaluation import Evaluation
-from bootlight.callbacks.progress import GenerationProgressBar
-from bootlight.callbacks.publish import Publish
-from bootlight.callbacks.states import PortableStates
-from bootlight.callbacks.step_clock import StepClock
-from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.config_text import written
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.generators.load import load_generator
+from bootlight.generators.parts import attach_recorded
 from bootlight.paths import expand_settings
 from bootlight.published import published_weights
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
 from bootlight.smoke import Smoke, set_aside
 from bootlight.terminal import Usage
-from bootlight.tracking.history import HistoryLogger
 from bootlight.trainers import (
     as_list,
     check_packages,
     drawing_trainer,
     judge_trainer,
-    least_steps,
-    make_trainer,
+    training_trainer,
     trial_trainer,
 )
 from bootlight.understood import count_classes
@@ -207,7 +200,7 @@ class Builder(LightningCLI):
         config = self.changed(settings or {})
         context = replace(context, model=config.model.as_dict())
         objects = self.parser.instantiate_classes(config)
-        trainer = self._trainer_of(objects.trainer, context)
+        trainer = self._trainer(objects.trainer, context)
         if self.smoke is not None:
             self.smoke.shrink_model(objects.model)
             self.smoke.shrink_data(objects.data)
@@ -234,11 +227,17 @@ class Builder(LightningCLI):
         config = self.changed(self.settings_of(folder.part)).model
         model: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
         model.load_published(published_weights(folder))
+        attach_recorded(model, folder, self.part)
         if self.smoke is not None:
             self.smoke.shrink_model(model)
         if self.bootstrap.compile:
             model.compile_networks()
         return model.eval()
+
+    def part(self, folder: GenerationFolder) -> GeneratorModule:
+        """A network that another one refers to, of this run or of another one."""
+        same = folder.path.parent.resolve() == self.run.path.resolve()
+        return self.published(folder) if same else load_generator(folder)
 
     def settings_of(self, part: str) -> dict[str, Any]:
         """What the training of a part replaces in the configuration."""
@@ -253,26 +252,10 @@ class Builder(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer of generation 0, by which devices and settings are known before there is a generation."""
-        return self._trainer_of(self.config_init.trainer, GenerationContext(self.run, 0, 0))
+        return self._trainer(self.config_init.trainer, GenerationContext(self.run, 0, 0))
 
-    def _trainer_of(self, settings: Any, context: GenerationContext) -> Trainer:
-        """The user's callbacks, then what saves, publishes and stops."""
-        config = dict(settings)
-        callbacks = [
-            PortableStates(context.folder.path),
-            StepClock("training", context.folder),
-            *as_list(config["callbacks"]),
-            Publish(context),
-        ]
-        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(GenerationProgressBar(label=label_of(context)))
-        if config["enable_checkpointing"] is not False:
-            callbacks.append(periodic_checkpoint(context.folder, self.bootstrap.checkpoint_every))
-        callbacks.append(StopBetweenSteps(context.folder, least_steps(config["min_epochs"], config["min_steps"])))
-        loggers = [HistoryLogger(context.folder.history), *self.loggers]
-        # With an epoch at least, Lightning does not end one in the middle: `StopBetweenSteps` does, where it can go on.
-        own = {"max_time": None, "min_epochs": 1, "default_root_dir": str(context.folder.training)}
-        return make_trainer(config, callbacks=callbacks, logger=loggers, **own)
+    def _trainer(self, settings: Any, context: GenerationContext) -> Trainer:
+        return training_trainer(dict(settings), context, self.loggers, self.bootstrap.checkpoint_every)
 
     def drawing_trainer(self, folder: GenerationFolder, callbacks: Sequence[Callback]) -> Trainer:
         """A trainer whose `predict` draws on the devices of the run."""
@@ -285,8 +268,3 @@ class Builder(LightningCLI):
     def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:
         """A trainer of the first steps."""
         return trial_trainer(dict(self.config_init.trainer), callbacks, loggers, **own)
-
-
-def label_of(context: GenerationContext) -> str:
-    """What a progress bar calls a training."""
-    return " · ".join([f"generation {context.generation}", *context.streams, "training"])

@@ -13,6 +13,7 @@ from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.stage import Generations, Stage
 from bootlight.callbacks.checkpoints import newest_readable, restoring_explained
 from bootlight.errors import RUN_AGAIN, BootlightError
+from bootlight.generators.parts import attach_parts
 from bootlight.processes import agree, barrier, check_same, in_group, rank, send_file
 from bootlight.published import published_weights, weights_hash
 from bootlight.references import check_name, parse_reference
@@ -20,7 +21,7 @@ from bootlight.rng import seed_everywhere
 from bootlight.run_folder import MODEL, GenerationContext
 from bootlight.stopping import stop_request
 from bootlight.terminal import say
-from bootlight.trackers import follow
+from bootlight.trackers import follow, steps_in_generation
 
 
 class Train(Stage):
@@ -66,13 +67,14 @@ class Train(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
-        context = replace(generation.context, part=self.part)
+        context = replace(generation.context, part=self.part, origin={})
         seed_everywhere(context.seed, context.generation, "weights", *context.streams)
         start = None if self.start_from is None else self.start_from.resolve(context.folder)
         if start is not None:
-            origin = {"start_from": {"reference": str(self.start_from), "weights_sha256": weights_hash(start)}}
-            context = replace(context, origin=origin)
+            context.origin["start_from"] = {"reference": str(self.start_from), "weights_sha256": weights_hash(start)}
+        context.origin["steps_before"] = steps_in_generation(context.folder)
         model, data, trainer, context = generation.builder.parts(context, self.changes)
+        context.origin.update(attach_parts(model, context.folder, generation.builder.part))
         if not self.changes:
             data = generation.new_data
         follow(trainer.loggers, context)

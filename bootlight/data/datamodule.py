@@ -189,8 +189,8 @@ class BootstrapData(LightningDataModule):
     def synthetic(self, generation: int) -> Source:
         """The images that an earlier generation of this run has drawn."""
         folder = self.context.run.generation(generation)
-        store = open_drawn(folder, self.real.store.class_names, self._build)
-        return Source("synthetic", store, np.arange(len(store.images)), generation)
+        store, kept = open_drawn(folder, self.real.store.class_names, self._build)
+        return Source("synthetic", store, kept, generation)
 
     @property
     def _build(self) -> Build:

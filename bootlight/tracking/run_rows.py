@@ -1,12 +1,11 @@
 """What a run's own files hold for a tracker: one row for each logged step, one that closes each generation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.run_folder import MODEL, GenerationFolder, RunFolder, Training, steps_of, trainings_of
 from bootlight.tracking.history import read_rows
-from bootlight.tracking.scores import read_generation
 
 
 class Row(NamedTuple):
@@ -38,17 +37,35 @@ def rows_of(run: RunFolder, start: int = 0) -> Iterator[Row]:
     """
     offset = 0
     for generation, folder in enumerate(run.generations()):
-        steps = read_generation(folder).steps if folder.is_evaluated else None
+        steps = steps_of(folder) if folder.is_evaluated else None
         if steps is None or start <= offset + steps + generation:
-            for step, values in read_rows(folder.history).items():
-                row = Row(generation, offset + step, values)
-                if step >= 0 and (steps is None or step <= steps) and start <= row.number:
-                    yield row
+            for training in trainings_of(folder):
+                for row in rows_of_training(training, generation, offset):
+                    if start <= row.number:
+                        yield row
         if steps is None:
             return
         offset += steps
         if start <= offset + generation:
             yield Row(generation, offset, {}, folder)
+
+
+def rows_of_training(training: Training, generation: int, offset: int) -> Iterator[Row]:
+    """Rows of one part.
+
+    Args:
+        training: of the part.
+        generation: its number.
+        offset: training steps of all generations before it.
+    """
+    for step, values in read_rows(training.folder.history).items():
+        if step >= 0 and (training.steps is None or step <= training.steps):
+            yield Row(generation, offset + training.before + step, of_part(values, training.folder.part))
+
+
+def of_part(values: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Values under the name of a part: `train/loss`, of another part than `model` `auxiliary/train/loss`."""
+    return {name if part == MODEL else f"{part}/{name}": value for name, value in values.items()}
 
 
 def num_rows(run: RunFolder) -> int:
@@ -58,4 +75,4 @@ def num_rows(run: RunFolder) -> int:
         BootlightError: a `metrics.json` is not complete.
     """
     evaluated = takewhile(lambda folder: folder.is_evaluated, run.generations())
-    return sum(read_generation(folder).steps + 1 for folder in evaluated)
+    return sum(steps_of(folder) + 1 for folder in evaluated)

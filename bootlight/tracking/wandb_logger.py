@@ -12,8 +12,8 @@ from lightning.pytorch.loggers import WandbLogger
 
 from bootlight.atomic import atomic_write
 from bootlight.errors import BootlightError
-from bootlight.run_folder import GenerationFolder, RunFolder
-from bootlight.tracking.run_rows import Row, num_rows, rows_of
+from bootlight.run_folder import MODEL, GenerationFolder, RunFolder
+from bootlight.tracking.run_rows import Row, num_rows, of_part, rows_of
 from bootlight.tracking.scores import read_generation
 from bootlight.tracking.wandb_generation import closing_values, log_manifest
 from bootlight.tracking.wandb_rows import RowsKept
@@ -80,6 +80,7 @@ class BootstrapWandbLogger(WandbLogger):
         self._kept = RowsKept(None)
         self._config: dict[str, Any] | None = None
         self._generation = 0
+        self._part = MODEL
         self._step_offset = 0
         self._step = 0
         self._next_row = 0  # of those that may still get values
@@ -97,14 +98,16 @@ class BootstrapWandbLogger(WandbLogger):
         self._kept = RowsKept(self._run_folder)
         self._config = config
 
-    def start_generation(self, generation: int, step_offset: int) -> None:
+    def start_generation(self, generation: int, step_offset: int, part: str = MODEL) -> None:
         """Say what the following steps belong to.
 
         Args:
             generation: number of the generation, from 0.
-            step_offset: training steps of all generations before it.
+            step_offset: training steps of all generations, and of all parts of this one, before it.
+            part: of the generation; the curves of another one than `model` have its name before theirs.
         """
         self._generation = generation
+        self._part = part
         self._step_offset = step_offset
         self._step = 0
 
@@ -152,7 +155,7 @@ class BootstrapWandbLogger(WandbLogger):
         """
         self._step = self._step if step is None else step
         values = {key: value for key, value in metrics.items() if key != "epoch"}  # a generation is one epoch
-        self._log(Row(self._generation, self._step_offset + self._step, values))
+        self._log(Row(self._generation, self._step_offset + self._step, of_part(values, self._part)))
 
     @rank_zero_only
     def log_generation(self, folder: GenerationFolder, total_step: int) -> None:

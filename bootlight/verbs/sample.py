@@ -3,7 +3,8 @@
 from bootlight.errors import BootlightError, check_range
 from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded
-from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.references import check_name
+from bootlight.run_folder import MODEL, GenerationFolder, RunFolder
 from bootlight.terminal import Usage, say
 
 BATCH_SIZE, BATCH_PIXELS = 64, 2**20  # of one network call; 64 images of 128 x 128
@@ -13,7 +14,9 @@ TRUST = "import this class, such as my_file.MyFlow, where the run was made with 
 def main(args: list[str]) -> None:
     """Draw and write, `SEED.png` for each seed."""
     parser = Usage(prog="bootlight sample", description=__doc__)
-    parser.add_argument("run", help="folder of a run, the newest trained generation unless @GENERATION follows")
+    parser.add_argument(
+        "run", help="folder of a run; its newest trained generation unless @GENERATION or @GENERATION/PART follows"
+    )
     parser.add_argument("--seeds", default="0-15", help="such as 0-99 or 3,5,7 (default: %(default)s)")
     parser.add_argument("--label", type=int, help="class of all images, for a class-conditional model")
     parser.add_argument("--steps", type=int, help="sampler steps, for a diffusion model (default: as configured)")
@@ -53,20 +56,24 @@ def main(args: list[str]) -> None:
 
 
 def find_generation(text: str) -> GenerationFolder:
-    """The generation that `RUN` or `RUN@GENERATION` names.
+    """The generation that `RUN`, `RUN@GENERATION` or `RUN@GENERATION/PART` names.
 
     Raises:
         BootlightError: it is not there or not trained.
     """
     from bootlight.data.resolve import split_suffix
 
-    path, number = split_suffix(text)
-    trained = [folder for folder in RunFolder(path).generations() if folder.is_trained]
-    if not number and trained:
+    path, suffix = split_suffix(text)
+    number, _, part = suffix.partition("/")
+    check_name("part", part or MODEL)
+    generations = [folder.of_part(part or MODEL) for folder in RunFolder(path).generations()]
+    trained = [folder for folder in generations if folder.is_trained]
+    if not suffix and trained:
         return trained[-1]
     wanted = [folder for folder in trained if number.isdecimal() and folder.path.name == f"gen_{int(number):03d}"]
     if not wanted:
-        raise BootlightError(f"{text}: no such trained generation; {path} has {len(trained)}, counted from 0")
+        of = f" of {part}" if part else ""
+        raise BootlightError(f"{text}: no such trained generation{of}; {path} has {len(trained)}, counted from 0")
     return wanted[0]
 
 
