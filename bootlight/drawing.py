@@ -1,13 +1,12 @@
 """Drawing what is missing in a folder of synthetic images: resumable, shared between ranks, one seed = one image."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from tqdm import tqdm
 
@@ -89,8 +88,10 @@ class Drawing(LightningModule):
             return self.synthesizer.draw(self.generator, self.requests[batch])
 
 
-class FolderWriter(BasePredictionWriter):
+class FolderWriter(Callback):
     """Writes drawn images; while one batch is drawn, the one before is encoded and written. Use it in a `with` block.
+
+    Not a BasePredictionWriter: for that Lightning keeps the numbers of all images, and they must come from its own loader.
 
     Args:
         folder: where they go.
@@ -104,7 +105,6 @@ class FolderWriter(BasePredictionWriter):
     """
 
     def __init__(self, folder: GenerationFolder, bar: "tqdm[Any]") -> None:
-        super().__init__("batch")
         self.folder = folder
         self.bar = bar
         self.digests: dict[int, str] = {}
@@ -124,18 +124,17 @@ class FolderWriter(BasePredictionWriter):
             self._pool.shutdown()
             self.bar.close()
 
-    def write_on_batch_end(
+    def on_predict_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Tensor,
-        batch_indices: Sequence[int] | None,
+        outputs: Any,
         batch: slice,
         batch_idx: int,
-        dataloader_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Called by `trainer.predict`."""
-        self.write(batch, prediction)
+        self.write(batch, outputs)
 
     def write(self, batch: slice, images: Tensor) -> None:
         """Take the images of a batch of requests."""

@@ -285,22 +285,36 @@ class Training(NamedTuple):
 
 
 def trainings_of(folder: GenerationFolder) -> list[Training]:
-    """The parts of a generation in the order of their training, the one that is not published yet at the end."""
-    found = []
-    for weights in folder.path.glob("*.safetensors"):
-        part = folder.of_part(weights.stem)
-        if part.is_trained:
-            described = read_json(part.model_config)
-            steps = described.get("steps")
-            if steps is None and folder.is_evaluated:  # of a version that did not note them
-                steps = read_json(folder.metrics)["steps"]
-            found.append(Training(part, int(described.get("steps_before", 0)), int(steps or 0)))
+    """The parts of a generation in the order of their training, the one that is not published yet at the end.
+
+    Raises:
+        BootlightError: a file of the generation does not say what it should.
+    """
+    published = [folder.of_part(weights.stem) for weights in folder.path.glob("*.safetensors")]
+    noted = {part: read_json(part.model_config) for part in published if part.is_trained}
+    found = [Training(part, *_steps(part, about)) for part, about in noted.items()]
     found.sort(key=lambda training: (training.before, training.folder.part))
+    if folder.is_evaluated and not any(training.steps for training in found):  # of a version that noted them here alone
+        found = [Training(folder, 0, _number(folder.metrics, read_json(folder.metrics), "steps"))]
     known = {training.folder.part for training in found}
     begun = {MODEL} if (folder.path / "train.jsonl").exists() else set()
     begun |= {history.parent.name for history in folder.path.glob("*/train.jsonl")}
     before = sum(training.steps or 0 for training in found)
     return found + [Training(folder.of_part(part), before, None) for part in sorted(begun - known)]
+
+
+def _steps(part: GenerationFolder, about: Any) -> tuple[int, int]:
+    """Training steps before those of a part in its generation, and its own; 0 where they are not noted."""
+    if not isinstance(about, dict):
+        raise BootlightError(f"{part.model_config} does not describe a network; delete it and run bootlight fit again")
+    return tuple(_number(part.model_config, {key: 0, **about}, key) for key in ("steps_before", "steps"))  # type: ignore[return-value]
+
+
+def _number(file: Path, content: Any, key: str) -> int:
+    number = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(number, int) or number < 0:
+        raise BootlightError(f"{file} has no number under {key}; delete it and run bootlight fit again")
+    return number
 
 
 def steps_of(folder: GenerationFolder) -> int:

@@ -218,13 +218,13 @@ def dcgan():
 
 def publish(folder, module, config):
     """Publish as the end of a training does, without its trainer."""
-    callback = Publish()
-    callback.attach(GenerationContext(RunFolder(folder.path.parent), 0, 0, config))
+    callback = Publish(GenerationContext(RunFolder(folder.path.parent), 0, 0, config))
     strategy = SimpleNamespace(broadcast=lambda value: value)
     trainer = SimpleNamespace(
-        is_global_zero=True, global_rank=0, local_rank=0, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None
-    )
-    callback.run(trainer, module)
+        is_global_zero=True, global_rank=0, local_rank=0, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None,
+        loggers=[], datamodule=SimpleNamespace(num_steps=1),
+    )  # fmt: skip
+    callback.publish(trainer, module)
 
 
 @pytest.mark.parametrize("build", [ddpm, dcgan])

@@ -91,11 +91,11 @@ def test_a_run_says_where_its_time_went(bootlight, monkeypatch, tmp_path, time, 
     fit = Program(bootlight, monkeypatch, *model, *options(pictures, tmp_path / "run", **judge | more))
     slow = [
         ("bootlight.generators.dcgan.DCGAN.training_step", 1 / 8 if model is DDPM else 1),
-        ("bootlight.callbacks.synthesis.write_manifest", 32),
+        ("bootlight.bootstrap.synthesize.write_manifest", 32),
         ("bootlight.generators.base.GeneratorModule.sample", 2),
         ("bootlight.callbacks.evaluation.measure_all", 64),
         ("bootlight.data.batches.gather", 1 / 8),
-        ("bootlight.bootstrap.write_table", 128),
+        ("bootlight.bootstrap.loop.write_table", 128),
     ]
     slow += [("bootlight.generators.ddpm.DDPM.training_step", 1)] if model is DDPM else []
     for name, seconds in slow:

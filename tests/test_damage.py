@@ -144,7 +144,7 @@ def test_decoded_images_are_opened_once_in_a_process(folder, tmp_path):
             calls.append(root)
             return build(root, **kwargs)
 
-    stores = [open_drawn(folder, ("a", "b"), Build()) for _ in range(3)]
+    stores = [open_drawn(folder, ("a", "b"), Build())[0] for _ in range(3)]
     assert len(calls) == 1 and all(store.images is stores[0].images for store in stores)
     os.utime(folder.sample_file(0), ns=(1, 1))
     open_drawn(folder, ("a", "b"), Build())

@@ -132,11 +132,10 @@ def test_batch_size_must_be_divisible_by_the_devices():
 @pytest.mark.parametrize(("key", "batch", "judge_batch"), [("data.batch_size", 8, 9), ("evaluation.judge_batch_size", 9, 8)])
 def test_both_batch_sizes_are_checked_by_their_own_names_before_anything_is_read_or_trained(key, batch, judge_batch):
     trainer = cpu_trainer(3, 0)
-    trainer.callbacks = [Evaluation(judge_steps=1, judge_batch_size=judge_batch)]
     data, context = InMemory("memory", 2, 1, num_steps=1, batch_size=batch), GenerationContext(RunFolder(Path("unused")), 0, 0)
     data.setup = never
     with pytest.raises(BootlightError, match=rf"^{key} is 8; it must be a multiple of the 3 devices$"):
-        check_input(None, data, trainer, context, 1)
+        check_input(None, data, trainer, context, 1, 1, Evaluation(judge_steps=1, judge_batch_size=judge_batch))
 
 
 # Steps and batches

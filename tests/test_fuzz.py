@@ -128,10 +128,10 @@ def readers() -> list[Callable[[Path], object]]:
     """All that reads a run folder, without what it would train."""
     import torch
 
-    from bootlight.bootstrap import check_streams
+    from bootlight.bootstrap.loop import check_streams
+    from bootlight.bootstrap.synthesize import read_batch_size
     from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable
     from bootlight.callbacks.evaluation import final_loss, sample_source
-    from bootlight.callbacks.synthesis import read_batch_size
     from bootlight.data.extra import noted_classes, open_drawn
     from bootlight.data.resolve import resolve
     from bootlight.data.store import _open, build_store

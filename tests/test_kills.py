@@ -133,7 +133,7 @@ VARIANTS = {
     "dcgan, workers, warm start": (DCGAN, WORKERS | WARM_START),
 }
 KILLS_OF_A_VARIANT = 5
-PICTURES = ["bootlight.bootstrap.write_report", "bootlight.bootstrap.write_strip"]  # would take half of a run's time
+PICTURES = ["bootlight.bootstrap.loop.write_report", "bootlight.bootstrap.write_strip"]  # would take half of a run's time
 
 
 def stage_on_disk(run: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 from jsonargparse import Namespace
 
 import bootlight
-from bootlight.bootstrap import BootstrapSettings
+from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.cache_folder import default_cache
 from bootlight.data.resolve import resolve, split_suffix
 from bootlight.errors import BootlightError

@@ -122,8 +122,8 @@ def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, cap
 
 
 def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, capsys):
-    monkeypatch.setattr("bootlight.plan.training_seconds", lambda *_: 60.0)
-    monkeypatch.setattr("bootlight.plan.drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.training_seconds", lambda *_: 60.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.drawing_seconds", lambda *_: 0.0)
     minutes = []
     for devices in (1, 2):
         study("--dry-run", "--trainer.devices", str(devices))
@@ -132,8 +132,8 @@ def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, 
 
 
 def test_dry_run_counts_the_start_of_each_run(study, monkeypatch, capsys):
-    monkeypatch.setattr("bootlight.plan.training_seconds", lambda *_: 0.0)
-    monkeypatch.setattr("bootlight.plan.drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.training_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.drawing_seconds", lambda *_: 0.0)
     started = []
     monkeypatch.setattr("bootlight.studies.plan.startup_seconds", lambda job: started.append(job) or 90.0)
     study("--dry-run", "--seeds", "0", "1", "2")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tracking_run import make_run, metrics
 
-from bootlight.bootstrap import finish
+from bootlight.bootstrap.loop import finish
 from bootlight.run_folder import RunFolder
 from bootlight.tracking.curves import Curve, group_means, history_chart, score_chart
 from bootlight.tracking.page import table

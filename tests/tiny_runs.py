@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from bootlight.atomic import write_bytes
-from bootlight.bootstrap import run_bootstrap
-from bootlight.cli import BootlightCLI
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.loop import run_bootstrap
 from bootlight.images import encode_png
 from bootlight.run_folder import RunFolder
 from bootlight.stopping import stop_request
@@ -104,19 +104,19 @@ class Program:
     """
 
     def __init__(self, bootlight: Callable[..., None], monkeypatch, *arguments: str) -> None:
-        parsed: list[BootlightCLI] = []
+        parsed: list[Builder] = []
         with monkeypatch.context() as patch:
-            patch.setattr(BootlightCLI, "fit", lambda cli, model, **_: parsed.append(cli))
+            patch.setattr("bootlight.verbs.fit.begin", parsed.append)
             bootlight("fit", *arguments)
-        (self.cli,) = parsed
-        self.settings = self.cli.config_init["fit"].bootstrap
+        (self.builder,) = parsed
+        self.settings = self.builder.bootstrap
         self.run = Path(self.settings.run_dir)
 
     def __call__(self) -> None:
         self.run.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings(), stop_request.listening():
             quiet()
-            run_bootstrap(self.settings, 0, self.cli)
+            run_bootstrap(self.builder)
 
     def anew(self) -> None:
         """Without anything left of earlier jobs."""
@@ -134,8 +134,8 @@ class Program:
 
 def write_plain_pages(monkeypatch) -> None:
     """Half of a tiny run would be matplotlib's; `test_kills.py` has real pages."""
-    monkeypatch.setattr("bootlight.bootstrap.write_report", lambda run: write_bytes(run.report, b"report"))
-    monkeypatch.setattr("bootlight.bootstrap.write_strip", lambda run: write_bytes(run.strip, table_of(run).encode()))
+    monkeypatch.setattr("bootlight.bootstrap.loop.write_report", lambda run: write_bytes(run.report, b"report"))
+    monkeypatch.setattr("bootlight.bootstrap.loop.write_strip", lambda run: write_bytes(run.strip, table_of(run).encode()))
 
 
 def table_of(run: RunFolder) -> str:

@@ -11,7 +11,7 @@ from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.stage import Generations, Stage
 from bootlight.callbacks.evaluation import final_loss
 from bootlight.errors import BootlightError
-from bootlight.processes import barrier
+from bootlight.processes import agree
 from bootlight.references import check_name
 from bootlight.run_folder import SAMPLES
 from bootlight.stopping import Stopped, leave_if_asked
@@ -42,8 +42,8 @@ class Evaluate(Stage):
         with suppress(Stopped):
             if generation.measures:
                 self._measure(generation)
-        leave_if_asked()  # all ranks have come here
-        barrier()
+        if not agree(generation.folder.is_evaluated):  # else the scores are published first
+            leave_if_asked()
 
     def _measure(self, generation: Generation) -> None:
         folder, data, evaluation = generation.folder, generation.data, generation.builder.evaluation

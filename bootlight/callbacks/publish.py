@@ -77,7 +77,7 @@ class Publish(Callback):
             "channels": module.channels,
             "class_names": class_names(data),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
-            "steps": getattr(data, "num_steps", trainer.fit_loop.epoch_loop.total_batch_idx + 1),
+            "steps": data.num_steps if hasattr(data, "num_steps") else trainer.global_step,
             **self.context.origin,
             "model": self.context.model,
         }
