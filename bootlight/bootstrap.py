@@ -14,12 +14,13 @@ from torch import nn
 from bootlight.atomic import file_sha256, read_json, remove_temporaries
 from bootlight.callbacks.checkpoints import newest_readable, restoring_explained
 from bootlight.callbacks.evaluation import Evaluation
-from bootlight.callbacks.generation_end import GenerationEnd, note_times
+from bootlight.callbacks.generation_end import GenerationEnd, note_times, skip_training
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.checks import open_images
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
+from bootlight.finished import Keep, check_keep, remove_left, remove_spent
 from bootlight.generators.base import GeneratorModule
 from bootlight.paths import expanded_text
 from bootlight.prepare import Tools, prepare
@@ -48,6 +49,7 @@ class BootstrapSettings:
         num_synthetic: images drawn at the end of each generation.
         warm_start: start each generation from the weights of the one before, instead of anew.
         checkpoint_every: training steps between checkpoints to resume from.
+        keep_checkpoints: of which finished generations `trained.ckpt` is kept: all, last or none; no command needs it.
         compile: let torch compile the networks, for training and drawing: a minute or more before the first step, which pays
             on GPUs and in long trainings; numbers then differ in the last digits from those without.
     """
@@ -57,12 +59,14 @@ class BootstrapSettings:
     num_synthetic: int = 1000
     warm_start: bool = False
     checkpoint_every: int = 1000
+    keep_checkpoints: Keep = "last"
     compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
         for key in ("num_generations", "num_synthetic", "checkpoint_every"):
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
+        check_keep("bootstrap.keep_checkpoints", self.keep_checkpoints)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
         self.run_dir = expanded_text(self.run_dir)
@@ -110,6 +114,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         done = sum(folder.is_done for folder in run.generations())
         asked = "" if done <= settings.num_generations else f"; {settings.num_generations} of them were asked for"
         announce(f"{run.path} is finished: {max(done, settings.num_generations)} generations{asked}")
+        remove_left(run, settings.keep_checkpoints, rank())
     else:
         check_streams(run)
         with stops_explained():
@@ -154,6 +159,8 @@ def run_generation(
     if settings.compile:
         model.compile_networks()
     checkpoint = checkpoint_for_all(context, trainer)
+    if checkpoint is None and all(gather(context.folder.is_trained)):  # it was not kept, nor is it needed
+        skip_training(trainer, model, context.folder)
     with stop_request.saving(), restoring_explained(checkpoint):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not agree(context.folder.is_evaluated):
@@ -163,6 +170,7 @@ def run_generation(
         publish_scores(trainer, context, data)
     if trainer.is_global_zero:
         note_times(context.folder)
+    remove_spent(context, settings.keep_checkpoints, rank(), trainer.local_rank)
     leave_if_asked()
     return trainer
 

@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"terminal"},
     "atomic": {"errors", "owner"},
     "owner": set(),
+    "finished": {"errors", "run_folder", "sizes", "terminal"},
     "sizes": {"errors"},
     "cache_entries": {"owner", "record_lock"},
     "cache_limit": {"cache_entries", "sizes"},
@@ -162,7 +163,9 @@ ALLOWED: dict[str, set[str]] = {
     "lock": {"errors", "record_lock"},
     "processes": {"atomic", "errors"},
     "stopping": {"errors", "processes", "terminal"},
-    "callbacks.generation_end": {"clock", "errors", "generators.base", "processes", "run_folder", "stopping"},
+    "callbacks.generation_end": {
+        "clock", "errors", "generators.base", "processes", "published", "run_folder", "stopping",
+    },
     "callbacks.publish": {
         "atomic", "callbacks.checkpoints", "callbacks.generation_end", "clock", "generators.base", "processes",
     },
@@ -240,7 +243,7 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "checks",
         "clock",
-        "data.datamodule", "errors", "generators.base", "paths", "prepare", "processes", "published", "rng",
+        "data.datamodule", "errors", "finished", "generators.base", "paths", "prepare", "processes", "published", "rng",
         "run_config", "run_folder",
         "stopping", "terminal", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table",
         "tracking.wandb_logger",
