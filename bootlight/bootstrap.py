@@ -1,7 +1,6 @@
 """The loop: train, synthesize, evaluate; mix; train again. Nothing but files passes from one generation to the next."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -19,9 +18,10 @@ from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.checks import open_images
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
-from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
+from bootlight.errors import RUN_AGAIN, BootlightError, check_range
 from bootlight.finished import Keep, check_keep, remove_left, remove_spent
 from bootlight.generators.base import GeneratorModule
+from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded_text
 from bootlight.prepare import Tools, prepare
 from bootlight.processes import agree, barrier, check_same, gather, in_group, rank, sees_folder_of_rank_0, send_file
@@ -29,8 +29,9 @@ from bootlight.published import published_weights
 from bootlight.rng import seed_everywhere
 from bootlight.run_config import check_streams
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
-from bootlight.stopping import CTRL_C, leave_if_asked, stop_request
+from bootlight.stopping import leave_if_asked, stop_request, stops_explained
 from bootlight.terminal import say
+from bootlight.trackers import complete_wandb
 from bootlight.tracking.current import carries, scores_mark
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
@@ -64,9 +65,10 @@ class BootstrapSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
-        for key in ("num_generations", "num_synthetic", "checkpoint_every"):
+        for key in ("num_generations", "checkpoint_every"):
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
         check_keep("bootstrap.keep_checkpoints", self.keep_checkpoints)
+        check_range("bootstrap.num_synthetic", self.num_synthetic, 1, MAX_IMAGES)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
         self.run_dir = expanded_text(self.run_dir)
@@ -92,6 +94,10 @@ class Build(Tools, Protocol):
         """Whether the images are said to lie elsewhere than before."""
         ...
 
+    def loggers(self) -> Sequence[Logger]:
+        """Those that the user has named."""
+        ...
+
 
 def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFolder:
     """Run all generations that are not done yet, then write table, strip and report.
@@ -115,6 +121,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         asked = "" if done <= settings.num_generations else f"; {settings.num_generations} of them were asked for"
         announce(f"{run.path} is finished: {max(done, settings.num_generations)} generations{asked}")
         remove_left(run, settings.keep_checkpoints, rank())
+        complete_wandb(build.loggers(), run)
     else:
         check_streams(run)
         with stops_explained():
@@ -125,25 +132,10 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
             for generation in todo:
                 trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
         for logger in wandb_loggers(trainer.loggers):
+            logger.catch_up()
             logger.finish()
     finish(run, rebuild=bool(todo))
     return run
-
-
-@contextmanager
-def stops_explained() -> Iterator[None]:
-    """Turn what Lightning makes of Ctrl-C (status 1, silently) into a line and a status.
-
-    Raises:
-        SystemExit: with 130 after Ctrl-C.
-    """
-    try:
-        yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            announce(f"stopped by {CTRL_C}; run the same command again to continue")
-            raise SystemExit(INTERRUPTED) from stop
-        raise
 
 
 def run_generation(
@@ -161,7 +153,7 @@ def run_generation(
     checkpoint = checkpoint_for_all(context, trainer)
     if checkpoint is None and all(gather(context.folder.is_trained)):  # it was not kept, nor is it needed
         skip_training(trainer, model, context.folder)
-    with stop_request.saving(), restoring_explained(checkpoint):
+    with stop_request.saving(), restoring_explained(checkpoint, trainer):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not agree(context.folder.is_evaluated):
         announce(f"generation {context.generation} was stopped early; run the same command again to continue")

@@ -3,23 +3,46 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from bootlight.atomic import file_sha256
 from bootlight.errors import BootlightError
-from bootlight.run_folder import GenerationFolder, how_to_redraw
+from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
 
 _checked: dict[Path, bytes] = {}
 
 
-def check_drawn(folder: GenerationFolder, rows: Sequence[dict[str, Any]]) -> bytes:
+class DrawnImage(NamedTuple):
+    """What a manifest says of a synthetic image.
+
+    Attributes:
+        file_name: relative to the samples folder.
+        label: None = no class.
+        sha256: of the file, hexadecimal; None where another program has written the manifest.
+    """
+
+    file_name: str
+    label: int | None
+    sha256: str | None
+
+
+def read_drawn(folder: GenerationFolder) -> list[DrawnImage]:
+    """What the manifest of a samples folder says of all images: some 300 bytes of memory for each.
+
+    Raises:
+        BootlightError: as `run_folder.read_metadata`.
+    """
+    return [DrawnImage(row["file_name"], row.get("label"), row.get("sha256")) for row in read_metadata(folder)]
+
+
+def check_drawn(folder: GenerationFolder, rows: Sequence[DrawnImage]) -> bytes:
     """Compare pictures with the SHA-256 that their manifest has of them.
 
     A folder whose files have kept size, time and inode since this process last looked is not read again.
 
     Args:
         folder: of the generation.
-        rows: its manifest, see `run_folder.read_metadata`; rows without a hash, as of other programs, are passed over.
+        rows: its manifest, see `read_drawn`; rows without a hash, as of other programs, are passed over.
 
     Returns:
         A mark that changes when a file does.
@@ -31,7 +54,7 @@ def check_drawn(folder: GenerationFolder, rows: Sequence[dict[str, Any]]) -> byt
     mark = _mark(folder, rows)
     if _checked.get(place) != mark:
         for row in rows:
-            path = folder.samples / row["file_name"]
+            path = folder.samples / row.file_name
             try:
                 digest = file_sha256(path)
             except OSError as error:
@@ -41,27 +64,27 @@ def check_drawn(folder: GenerationFolder, rows: Sequence[dict[str, Any]]) -> byt
     return mark
 
 
-def check_picture(folder: GenerationFolder, row: dict[str, Any], digest: str) -> None:
+def check_picture(folder: GenerationFolder, row: DrawnImage, digest: str) -> None:
     """Compare the SHA-256 of one picture, hexadecimal.
 
     Raises:
         BootlightError: it is another one.
     """
-    if row.get("sha256", digest) != digest:
+    if row.sha256 not in (None, digest):
         raise BootlightError(
-            f"{folder.samples / row['file_name']} is not the picture that was drawn: its SHA-256 is not the one in "
+            f"{folder.samples / row.file_name} is not the picture that was drawn: its SHA-256 is not the one in "
             f"{folder.metadata}; {how_to_redraw(folder)}"
         )
 
 
-def _mark(folder: GenerationFolder, rows: Sequence[dict[str, Any]]) -> bytes:
+def _mark(folder: GenerationFolder, rows: Sequence[DrawnImage]) -> bytes:
     digest = hashlib.sha256()
     for row in rows:
-        path = folder.samples / row["file_name"]
+        path = folder.samples / row.file_name
         try:
             about = path.stat()
         except OSError as error:
             raise BootlightError(f"{path}: {error.strerror or error}; {how_to_redraw(folder)}") from error
-        parts = (row["file_name"], row.get("sha256"), row.get("label"), about.st_size, about.st_mtime_ns, about.st_ino)
+        parts = (row.file_name, row.sha256, row.label, about.st_size, about.st_mtime_ns, about.st_ino)
         digest.update(f"{parts}\n".encode())
     return digest.digest()

@@ -13,15 +13,16 @@ evaluation      ``gen_000/metrics.json``
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bootlight.atomic import atomic_write, check_content, read_json, read_text, write_json
+from bootlight.atomic import atomic_write, check_content, read_json, write_json
 from bootlight.errors import BootlightError
+from bootlight.lines import short_lines
 
 IMAGES_PER_FOLDER = 1000
-MAX_METADATA_BYTES = 2**29  # a million images have about 300 MB
 
 
 @dataclass(frozen=True)
@@ -186,36 +187,38 @@ def sample_name(index: int) -> str:
     return f"{index // IMAGES_PER_FOLDER:05d}/{index:06d}.png"
 
 
-def write_metadata(folder: GenerationFolder, rows: list[dict[str, Any]]) -> None:
+def write_metadata(folder: GenerationFolder, rows: Iterable[dict[str, Any]]) -> None:
     """Write the manifest of a complete samples folder (Hugging Face imagefolder layout)."""
-    digest = hashlib.sha256()
+    digest, count = hashlib.sha256(), 0
     with atomic_write(folder.metadata) as file:
         for row in rows:
             line = json.dumps(row).encode() + b"\n"
             digest.update(line)
             file.write(line)
-        write_json(folder.drawn, {"images": len(rows), "sha256": digest.hexdigest()})
+            count += 1
+        write_json(folder.drawn, {"images": count, "sha256": digest.hexdigest()})
 
 
-def read_metadata(folder: GenerationFolder) -> list[dict[str, Any]]:
-    """Read the manifest of a samples folder.
+def read_metadata(folder: GenerationFolder) -> Iterator[dict[str, Any]]:
+    """The rows of the manifest of a samples folder, one by one.
 
     Raises:
-        BootlightError: it is missing, is not the one that was written, or a line of it is not JSON about an image below that
-            folder.
+        BootlightError: it is missing, was changed, or has a line that is too long or not about an image below that folder.
     """
     try:
-        text = read_text(folder.metadata, MAX_METADATA_BYTES)
-        check_content(text.encode(), folder.drawn, "sha256")
-        rows = [json.loads(line) for line in text.split("\n") if line]
-        for number, row in enumerate(rows, start=1):
-            if not (isinstance(row, dict) and _is_inside(row.get("file_name")) and isinstance(row.get("label"), int | None)):
-                raise ValueError(f"line {number} is not about an image of this folder")
-    except (BootlightError, ValueError, RecursionError) as error:
-        raise BootlightError(
-            f"{folder.metadata}: cannot be read ({error}); delete it and run the same command again"
-        ) from error
-    return rows
+        check_content(folder.metadata, folder.drawn, "sha256")
+        with open(folder.metadata, "rb") as file:
+            for here, line in short_lines(file, folder.metadata.name):
+                if line == b"\n":
+                    continue
+                row = json.loads(line.decode())
+                known = isinstance(row, dict) and _is_inside(row.get("file_name"))
+                if not known or not isinstance(row.get("label"), int | None):
+                    raise ValueError(f"{here} is not about an image of this folder")
+                yield row
+    except (BootlightError, OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BootlightError(f"{folder.metadata}: cannot be read ({why}); delete it and run the same command again") from error
 
 
 def _is_inside(name: object) -> bool:

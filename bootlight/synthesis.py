@@ -133,7 +133,8 @@ def write_manifest(
         digests: SHA-256 of files that were just written, by number; the others are read.
     """
     known = digests or {}
-    rows = [
+    sums = [known.get(i) or file_sha256(folder.sample_file(i)) for i in range(len(seeds))]
+    rows = (
         {
             "file_name": sample_name(i),
             "seed": seed,
@@ -141,10 +142,10 @@ def write_manifest(
             "parent": None,
             "generation": generation,
             **protocol,
-            "sha256": known.get(i) or file_sha256(folder.sample_file(i)),
+            "sha256": sums[i],
         }
         for i, seed in enumerate(seeds)
-    ]
+    )
     write_metadata(folder, rows)
 
 

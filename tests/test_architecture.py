@@ -23,7 +23,8 @@ ALLOWED: dict[str, set[str]] = {
     "images": {"budget", "errors", "png_notes"},
     "png_notes": set(),
     "picture_header": {"images", "png_notes"},
-    "run_folder": {"atomic", "errors"},
+    "lines": {"errors"},
+    "run_folder": {"atomic", "errors", "lines"},
     "batch": {"rng"},
     "diffusion": set(),
     "diffusion.spacing": set(),
@@ -68,8 +69,8 @@ ALLOWED: dict[str, set[str]] = {
         "data.store_skipped", "errors", "processes",
     },
     "data.reader_files": {"data.left_out", "data.reader_folder", "data.reader_names", "errors", "run_marks"},
-    "data.reader_folder": {"data.left_out", "data.reader_names", "errors", "run_marks"},
-    "data.reader_manifest": {"data.reader_files", "data.reader_names", "errors"},
+    "data.reader_folder": {"data.left_out", "data.reader_names", "errors", "lines", "run_marks"},
+    "data.reader_manifest": {"data.reader_files", "data.reader_names", "errors", "lines"},
     "data.reader_names": {"errors", "images"},
     "data.store": {
         "atomic", "cache_entries", "cache_folder", "cache_limit", "data.contents", "data.reader", "data.reading",
@@ -170,8 +171,8 @@ ALLOWED: dict[str, set[str]] = {
         "atomic", "callbacks.checkpoints", "callbacks.generation_end", "clock", "generators.base", "processes",
     },
     "callbacks.synthesis": {
-        "atomic", "batch_size", "callbacks.generation_end", "clock", "errors", "generators.base", "processes", "rng",
-        "stopping", "synthesis",
+        "atomic", "batch_size", "callbacks.generation_end", "clock", "errors", "generators.base", "lines", "processes",
+        "rng", "stopping", "synthesis",
     },
     "callbacks.evaluation": {
         "atomic", "callbacks.generation_end", "clock", "data.store", "drawn", "errors", "evaluation.attempt",
@@ -193,7 +194,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tracking.report_scores": {"metrics.score", "tracking.curves", "tracking.page", "tracking.scores", "tracking.table"},
     "tracking.report_run": {"atomic", "run_folder", "tracking.curves", "tracking.history", "tracking.page"},
-    "tracking.wandb_logger": {"atomic", "errors", "run_folder", "tracking.scores"},
+    "tracking.run_rows": {"run_folder", "tracking.history", "tracking.scores"},
+    "tracking.wandb_files": set(),
+    "tracking.wandb_generation": {"run_folder", "tracking.scores"},
+    "tracking.wandb_rows": {"atomic", "errors", "run_folder", "tracking.wandb_files"},
+    "tracking.wandb_logger": {
+        "atomic", "errors", "run_folder", "tracking.run_rows", "tracking.scores", "tracking.wandb_generation",
+        "tracking.wandb_rows",
+    },
     "tracking.forest": {"atomic"},
     "tracking.neighbours": {"atomic", "errors", "images"},
     "tracking.seconds": {"run_folder", "tracking.history", "tracking.table"},
@@ -221,7 +229,9 @@ ALLOWED: dict[str, set[str]] = {
         "reference_cache", "rng", "stopping",
     },
     "config_text": set(),
-    "trackers": {"doctor.tracker", "errors", "processes", "run_folder", "tracking.history", "tracking.wandb_logger"},
+    "trackers": {
+        "doctor.tracker", "errors", "processes", "run_folder", "terminal", "tracking.history", "tracking.wandb_logger",
+    },
     "trainers": {
         "callbacks.checkpoints", "callbacks.progress", "callbacks.step_clock", "callbacks.stop", "errors", "run_folder",
     },
@@ -243,10 +253,11 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "checks",
         "clock",
-        "data.datamodule", "errors", "finished", "generators.base", "paths", "prepare", "processes", "published", "rng",
+        "data.datamodule", "errors", "finished", "generators.base", "lines", "paths", "prepare", "processes", "published",
+        "rng",
         "run_config", "run_folder",
-        "stopping", "terminal", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table",
-        "tracking.wandb_logger",
+        "stopping", "terminal", "trackers", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip",
+        "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "environment", "errors", "kept_config", "processes", "run_folder", "run_links"},
     "plan": {"bootstrap", "data.datamodule", "generators.base", "images", "terminal", "trainers"},
@@ -290,7 +301,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
         "metrics.feature_metric", "metrics.features", "metrics.frozen", "metrics.inception", "metrics.inception_weights",
-        "paths",
+        "paths", "terminal",
     },
     "evaluation.pairs": {"data.reader", "data.reading", "data.resolve", "errors"},
     "evaluation.reference_stats": {
@@ -325,8 +336,10 @@ ALLOWED: dict[str, set[str]] = {
     "run_links": {"errors"},
     "verbs": set(),
     "verbs.fit": {"cli", "errors", "paths", "quiet"},
-    "verbs.sample": {"atomic", "data.resolve", "errors", "generators.load", "images", "paths", "run_folder", "terminal"},
-    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links"},
+    "verbs.sample": {
+        "atomic", "data.resolve", "errors", "generators.load", "images", "lines", "paths", "run_folder", "terminal",
+    },
+    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links", "terminal"},
     "verbs.weights": {"metrics.inception_weights", "paths", "terminal"},
     "verbs.compare": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run_compare", "paths", "terminal"},
     "verbs.doctor": {"doctor.examine", "doctor.finding", "paths", "terminal"},
@@ -359,9 +372,11 @@ ALLOWED: dict[str, set[str]] = {
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
     "studies.plan": {
-        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
-        "studies.record", "studies.spec", "terminal", "tracking.table", "trainers", "verbs.fit",
+        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child",
+        "studies.input_checks", "studies.job", "studies.record", "studies.spec", "terminal", "tracking.table", "trainers",
+        "verbs.fit",
     },
+    "studies.input_checks": {"checks", "cli", "run_folder", "studies.job", "terminal", "trainers"},
     "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
     "studies.remarks": {"atomic", "kept_config", "metrics.score", "studies.results", "studies.settings", "studies.table"},
@@ -393,7 +408,7 @@ ALLOWED: dict[str, set[str]] = {
     },
 }  # fmt: skip
 OUTSIDE = {  # libraries that only these parts may import
-    "wandb": ("tracking.wandb_logger", "tracking.wandb_study"),
+    "wandb": ("tracking.wandb_",),
     "matplotlib": ("tracking.",),
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),

@@ -74,6 +74,7 @@ def test_a_range_refuses_what_is_outside_and_what_is_no_number(value):
         ("data.channels", 2, r"data\.channels is 2; it must be 1 \(grey\) or 3 \(RGB\)"),
         ("bootstrap.num_generations", 0, r"bootstrap\.num_generations is 0; it must be at least 1"),
         ("bootstrap.num_synthetic", 0, r"bootstrap\.num_synthetic is 0"),
+        ("bootstrap.num_synthetic", 10**7 + 1, r"bootstrap\.num_synthetic is 10000001"),
         ("bootstrap.num_synthetic", 1, r"bootstrap\.num_synthetic is 1; evaluation\.metrics needs at least 7"),
         ("bootstrap.checkpoint_every", 0, r"bootstrap\.checkpoint_every is 0"),
         ("bootstrap.run_dir", "", r"bootstrap\.run_dir is empty"),

@@ -112,7 +112,7 @@ def test_generations_record_what_they_were_trained_on(bootlight, images, tmp_pat
     assert [row["images_seen"] for row in rows] == [48, 48, 48]
     assert rows[2]["scores"]["fd-pixels/holdout"]["protocol"]["num_real"] == 8
     assert rows[2]["scores"]["fd-pixels/train"]["n"] == 10
-    manifest = read_metadata(RunFolder(run).generation(2))
+    manifest = list(read_metadata(RunFolder(run).generation(2)))
     assert [row["generation"] for row in manifest] == [2] * 10 and len({row["seed"] for row in manifest}) == 10
     for row in manifest:
         data = (run / "gen_002" / "samples" / row["file_name"]).read_bytes()

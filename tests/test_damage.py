@@ -16,7 +16,7 @@ from bootlight.data import extra
 from bootlight.data.extra import open_drawn
 from bootlight.data.resolve import resolve
 from bootlight.data.store import build_store
-from bootlight.drawn import check_drawn
+from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError
 from bootlight.generators.load import load_generator
 from bootlight.images import encode_png
@@ -100,7 +100,7 @@ def test_the_cure_is_one(folder):
     for i, data in zip((0, 2), pictures, strict=True):  # as the same seeds would
         folder.sample_file(i).write_bytes(data)
     write(folder)
-    assert len(check_drawn(folder, read_metadata(folder))) == 32
+    assert len(check_drawn(folder, read_drawn(folder))) == 32
 
 
 def test_the_record_is_there_before_the_manifest_and_runs_without_it_are_read(folder):
@@ -109,14 +109,14 @@ def test_the_record_is_there_before_the_manifest_and_runs_without_it_are_read(fo
     folder.drawn.unlink()  # as earlier versions have it
     assert [row["label"] for row in read_metadata(folder)] == [0, 1, 0, 1]
     folder.drawn.write_text("[]")
-    assert len(read_metadata(folder)) == COUNT
+    assert len(list(read_metadata(folder))) == COUNT
 
 
 def test_what_was_looked_at_is_not_read_again_until_it_changes(folder, monkeypatch):
     """Else a run would be quadratic in its generations: each asks for the images of all before it."""
     read = []
-    monkeypatch.setattr("bootlight.drawn.file_sha256", lambda path: read.append(path.name) or rows[int(path.stem)]["sha256"])
-    rows = read_metadata(folder)
+    monkeypatch.setattr("bootlight.drawn.file_sha256", lambda path: read.append(path.name) or rows[int(path.stem)].sha256)
+    rows = read_drawn(folder)
     for _ in range(3):
         check_drawn(folder, rows)
     assert len(read) == COUNT
@@ -204,5 +204,5 @@ def test_pictures_of_others_without_hashes_are_taken(tmp_path):
     path.parent.mkdir(parents=True)
     path.write_bytes(encode_png(np.zeros((8, 8, 3), np.uint8)))
     folder.metadata.write_text(json.dumps({"file_name": sample_name(0), "label": 0}) + "\n")
-    check_drawn(folder, read_metadata(folder))
+    check_drawn(folder, read_drawn(folder))
     assert resolve(str(tmp_path))[0] == Path(folder.samples)

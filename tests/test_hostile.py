@@ -120,7 +120,7 @@ def test_a_million_entries(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("metadata.jsonl", "\n" * 200_000, "has 200000 lines for 1 images"),
+        ("metadata.jsonl", "\n" * 200_000, "has more than 100002 lines"),
         ("metadata.jsonl", '{"file_name": "a.png", "x": "' + "x" * 2**20 + '"}', "line 1 is longer than 1048576 bytes"),
         ("metadata.jsonl", '{"file_name": ' + "[" * 50_000, "not valid JSON"),
         ("metadata.jsonl", '{"file_name": "a.png", "label": ' + "9" * 5000 + "}", "not valid JSON"),

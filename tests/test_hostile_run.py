@@ -24,6 +24,7 @@ from bootlight.callbacks.checkpoints import newest_readable
 from bootlight.data.datamodule import BootstrapData
 from bootlight.diffusion.prediction import Prediction
 from bootlight.diffusion.sampler import Sampler
+from bootlight.drawn import read_drawn
 from bootlight.errors import BootlightError
 from bootlight.evaluation.judge_file import load_judge
 from bootlight.generators.base import GeneratorModule
@@ -34,7 +35,7 @@ from bootlight.generators.trust import MAX_VALUES, OWN
 from bootlight.images import encode_png
 from bootlight.kept_config import differing_keys, read_config
 from bootlight.reference import save_network
-from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
+from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.run_links import check_links
 from bootlight.tracking.history import read_history, read_timing
 from bootlight.tracking.report import write_report
@@ -410,7 +411,7 @@ def test_a_manifest_leads_nowhere_else(tmp_path, line):
     folder = RunFolder(tmp_path).generation(0)
     folder.samples.mkdir(parents=True)
     folder.metadata.write_text('{"file_name": "00000/000000.png", "label": null}\n' + line + "\n")
-    assert "metadata.jsonl: cannot be read" in refused(read_metadata, folder)
+    assert "metadata.jsonl: cannot be read" in refused(read_drawn, folder)
 
 
 @pytest.mark.parametrize("label", [2, -2, 10**30])

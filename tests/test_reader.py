@@ -441,7 +441,7 @@ def test_other_compressions_are_refused(tmp_path):
 
 
 def test_too_many_entries(container, monkeypatch):
-    monkeypatch.setattr("bootlight.data.reader_folder.MAX_ENTRIES", 2)
+    monkeypatch.setattr("bootlight.data.reader_folder.MAX_IMAGES", 2)
     monkeypatch.setattr("bootlight.data.reader_files.MAX_ZIP_ENTRIES", 2)
     root = container(pictures("a.png", "b.png", "c.png"))
     assert "more than 2" in refused(root)

@@ -7,6 +7,7 @@ import pytest
 from bootlight.atomic import write_json
 from bootlight.callbacks.generation_end import append_timing
 from bootlight.data.resolve import split_suffix
+from bootlight.drawn import read_drawn
 from bootlight.errors import BootlightError
 from bootlight.lock import locked
 from bootlight.record_lock import LOCK_NAME
@@ -129,7 +130,7 @@ def test_a_stage_is_done_when_its_last_file_exists(run, file, stages):
 def test_metadata_comes_back(run):
     rows = [{"file_name": "00000/000000.png", "label": None, "text": "line\u2028break"}, {"file_name": "ö", "label": 3}]
     write_metadata(run.generation(0), rows)
-    assert read_metadata(run.generation(0)) == rows
+    assert list(read_metadata(run.generation(0))) == rows
     lines = run.generation(0).metadata.read_text(encoding="utf-8").split("\n")
     assert [json.loads(line) for line in lines[:-1]] == rows and lines[-1] == ""
 
@@ -141,7 +142,7 @@ def test_unreadable_metadata_is_a_named_error(run, text):
         folder.samples.mkdir(parents=True)
         folder.metadata.write_text(text)
     with pytest.raises(BootlightError, match=r"metadata\.jsonl: cannot be read .* run the same command again$") as error:
-        read_metadata(folder)
+        read_drawn(folder)
     assert "\n" not in str(error.value)
 
 

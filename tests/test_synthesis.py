@@ -251,7 +251,7 @@ def test_hashes_are_of_what_was_written_and_read_where_it_was_there(folder):
     for i in (0, 6):  # of these two, the first is read
         folder.sample_file(i).write_bytes(b"other")
     write_manifest(folder, SEEDS, None, generation=0, protocol={}, digests=digests)
-    rows = read_metadata(folder)
+    rows = list(read_metadata(folder))
     assert rows[0]["sha256"] == hashlib.sha256(b"other").hexdigest() and rows[6]["sha256"] == digests[6]
 
 

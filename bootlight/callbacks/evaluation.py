@@ -13,7 +13,7 @@ from bootlight.atomic import write_json
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
 from bootlight.data.store import store_from_arrays
-from bootlight.drawn import check_drawn
+from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
@@ -25,7 +25,7 @@ from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features import FeatureNetwork, score_name
 from bootlight.metrics.score import Score
-from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
+from bootlight.run_folder import GenerationFolder, how_to_redraw
 from bootlight.stopping import check_stop
 from bootlight.tracking.history import read_history
 
@@ -169,9 +169,9 @@ def sample_source(folder: GenerationFolder, image_size: int, channels: int) -> S
     Raises:
         BootlightError: one is missing, was changed or cannot be decoded.
     """
-    rows = read_metadata(folder)
+    rows = read_drawn(folder)
     check_drawn(folder, rows)
-    names = [row["file_name"] for row in rows]
+    names = [row.file_name for row in rows]
     images = np.empty((len(names), image_size, image_size, channels), np.uint8)
     try:
         for image, file in zip(images, (folder.samples / name for name in names), strict=True):

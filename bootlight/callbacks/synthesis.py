@@ -13,6 +13,7 @@ from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.lines import MAX_IMAGES
 from bootlight.processes import agree, barrier, check_same, gather, wait_for
 from bootlight.rng import derive_seed
 from bootlight.stopping import Stopped, check_stop, leave_if_asked
@@ -31,7 +32,7 @@ class Synthesis(GenerationEnd):
     """
 
     def __init__(self, num_synthetic: int = 1000, batch_size: int | Literal["auto"] = 100, num_previews: int = 12) -> None:
-        check_range("bootstrap.num_synthetic", num_synthetic, 1)
+        check_range("bootstrap.num_synthetic", num_synthetic, 1, MAX_IMAGES)
         if batch_size != "auto":
             check_range("synthesis.batch_size", batch_size, 1)
         check_range("synthesis.num_previews", num_previews, 1)

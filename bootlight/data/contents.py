@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from bootlight.data.reader import ImageSet, open_images, sorted_classes
 from bootlight.data.reader_files import Files
@@ -77,7 +77,7 @@ def check_room(contents: Contents, bad: dict[int, str], max_bad: int) -> None:
     """
     if bad and (len(contents.skipped) + len(bad) > max_bad or len(bad) == len(contents.images)):
         others = f" and {len(contents.skipped)} others are left out" if contents.skipped else ""
-        raise bad_pictures(contents.images, bad, f"; data.max_bad is {max_bad}{others}" if max_bad else "")
+        raise bad_pictures(contents.images, bad, f"{max_bad}{others}")
 
 
 def usable(images: ImageSet, look: Callable[[int], object], description: str, max_bad: int) -> Contents:
@@ -228,6 +228,11 @@ class _JoinedFiles:
             return files.read(inner)
         except BootlightError as error:
             raise BootlightError(f"{name.removesuffix(inner)}{error}") from error
+
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """One file, to be read bit by bit."""
+        files, inner = self._find(name)
+        return files.open(inner)
 
     def close(self) -> None:
         """Close all."""

@@ -12,10 +12,10 @@ from bootlight.data.mixing import MixingPolicy, Source
 from bootlight.data.reading import SAFE
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
-from bootlight.drawn import check_drawn
+from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.rng import numpy_rng
-from bootlight.run_folder import GenerationFolder, how_to_redraw, read_metadata
+from bootlight.run_folder import GenerationFolder, how_to_redraw
 
 _built_before: dict[tuple[Path, str], tuple[bytes, Store]] = {}
 Build = Callable[..., Store]  # `build_store` with image size, channels and cache already given
@@ -179,13 +179,13 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
     Raises:
         BootlightError: the folder is incomplete, damaged or changed, or has labels beyond the classes.
     """
-    rows = read_metadata(folder)
+    rows = read_drawn(folder)
     mark = check_drawn(folder, rows)
     try:
         store = _built(folder, mark, build)
     except BootlightError as error:
         raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-    labels: dict[str, int] = {row["file_name"]: -1 if row.get("label") is None else row["label"] for row in rows}
+    labels = {row.file_name: -1 if row.label is None else row.label for row in rows}
     numbers = [labels[name] for name in sorted(labels)]  # the store holds what is listed, in this order
     if len(numbers) != len(store.names):
         raise BootlightError(f"{folder.metadata} lists {len(numbers)} images in {len(store.names)}; {how_to_redraw(folder)}")

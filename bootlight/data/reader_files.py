@@ -7,14 +7,14 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from bootlight.data.left_out import LeftOut
 from bootlight.data.reader_folder import FolderFiles
-from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted, plain
+from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_long, is_wanted, plain
 from bootlight.errors import BootlightError
 from bootlight.run_marks import run_folders
 
@@ -23,6 +23,7 @@ MAX_NAME = 4096  # characters, with the folders; as in file systems
 LOCAL_HEADER_BYTES = 30  # without its name (APPNOTE 4.3.7)
 _DRIVE = re.compile("[A-Za-z]:")
 _ENCRYPTED = 0x1  # general purpose flag, bit 0 (APPNOTE 4.4.4)
+_FAULTS = (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 _ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory (APPNOTE 4.3.12)
 
 
@@ -42,6 +43,9 @@ class Files(Protocol):
 
     def read(self, name: str) -> bytes:
         """The content of one file; may be called from several threads."""
+
+    def open(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """One file, to be read bit by bit, however large it is."""
 
     def close(self) -> None:
         """Give back what is held open."""
@@ -86,8 +90,8 @@ class ZipFiles:
 
     Raises:
         BootlightError: the zip is damaged, or a picture or manifest in it has an absolute name or one with `..`, is a link or
-            encrypted, claims more than `MAX_FILE_BYTES`, is packed in another way, or shares its bytes with another (which
-            would let a small zip hold any amount); or there are more than `MAX_ZIP_ENTRIES`.
+            encrypted, claims more than `MAX_FILE_BYTES` (but see `is_long`), is packed in another way, or shares its bytes with
+            another (which would let a small zip hold any amount); or there are more than `MAX_ZIP_ENTRIES`.
     """
 
     def __init__(self, root: Path) -> None:
@@ -155,7 +159,7 @@ class ZipFiles:
             raise BootlightError(
                 f"{self.where}: {name} is a link; make the zip again with the files themselves (zip without -y)"
             )
-        if info.file_size > MAX_FILE_BYTES:
+        if info.file_size > MAX_FILE_BYTES and not is_long(name):
             raise BootlightError(f"{self.where}: {name} claims {info.file_size} bytes, over {MAX_FILE_BYTES}; remove it")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise BootlightError(f"{self.where}: {name} is neither stored nor deflated; make the zip again with deflate")
@@ -183,11 +187,24 @@ class ZipFiles:
             with self._lock, self._zip.open(info) as file:
                 # Never read() without a limit: an entry that claims to be small could inflate to gigabytes.
                 data = file.read(info.file_size)
-        except (OSError, EOFError, ValueError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        except _FAULTS as error:
             raise BootlightError(f"{name}: damaged in the zip ({error}); make the zip again or remove it") from error
         if len(data) != info.file_size:
             raise BootlightError(f"{name}: cut short in the zip; make the zip again or remove it")
         return data
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """One entry, to be read bit by bit; the zip's checksum is verified at its end.
+
+        Raises:
+            BootlightError: as `read`.
+        """
+        try:
+            with self._lock, self._zip.open(self._entries[name]) as file:
+                yield io.BufferedReader(file)  # type: ignore[type-var]
+        except _FAULTS as error:
+            raise BootlightError(f"{name}: damaged in the zip ({error}); make the zip again or remove it") from error
 
     def close(self) -> None:
         """Close the zip."""

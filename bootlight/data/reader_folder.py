@@ -2,14 +2,17 @@
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from bootlight.data.left_out import LeftOut
 from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted, plain
 from bootlight.errors import BootlightError
+from bootlight.lines import MAX_IMAGES
 from bootlight.run_marks import is_run
 
-MAX_ENTRIES = 10_000_000
 FOLLOW = "set data.follow_links to true (--follow-links) if you trust where it leads"
 
 
@@ -23,7 +26,7 @@ class FolderFiles:
     Raises:
         BootlightError: a folder cannot be listed; a link leads nowhere; a link leads out of `root` or to a folder, and links
             are not followed; a link leads to a folder that is there already (which could be a circle); or there are more than
-            `MAX_ENTRIES` files.
+            `MAX_IMAGES` files.
     """
 
     def __init__(self, root: Path, follow_links: bool = False) -> None:
@@ -64,8 +67,8 @@ class FolderFiles:
                 self._leave_out(entry, name)
             elif entry.is_file():
                 found.append(name)
-        if len(found) > MAX_ENTRIES:
-            raise BootlightError(f"{self.where} has more than {MAX_ENTRIES} images; split it")
+        if len(found) > MAX_IMAGES:
+            raise BootlightError(f"{self.where} has more than {MAX_IMAGES} images; split it")
         return folders
 
     def _leave_out(self, entry: os.DirEntry[str], name: str, hidden: bool = False) -> None:
@@ -122,6 +125,19 @@ class FolderFiles:
                 if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
                     raise BootlightError(f"{name}: larger than {MAX_FILE_BYTES} bytes; shrink or remove it")
                 return file.readall()
+        except OSError as error:
+            raise BootlightError(f"{name}: cannot be read ({error.strerror}); repair or remove it") from error
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """One file, to be read bit by bit.
+
+        Raises:
+            BootlightError: it cannot be read.
+        """
+        try:
+            with open(self._path(name), "rb") as file:
+                yield file
         except OSError as error:
             raise BootlightError(f"{name}: cannot be read ({error.strerror}); repair or remove it") from error
 

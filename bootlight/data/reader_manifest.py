@@ -6,18 +6,21 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from bootlight.data.reader_files import Files
-from bootlight.data.reader_names import MANIFESTS, composed
+from bootlight.data.reader_names import MANIFESTS, MAX_FILE_BYTES, composed
 from bootlight.errors import BootlightError
+from bootlight.lines import MAX_LINE_BYTES, Readable, short_lines
 
 Labels = dict[str, str | None]  # image name -> class name
+Rows = Iterable[tuple[str, Any, Any]]  # where a row is, the name of an image, its label
+Lines = Iterable[tuple[str, bytes]]  # see `short_lines`
 LABEL = "label"  # the column of classes, if no other is named
-MAX_LINE_BYTES = 2**20
 MAX_COLUMNS = 20  # that are told
 MAX_DATASET_BYTES = 64 * 2**20
 SPARE = 100_000  # lines, or parts of JSON, beyond what the images need
+BYTES_FOR_AN_IMAGE = 4096  # of a manifest that is larger than any other file may be: what one makes of a zip has an end
 
 
 def read_manifest(files: Files, base: str, images: Iterable[str], column: str | None = None) -> Labels | None:
@@ -45,15 +48,17 @@ def read_manifest(files: Files, base: str, images: Iterable[str], column: str | 
     if {base + "metadata.jsonl", base + "metadata.csv"} <= found:
         raise BootlightError(f"{files.where}: {base} has both metadata.jsonl and metadata.csv; remove or rename one of them")
     name = next(base + manifest for manifest in MANIFESTS if base + manifest in found)
-    data, where = files.read(name).removeprefix(codecs.BOM_UTF8), f"{files.where}: {name}"
-    if name.endswith(".jsonl"):
-        return _collect(_metadata_rows(data, where, len(present), column), base, present)
-    if name.endswith(".csv"):
-        return _collect(_csv_rows(data, where, len(present), column), base, present)
-    if column is not None:
-        raise BootlightError(f"{where} has no columns; leave data.label_column out")
-    listed = _collect(_dataset_rows(data, where, len(present)), base, present)
-    return {name: listed.get(name) for name in present}
+    where = f"{files.where}: {name}"
+    if name.endswith(".json"):
+        if column is not None:
+            raise BootlightError(f"{where} has no columns; leave data.label_column out")
+        data = files.read(name).removeprefix(codecs.BOM_UTF8)
+        listed = _collect(_dataset_rows(data, where, len(present)), base, present)
+        return {name: listed.get(name) for name in present}
+    read = _metadata_rows if name.endswith(".jsonl") else _csv_rows
+    ends = _line_ends(files, name)
+    with files.open(name) as file:
+        return _collect(read(_lines(file, ends, where, len(present)), where, column), base, present)
 
 
 def _text(data: bytes, where: str) -> str:
@@ -70,22 +75,42 @@ def _parse(data: bytes, where: str) -> Any:
         raise BootlightError(f"{where} is not valid JSON ({error}); correct it") from error
 
 
-def _lines(data: bytes, where: str, num_images: int) -> Iterator[tuple[str, bytes]]:
-    """Where a line is, and its bytes: one by one and none of them long, since JSON needs up to 40 times its size in memory."""
-    lines = data.count(b"\n")
-    if lines > 2 * num_images + SPARE:
-        raise BootlightError(f"{where} has {lines} lines for {num_images} images; remove those that name no image")
-    # Split at "\n" alone, because a JSON string may hold U+2028 as it is.
-    for number, line in enumerate(io.BytesIO(data), start=1):
-        here = f"{where} line {number}"
-        if len(line) > MAX_LINE_BYTES:
-            raise BootlightError(f"{here} is longer than {MAX_LINE_BYTES} bytes; shorten it")
-        yield here, line
+def _line_ends(files: Files, name: str) -> str:
+    """What lines end with: LF alone, because a JSON string may hold U+2028 as it is, or CR in tables that have no LF."""
+    with files.open(name) as file:
+        start = file.read(MAX_LINE_BYTES + 1)
+    return "\r" if name.endswith(".csv") and b"\n" not in start else "\n"
 
 
-def _metadata_rows(data: bytes, where: str, num_images: int, column: str | None) -> Iterator[tuple[str, Any, Any]]:
+def _lines(file: IO[bytes], ends: str, where: str, num_images: int) -> Lines:
+    """Where a line is, and its bytes: one by one and none of them long."""
+    left = MAX_FILE_BYTES + BYTES_FOR_AN_IMAGE * num_images
+    found: Readable = file if ends == "\n" else _Returns(file)
+    for number, (here, line) in enumerate(short_lines(found, where, 2 * num_images + SPARE)):
+        left -= len(line)
+        if left < 0:
+            raise BootlightError(f"{where} is too large for {num_images} images; leave out what is not about them")
+        yield here, line if number else line.removeprefix(codecs.BOM_UTF8)
+
+
+class _Returns:
+    """Lines that end with a carriage return."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._held = file, b""
+
+    def readline(self, limit: int) -> bytes:
+        """The next line, with the usual end, or as much as `limit` bytes of it."""
+        while b"\r" not in self._held and len(self._held) < limit and (more := self._file.read(io.DEFAULT_BUFFER_SIZE)):
+            self._held += more
+        end = min(self._held.find(b"\r") + 1 or limit, limit)
+        line, self._held = self._held[:end], self._held[end:]
+        return line.replace(b"\r", b"\n")
+
+
+def _metadata_rows(lines: Lines, where: str, column: str | None) -> Rows:
     columns: dict[str, None] = {}  # in the order in which they are seen
-    for here, line in _lines(data, where, num_images):
+    for here, line in lines:
         if not line.strip():
             continue
         row = _parse(line, here)
@@ -96,13 +121,13 @@ def _metadata_rows(data: bytes, where: str, num_images: int, column: str | None)
     _check_column(column, columns, where)
 
 
-def _csv_rows(data: bytes, where: str, num_images: int, column: str | None) -> Iterator[tuple[str, Any, Any]]:
+def _csv_rows(lines: Lines, where: str, column: str | None) -> Rows:
     held = 0  # bytes of the lines of one row: an open quotation mark would make one row of a whole file
     here = where
 
-    def lines() -> Iterator[str]:
+    def texts() -> Iterator[str]:
         nonlocal held, here
-        for here, line in _lines(data if b"\n" in data else data.replace(b"\r", b"\n"), where, num_images):
+        for here, line in lines:
             held += len(line)
             if held > MAX_LINE_BYTES:
                 raise BootlightError(f"{here}: its row is longer than {MAX_LINE_BYTES} bytes; is a quotation mark missing?")
@@ -110,7 +135,7 @@ def _csv_rows(data: bytes, where: str, num_images: int, column: str | None) -> I
 
     columns: list[str] = []
     try:
-        for row in csv.reader(lines(), strict=True):
+        for row in csv.reader(texts(), strict=True):
             held = 0
             if not row:  # an empty line
                 continue
@@ -145,7 +170,7 @@ def _check_column(column: str | None, columns: Iterable[str], where: str) -> Non
         raise BootlightError(f"data.label_column is {column!r}, but {where} has no such column; there are: {there}")
 
 
-def _dataset_rows(data: bytes, where: str, num_images: int) -> Iterator[tuple[str, Any, Any]]:
+def _dataset_rows(data: bytes, where: str, num_images: int) -> Rows:
     # A row has one bracket and two commas; what has many more could be hundreds of times larger in memory than as text.
     parts = sum(map(data.count, (b"[", b"{", b",")))
     if len(data) > MAX_DATASET_BYTES or parts > 8 * num_images + SPARE:
@@ -161,7 +186,7 @@ def _dataset_rows(data: bytes, where: str, num_images: int) -> Iterator[tuple[st
         yield here, row[0], row[1]
 
 
-def _collect(rows: Iterable[tuple[str, Any, Any]], base: str, present: frozenset[str]) -> Labels:
+def _collect(rows: Rows, base: str, present: frozenset[str]) -> Labels:
     labels: Labels = {}
     for here, file_name, label in rows:
         name = base + _relative(file_name, here)

@@ -6,7 +6,8 @@ from collections import Counter
 from bootlight.errors import BootlightError
 from bootlight.images import SUFFIXES
 
-MANIFESTS = ("metadata.jsonl", "metadata.csv", "dataset.json")
+LONG = ("metadata.jsonl", "metadata.csv")
+MANIFESTS = (*LONG, "dataset.json")
 # What file systems, network drives, archives and trackers put beside pictures, in lower case; besides what begins with
 # a dot.
 OF_PROGRAMS = frozenset(
@@ -34,6 +35,11 @@ def is_image(name: str) -> bool:
 def is_wanted(name: str) -> bool:
     """Whether a file is a picture or a manifest."""
     return is_image(name) or name.rpartition("/")[2] in MANIFESTS
+
+
+def is_long(name: str) -> bool:
+    """Whether a file has a line for each image and is read line by line: it may have any size."""
+    return name.rpartition("/")[2] in LONG
 
 
 def is_hidden(part: str) -> bool:

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from bootlight.data.reader_splits import is_split
-from bootlight.drawn import check_drawn
+from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError, check_named
 from bootlight.paths import expanded_text
-from bootlight.run_folder import GenerationFolder, RunFolder, read_metadata
+from bootlight.run_folder import GenerationFolder, RunFolder
 from bootlight.run_marks import GENERATION, is_run
 
 
@@ -69,5 +69,5 @@ def _drawn_alone(text: str, root: Path, suffix: str) -> Path:
 
 
 def _checked(folder: GenerationFolder) -> Path:
-    check_drawn(folder, read_metadata(folder))
+    check_drawn(folder, read_drawn(folder))
     return folder.samples
