@@ -11,6 +11,7 @@ from bootlight.doctor.tracker import MODES, SERVER, settings_of_files, source_of
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.processes import rank
 from bootlight.run_folder import RunFolder
+from bootlight.terminal import say
 from bootlight.tracking.history import HistoryLogger
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
@@ -57,3 +58,17 @@ def start_loggers(loggers: Sequence[Logger], run: RunFolder, config: str) -> Non
             raise BootlightError(
                 f"trainer.logger: {type(logger).__name__} cannot begin: {told_in_a_line(error)}; mend that, or leave it out"
             ) from error
+
+
+def complete_wandb(loggers: Sequence[Logger], run: RunFolder) -> None:
+    """Log what W&B lacks of a finished run, one that was killed before W&B had everything; only says so where it cannot."""
+    for logger in loggers:
+        if isinstance(logger, BootstrapWandbLogger) and rank() == 0:
+            logger.attach(run.path)
+            try:
+                if not logger.is_complete():
+                    check_loggers([logger])
+                    logger.catch_up()
+                    logger.finish()
+            except BootlightError as error:
+                say(f"W&B may lack rows of this run: {error}")

@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"terminal"},
     "atomic": {"errors", "owner"},
     "owner": set(),
+    "finished": {"errors", "run_folder", "sizes", "terminal"},
     "sizes": {"errors"},
     "cache_entries": {"owner", "record_lock"},
     "cache_limit": {"cache_entries", "sizes"},
@@ -163,7 +164,9 @@ ALLOWED: dict[str, set[str]] = {
     "lock": {"errors", "record_lock"},
     "processes": {"atomic", "errors"},
     "stopping": {"errors", "processes", "terminal"},
-    "callbacks.generation_end": {"clock", "errors", "generators.base", "processes", "run_folder", "stopping"},
+    "callbacks.generation_end": {
+        "clock", "errors", "generators.base", "processes", "published", "run_folder", "stopping",
+    },
     "callbacks.publish": {
         "atomic", "callbacks.checkpoints", "callbacks.generation_end", "clock", "generators.base", "processes",
     },
@@ -191,7 +194,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "tracking.report_scores": {"metrics.score", "tracking.curves", "tracking.page", "tracking.scores", "tracking.table"},
     "tracking.report_run": {"atomic", "run_folder", "tracking.curves", "tracking.history", "tracking.page"},
-    "tracking.wandb_logger": {"atomic", "errors", "run_folder", "tracking.scores"},
+    "tracking.run_rows": {"run_folder", "tracking.history", "tracking.scores"},
+    "tracking.wandb_files": set(),
+    "tracking.wandb_generation": {"run_folder", "tracking.scores"},
+    "tracking.wandb_rows": {"atomic", "errors", "run_folder", "tracking.wandb_files"},
+    "tracking.wandb_logger": {
+        "atomic", "errors", "run_folder", "tracking.run_rows", "tracking.scores", "tracking.wandb_generation",
+        "tracking.wandb_rows",
+    },
     "tracking.forest": {"atomic"},
     "tracking.neighbours": {"atomic", "errors", "images"},
     "tracking.seconds": {"run_folder", "tracking.history", "tracking.table"},
@@ -219,7 +229,9 @@ ALLOWED: dict[str, set[str]] = {
         "reference_cache", "rng", "stopping",
     },
     "config_text": set(),
-    "trackers": {"doctor.tracker", "errors", "processes", "run_folder", "tracking.history", "tracking.wandb_logger"},
+    "trackers": {
+        "doctor.tracker", "errors", "processes", "run_folder", "terminal", "tracking.history", "tracking.wandb_logger",
+    },
     "trainers": {
         "callbacks.checkpoints", "callbacks.progress", "callbacks.step_clock", "callbacks.stop", "errors", "run_folder",
     },
@@ -241,10 +253,11 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "checks",
         "clock",
-        "data.datamodule", "errors", "generators.base", "lines", "paths", "prepare", "processes", "published", "rng",
+        "data.datamodule", "errors", "finished", "generators.base", "lines", "paths", "prepare", "processes", "published",
+        "rng",
         "run_config", "run_folder",
-        "stopping", "terminal", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip", "tracking.table",
-        "tracking.wandb_logger",
+        "stopping", "terminal", "trackers", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip",
+        "tracking.table", "tracking.wandb_logger",
     },
     "run_config": {"atomic", "environment", "errors", "kept_config", "processes", "run_folder", "run_links"},
     "plan": {"bootstrap", "data.datamodule", "generators.base", "images", "terminal", "trainers"},
@@ -288,7 +301,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
         "metrics.feature_metric", "metrics.features", "metrics.frozen", "metrics.inception", "metrics.inception_weights",
-        "paths",
+        "paths", "terminal",
     },
     "evaluation.pairs": {"data.reader", "data.reading", "data.resolve", "errors"},
     "evaluation.reference_stats": {
@@ -329,7 +342,7 @@ ALLOWED: dict[str, set[str]] = {
     "verbs.sample": {
         "atomic", "data.resolve", "errors", "generators.load", "images", "lines", "paths", "run_folder", "terminal",
     },
-    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links"},
+    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links", "terminal"},
     "verbs.weights": {"metrics.inception_weights", "paths", "terminal"},
     "verbs.compare": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run_compare", "paths", "terminal"},
     "verbs.doctor": {"doctor.examine", "doctor.finding", "paths", "terminal"},
@@ -362,9 +375,11 @@ ALLOWED: dict[str, set[str]] = {
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
     "studies.plan": {
-        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
-        "studies.record", "studies.spec", "terminal", "tracking.table", "trainers", "verbs.fit",
+        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child",
+        "studies.input_checks", "studies.job", "studies.record", "studies.spec", "terminal", "tracking.table", "trainers",
+        "verbs.fit",
     },
+    "studies.input_checks": {"checks", "cli", "run_folder", "studies.job", "terminal", "trainers"},
     "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
     "studies.remarks": {"atomic", "kept_config", "metrics.score", "studies.results", "studies.settings", "studies.table"},
@@ -396,7 +411,7 @@ ALLOWED: dict[str, set[str]] = {
     },
 }  # fmt: skip
 OUTSIDE = {  # libraries that only these parts may import
-    "wandb": ("tracking.wandb_logger", "tracking.wandb_study"),
+    "wandb": ("tracking.wandb_",),
     "matplotlib": ("tracking.",),
     "sklearn": ("data.digits",),
     "torch_fidelity": ("metrics.inception",),

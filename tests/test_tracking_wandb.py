@@ -4,7 +4,9 @@ import hashlib
 import importlib.util
 import json
 import os
+import random
 import shutil
+from bisect import bisect_left
 
 import pytest
 from tracking_run import make_run, metrics
@@ -12,10 +14,13 @@ from tracking_run import make_run, metrics
 pytest.importorskip("wandb", reason="W&B is optional: pip install bootlight[wandb]")
 
 import wandb
-from wandb_file import finished_logs, read_log, wait_for
+from wandb_file import Log, finished_logs, read_log, wait_for
 
+from bootlight import trackers
 from bootlight.errors import BootlightError
 from bootlight.tracking import wandb_logger
+from bootlight.tracking.history import HistoryLogger
+from bootlight.tracking.wandb_files import next_row
 from bootlight.tracking.wandb_logger import BootstrapWandbLogger
 
 STEPS = 10
@@ -38,7 +43,13 @@ def private_wandb(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path):
-    return make_run(tmp_path / "run", generations=2)
+    """Two evaluated generations of `STEPS` steps, whose curves are still to be logged."""
+    run = make_run(tmp_path / "run", generations=2)
+    for generation in range(2):
+        folder = run.generation(generation)
+        folder.metrics.write_text(json.dumps(metrics(generation) | {"steps": STEPS}))
+        folder.history.unlink()
+    return run
 
 
 def make_logger(run, **options):
@@ -129,60 +140,149 @@ def test_manifests_are_artifacts_with_their_lineage(run):
 
 
 def test_a_run_that_was_killed_goes_on_under_its_id(run, tmp_path):
-    """Stopped in generation 1 after step 5, resumed from a checkpoint at step 3.
-
-    A kill leaves what is in the file at that moment: a copy of it is read while W&B still runs.
-    """
+    """Killed in generation 1 at step 7, resumed from a checkpoint at step 5 with half the rows of before in W&B's file."""
+    history = HistoryLogger(run.generation(0).history)
     logger = make_logger(run)
-    log_steps(logger, 0, range(STEPS))
-    logger.log_generation(run.generation(0), STEPS)
-    log_steps(logger, 1, range(6))
+    for generation, steps in ((0, range(STEPS)), (1, range(7))):
+        history.path = run.generation(generation).history
+        logger.start_generation(generation, STEPS * generation)
+        for step in steps:
+            for tracker in (history, logger):
+                tracker.log_metrics({"train/loss": loss(generation, step)}, step)
+        history.finalize("success")
+        if generation == 0:
+            logger.log_generation(run.generation(0), STEPS)
+    run.generation(1).metrics.unlink()
     (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
-    # Each second W&B flushes; left alone it would wait for 15 s.
-    wait_for(file, lambda log: len(curve(log, "train/loss", "total_step")) >= STEPS + 5, seconds=8)
-    shutil.copy(file, tmp_path / "killed.wandb")
     logger.finish()
+    whole = file.read_bytes()
+    cut = bisect_left(range(len(whole)), 8, key=lambda size: last_row(whole[:size], tmp_path))  # of 18; the manifest is lost
+    file.write_bytes(whole[:cut])
+    (run.path / "wandb_rows.json").unlink()
 
     logger = make_logger(run)
-    log_steps(logger, 1, range(3, STEPS))
+    log_steps(logger, 1, range(5, STEPS))
+    run.generation(1).metrics.write_text(json.dumps(metrics(1) | {"steps": STEPS}))
     logger.log_generation(run.generation(1), 2 * STEPS)
     logger.finish()
 
-    killed = read_log(tmp_path / "killed.wandb")
-    resumed = finished_logs(run.path)[-1]
-    assert (killed.exited, resumed.exited) == (False, True)
+    killed, resumed = finished_logs(run.path, exited=False)
     assert killed.run_id == resumed.run_id == (run.path / "wandb_id.txt").read_text().strip()
-    # The row of the last step was still open to more values.
-    assert curve(killed, "train/loss", "total_step") == [(total, 1 / (1 + total)) for total in range(STEPS + 5)]
-    assert curve(resumed, "train/loss", "total_step") == [(total, 1 / (1 + total)) for total in range(STEPS + 3, 2 * STEPS)]
-    numbers = [{values["total_step"]: row for row, values in log.rows} for log in (killed, resumed)]
-    shared = numbers[0].keys() & numbers[1].keys()
-    assert shared == {STEPS + 3, STEPS + 4}
-    assert all(numbers[0][total] == numbers[1][total] for total in shared)
-    assert curve(resumed, "generation/fd-digits/train", "generation") == [(1, 3.75)]
+    assert [row for row, _ in killed.rows] == list(range(9))
+    assert [row for row, _ in resumed.rows] == list(range(9, 2 * STEPS + 2))
+    both = Log(rows=killed.rows + resumed.rows)
+    assert curve(both, "train/loss", "total_step") == [(total, 1 / (1 + total)) for total in range(2 * STEPS)]
+    assert curve(both, "generation/fd-digits/train", "generation") == [(0, 2.75), (1, 3.75)]
+    assert [set(artifact.aliases) for artifact in resumed.artifacts] == [{"latest", f"gen-00{k}"} for k in range(2)]
+
+
+def last_row(content, folder):
+    file = folder / "cut.wandb"
+    file.write_bytes(content)
+    return max((row for row, _ in read_log(file).rows), default=-1) if len(content) > 7 else -1
+
+
+def test_files_are_read_as_far_as_they_go(run, tmp_path):
+    """Cut anywhere, against an independent reader; nothing is read of what is no such file."""
+    logger = make_logger(run)
+    log_steps(logger, 0, range(3))
+    logger.experiment.config.update({"long": "x" * 100_000})  # a record over several blocks
+    log_steps(logger, 0, range(3, STEPS))
+    logger.finish()
+    (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
+    whole, run_id = file.read_bytes(), file.stem.removeprefix("run-")
+    copy = tmp_path / "offline-run-20260101_000000-x-1" / file.name
+    copy.parent.mkdir()
+    rng = random.Random(0)
+    seen = set()
+    for size in [0, 3, 7, *rng.sample(range(8, len(whole)), 100), *range(len(whole) - 900, len(whole) + 1)]:
+        copy.write_bytes(whole[:size])
+        seen.add(found := next_row(tmp_path, run_id))
+        assert found == 1 + last_row(whole[:size], tmp_path)
+    assert max(seen) == STEPS and len(seen) > 3
+    copy.write_bytes(whole[:40000] + b"?" + whole[40001:])  # of the second block nothing is known
+    assert next_row(tmp_path, run_id) == STEPS
+    assert next_row(tmp_path, "*") == next_row(tmp_path / "missing", run_id) == 0
+    copy.write_bytes(bytes(len(whole)))
+    assert next_row(tmp_path, run_id) == 0
+
+
+class ServerRun:
+    """Stands for a run online, of which the server has some rows."""
+
+    id, disabled, offline = "abc", False, False
+
+    def __init__(self, folder, rows):
+        self.dir, self.starting_step, self.logged = str(folder / "wandb" / "run-1-abc" / "files"), rows, []
+
+    def define_metric(self, *args, **options): ...
+
+    def log(self, values, step, commit):
+        self.logged.append((step, values.get("train/loss")))
+
+    def log_artifact(self, artifact, aliases): ...
+
+    def finish(self): ...
 
 
 def test_rows_that_wandb_already_has_are_left_out(run, monkeypatch):
     """Online, W&B resumes a run behind its last row and would warn about every older one."""
-    logged = []
-
-    class ResumedRun:
-        id, disabled, starting_step = "abc", False, 2 * STEPS
-
-        def define_metric(self, *args, **options): ...
-
-        def log(self, values, step, commit):
-            logged.append((step, values["train/loss"]))
-
-    monkeypatch.setattr(wandb, "init", lambda **options: ResumedRun())
+    server = ServerRun(run.path, 2 * STEPS)
+    monkeypatch.setattr(wandb, "init", lambda **options: server)
     logger = make_logger(run)
     log_steps(logger, 1, range(STEPS))  # rows 11 to 20
-    assert logged == [(2 * STEPS, loss(1, STEPS - 1))]
+    logger.finish()
+    assert server.logged == [(2 * STEPS, loss(1, STEPS - 1))]
+
+
+def test_what_the_server_lacks_of_a_finished_run_is_logged_once(run, monkeypatch):
+    for generation in range(2):
+        history = HistoryLogger(run.generation(generation).history)
+        for step in range(STEPS):
+            history.log_metrics({"train/loss": loss(generation, step)}, step)
+        history.finalize("success")
+    server = ServerRun(run.path, STEPS - 1)
+    monkeypatch.setattr(wandb, "init", lambda **options: server)
+    monkeypatch.setattr(trackers, "check_loggers", lambda loggers: None)
+    logger = BootstrapWandbLogger(save_dir=str(run.path))
+    trackers.complete_wandb([logger], run)
+    expected = [(STEPS - 1, loss(0, STEPS - 1)), (STEPS, None)]
+    expected += [(STEPS + 1 + step, loss(1, step)) for step in range(STEPS)] + [(2 * STEPS + 1, None)]
+    assert server.logged == expected
+    monkeypatch.setattr(wandb, "init", None)  # is not asked again
+    trackers.complete_wandb([logger], run)
+    assert json.loads((run.path / "wandb_rows.json").read_text())["rows"] == 2 * STEPS + 2
+
+
+def test_a_finished_run_is_no_failure_where_wandb_cannot_be_had(run, monkeypatch, capsys):
+    def refuse(loggers):
+        raise BootlightError("nobody is logged in")
+
+    monkeypatch.setattr(trackers, "check_loggers", refuse)
+    trackers.complete_wandb([BootstrapWandbLogger(save_dir=str(run.path))], run)
+    assert "nobody is logged in" in capsys.readouterr().out
+
+
+def test_rows_are_known_from_another_folder_and_from_files_that_are_gone(run, tmp_path):
+    logger = make_logger(run)
+    log_steps(logger, 0, range(6))
+    logger.finish()
+    for place, lost in (("elsewhere", False), ("again", True)):
+        if lost:  # cleaned away after a sync
+            for folder in (run.path / "wandb", tmp_path / "elsewhere"):
+                shutil.rmtree(folder)
+        logger = BootstrapWandbLogger(offline=True, save_dir=str(tmp_path / place))
+        (tmp_path / place).mkdir()
+        logger.attach(run.path)
+        log_steps(logger, 0, range(4, 7 + lost))
+        logger.finish()
+        (log,) = finished_logs(tmp_path / place)
+        assert [row for row, _ in log.rows] == [6 + lost]
 
 
 def test_values_of_one_step_share_a_row_and_none_means_the_last_step(run):
     logger = make_logger(run)
-    logger.start_generation(1, STEPS)
+    logger.start_generation(0, 0)
     logger.log_metrics({"train/loss": 0.5}, 4)
     logger.log_metrics({"train/lr": 0.1}, 4)
     logger.log_metrics({"train/extra": 7.0})
@@ -191,7 +291,7 @@ def test_values_of_one_step_share_a_row_and_none_means_the_last_step(run):
     ((_, row),) = log.rows
     assert {key: row[key] for key in ("train/loss", "train/lr", "train/extra", "total_step", "generation")} == {
         **{"train/loss": 0.5, "train/lr": 0.1, "train/extra": 7.0},
-        **{"total_step": STEPS + 4, "generation": 1},
+        **{"total_step": 4, "generation": 0},
     }
 
 
@@ -209,11 +309,11 @@ def test_generation_metrics_do_not_meet_the_first_step_of_the_next(run):
 
 def test_scores_are_on_disk_before_the_next_generation_begins(run):
     logger = make_logger(run)
-    logger.log_generation(run.generation(1), 2 * STEPS)
+    logger.log_generation(run.generation(0), STEPS)
     (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
     log = wait_for(file, lambda log: bool(log.rows), seconds=8)  # W&B left alone would keep the row open
     ((_, row),) = log.rows
-    assert (row["generation"], row["total_step"], row["generation/fd-digits/train"]) == (1, 2 * STEPS, 3.75)
+    assert (row["generation"], row["total_step"], row["generation/fd-digits/train"]) == (0, STEPS, 2.75)
     logger.finish()
 
 

@@ -77,10 +77,10 @@ def read_log(path: Path) -> Log:
     return log
 
 
-def finished_logs(folder: Path) -> list[Log]:
-    """Every finished offline run below a folder, in order of time; W&B's own process may write a little after `finish`."""
-    paths = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.parent.stat().st_ctime)
-    return [wait_for(path, lambda log: log.exited, seconds=20) for path in paths]
+def finished_logs(folder: Path, *, exited: bool = True) -> list[Log]:
+    """Every offline run below a folder, in order of time; W&B's own process may write a little after `finish`."""
+    paths = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.parent.name)
+    return [wait_for(path, lambda log: log.exited or not exited, seconds=20) for path in paths]
 
 
 def wait_for(path: Path, condition: Callable[[Log], bool], *, seconds: float) -> Log:

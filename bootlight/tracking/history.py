@@ -157,10 +157,7 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def read_history(path: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """Read curves written by `HistoryLogger`.
-
-    Of two lines with the same step and key the later counts: it was written after a resume. Lines that a kill tore
-    are left out. A missing file has no curves.
+    """Read curves written by `HistoryLogger`, see `read_rows`.
 
     Args:
         path: file of JSON lines.
@@ -168,14 +165,30 @@ def read_history(path: Path) -> dict[str, tuple[list[int], list[float]]]:
     Returns:
         For each key its steps, rising, and its values.
     """
-    curves: dict[str, dict[int, float]] = {}
+    curves: dict[str, tuple[list[int], list[float]]] = {}
+    for step, values in read_rows(path).items():
+        for key, value in values.items():
+            steps, points = curves.setdefault(key, ([], []))
+            steps.append(step)
+            points.append(value)
+    return curves
+
+
+def read_rows(path: Path) -> dict[int, dict[str, float]]:
+    """Read the values of each step, steps rising.
+
+    Of two lines with the same step and key the later counts: it was written after a resume. Lines that a kill tore
+    are left out. A missing file has no steps.
+
+    Args:
+        path: file of JSON lines.
+    """
+    rows: dict[int, dict[str, float]] = {}
     for entry in _read_lines(path):
         step = entry.pop("step", None)
         if isinstance(step, int) and abs(step) < MAX_STEP:
-            for key, value in entry.items():
-                if isinstance(value, float):
-                    curves.setdefault(key, {})[step] = value
-    return {key: (sorted(points), [points[step] for step in sorted(points)]) for key, points in curves.items()}
+            rows.setdefault(step, {}).update({key: value for key, value in entry.items() if isinstance(value, float)})
+    return dict(sorted(rows.items()))
 
 
 def read_timing(path: Path) -> dict[str, float]:

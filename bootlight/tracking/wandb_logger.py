@@ -1,6 +1,5 @@
 """A whole bootstrap as one W&B run: training over `total_step`, scores and previews over `generation`."""
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,10 @@ from lightning.pytorch.loggers import WandbLogger
 from bootlight.atomic import atomic_write
 from bootlight.errors import BootlightError
 from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.tracking.run_rows import Row, num_rows, rows_of
 from bootlight.tracking.scores import read_generation
+from bootlight.tracking.wandb_generation import closing_values, log_manifest
+from bootlight.tracking.wandb_rows import RowsKept
 
 AXES = {"train/*": "total_step", "generation/*": "generation"}
 FLUSH_SECONDS = 1.0  # W&B's default of 15 s is what a kill would lose
@@ -26,8 +28,12 @@ class BootstrapWandbLogger(WandbLogger):
 
     Lightning's own logger counts steps from 0 in every fit; here `start_generation` says how many steps went before.
     Each row of the W&B history has a number of its own, ``total_step + generation``: the generation's closing row
-    (scores, previews) fits between the last training row and the first one of the next generation. A row that W&B
-    already has, because a killed run repeats steps after its last checkpoint, is left out: it has the same values.
+    (scores, previews) fits between the last training row and the first one of the next generation.
+
+    W&B writes when it likes, so a kill takes rows with it, or leaves some that the resumed run logs again. What the run's
+    own files hold is the truth: rows that W&B lacks are logged from there before the first new one, and those that it has
+    are left out, as they have the same values. What it has is said online by its server, offline by its files. A row is
+    handed over when the next one begins, so that none is left half-filled.
 
     The id of the W&B run is kept in the run folder, so that the same command continues the same W&B run. Offline, each
     start writes a file of its own with that id; `wandb sync` joins them. ``WANDB_MODE=offline`` and
@@ -71,11 +77,14 @@ class BootstrapWandbLogger(WandbLogger):
         }
         self._chosen_id = id
         self._run_folder: RunFolder | None = None
+        self._kept = RowsKept(None)
         self._config: dict[str, Any] | None = None
         self._generation = 0
         self._step_offset = 0
         self._step = 0
-        self._next_row = 0
+        self._next_row = 0  # of those that may still get values
+        self._values: dict[str, Any] = {}  # of the row before, which is not handed over yet
+        self._caught_up = False
 
     def attach(self, run_folder: Path, config: dict[str, Any] | None = None) -> None:
         """Connect the logger with a run folder: its W&B id is kept there, its `config.yaml` becomes the W&B config.
@@ -85,6 +94,7 @@ class BootstrapWandbLogger(WandbLogger):
             config: in place of `config.yaml`, which is written when the logger has begun.
         """
         self._run_folder = RunFolder(run_folder)
+        self._kept = RowsKept(self._run_folder)
         self._config = config
 
     def start_generation(self, generation: int, step_offset: int) -> None:
@@ -124,7 +134,9 @@ class BootstrapWandbLogger(WandbLogger):
             run.define_metric(axis)
         for metric, axis in AXES.items():
             run.define_metric(metric, step_metric=axis)
-        self._next_row = run.starting_step  # not 0 when W&B resumed the run online
+        self._values = {}
+        self._next_row = 0 if run.disabled else self._kept.at_start(run)
+        self._caught_up = False
         return run
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
@@ -140,8 +152,7 @@ class BootstrapWandbLogger(WandbLogger):
         """
         self._step = self._step if step is None else step
         values = {key: value for key, value in metrics.items() if key != "epoch"}  # a generation is one epoch
-        total_step = self._step_offset + self._step
-        self._log_row(values, total_step=total_step, row=total_step + self._generation, closed=False)
+        self._log(Row(self._generation, self._step_offset + self._step, values))
 
     @rank_zero_only
     def log_generation(self, folder: GenerationFolder, total_step: int) -> None:
@@ -157,51 +168,79 @@ class BootstrapWandbLogger(WandbLogger):
         Raises:
             BootlightError: `metrics.json` is missing or not complete.
         """
-        import wandb
+        self._log(Row(read_generation(folder).generation, total_step, {}, closes=folder))
 
-        scores = read_generation(folder)
-        values: dict[str, Any] = {f"generation/{name}": value for name, value in scores.flat().items()}
-        if folder.previews.exists():
-            caption = f"generation {scores.generation}"
-            values["generation/previews"] = wandb.Image(str(folder.previews), caption=caption)
-        self._generation = scores.generation
-        self._log_row(values, total_step=total_step, row=total_step + scores.generation, closed=True)
-        if folder.is_synthesized:
-            self._log_manifest(folder, scores.generation)
+    @rank_zero_only
+    def catch_up(self) -> None:
+        """Log what the run folder has of evaluated generations and W&B lacks.
 
+        Raises:
+            BootlightError: W&B cannot begin, or a `metrics.json` is not complete.
+        """
+        if self._run_folder:
+            self._log_up_to(num_rows(self._run_folder))
+
+    def is_complete(self) -> bool:
+        """Whether W&B is known to have every row of the run folder; does not start it."""
+        if self._run_folder is None:
+            return True
+        return self._kept.noted(self._chosen_id or _stored_id(self._run_folder)) >= num_rows(self._run_folder)
+
+    @rank_zero_only
     def finish(self) -> None:
-        """Close the W&B run; the end of the process does the same."""
-        if self._experiment is not None:
-            self._experiment.finish()
-            self._experiment = None
-
-    def _log_row(self, values: dict[str, Any], *, total_step: int, row: int, closed: bool) -> None:
-        """Add values to a row; a closed row is written at once, an open one when a later row begins."""
-        run = self.experiment
-        if row < self._next_row:
+        """Close the W&B run and note what it has; the end of the process closes it too."""
+        if self._experiment is None:
             return
-        run.log({**values, "generation": self._generation, "total_step": total_step}, step=row, commit=closed)
-        self._next_row = row + closed
+        self._hand_over()
+        run, self._experiment = self._experiment, None
+        run.finish()
+        if not run.disabled:
+            self._kept.at_end(run, self._next_row)
 
-    def _log_manifest(self, folder: GenerationFolder, generation: int) -> None:
-        import wandb
+    def _log(self, row: Row) -> None:
+        """Log a new row; before the first one of this start, those that W&B lacks."""
+        run = self.experiment
+        if not (self._caught_up or run.disabled):
+            self._log_up_to(row.number)
+        self._caught_up = True
+        self._fill(row)
 
-        with open(folder.metadata, "rb") as file:
-            count = sum(1 for _ in file)
-        with open(folder.weights, "rb") as file:
-            weights_hash = hashlib.file_digest(file, "sha256").hexdigest()
-        artifact = wandb.Artifact(
-            f"synthetic-images-{self.experiment.id}",
-            type="synthetic-images",
-            metadata={"generation": generation, "n": count, "weights_sha256": weights_hash},
-        )
-        artifact.add_file(str(folder.metadata))
-        self.experiment.log_artifact(artifact, aliases=["latest", f"gen-{generation:03d}"])
+    def _log_up_to(self, number: int) -> None:
+        """Log rows of the run's own files that W&B lacks, up to a number."""
+        run = self.experiment
+        if self._run_folder and not run.disabled:
+            for row in rows_of(self._run_folder, self._next_row):
+                if row.number >= number:
+                    break
+                self._fill(row)
+
+    def _fill(self, row: Row) -> None:
+        """Add values to a row that W&B lacks; a closing row is handed over at once, another when a later row begins."""
+        if row.number < self._next_row:
+            return
+        if row.number > self._next_row:
+            self._hand_over()
+        self._next_row = row.number
+        self._values |= {**row.values, "generation": row.generation, "total_step": row.total_step}
+        if row.closes is not None:
+            # The manifest goes first: it is not missing where the row is there. What is logged twice is kept once by W&B.
+            log_manifest(self.experiment, row.closes, row.generation)
+            self._values |= closing_values(row.closes, row.generation)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._values:
+            self.experiment.log(self._values, step=self._next_row, commit=True)
+            self._values = {}
+            self._next_row += 1
 
 
 def _from_folder(run_folder: RunFolder, chosen: str | None) -> dict[str, Any]:
     """Arguments of `wandb.init` that the run folder knows; a `chosen` id goes before the stored one."""
-    id_file = run_folder.path / ID_FILE
-    stored = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else None
     config = yaml.safe_load(run_folder.config.read_text(encoding="utf-8")) if run_folder.config.exists() else None
-    return {"id": chosen or stored, "config": config}
+    return {"id": chosen or _stored_id(run_folder), "config": config}
+
+
+def _stored_id(run_folder: RunFolder) -> str | None:
+    id_file = run_folder.path / ID_FILE
+    return id_file.read_text(encoding="utf-8").strip() if id_file.exists() else None
