@@ -117,7 +117,6 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         done = sum(folder.is_done for folder in run.generations())
         asked = "" if done <= settings.num_generations else f"; {settings.num_generations} of them were asked for"
         announce(f"{run.path} is finished: {max(done, settings.num_generations)} generations{asked}")
-        complete_wandb(build.loggers(), run)
     else:
         check_streams(run)
         with stops_explained():
@@ -126,10 +125,8 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
                 untrained = not all(gather(all(run.generation(g).is_trained for g in todo)))
                 features, judge = prepare(*build(first), build, settings.num_generations, untrained, settings.compile)
             for generation in todo:
-                trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
-        for logger in wandb_loggers(trainer.loggers):
-            logger.catch_up()
-            logger.finish()
+                run_generation(replace(first, generation=generation), settings, build, features, judge)
+    complete_wandb(build.loggers(), run)
     finish(run, rebuild=bool(todo))
     return run
 
@@ -152,8 +149,8 @@ def stops_explained() -> Iterator[None]:
 
 def run_generation(
     context: GenerationContext, settings: BootstrapSettings, build: Build, features: nn.Module | None, judge: nn.Module | None
-) -> Trainer:
-    """Train, synthesize and evaluate one generation, or what of that is left to do; the trainer that did it."""
+) -> None:
+    """Train, synthesize and evaluate one generation, or what of that is left to do."""
     seed_everywhere(context.seed, context.generation, "weights")
     model, data, trainer, context = build(context)
     attach(context, data, trainer, settings, features, judge)
@@ -173,7 +170,6 @@ def run_generation(
     if trainer.is_global_zero:
         note_times(context.folder)
     leave_if_asked()
-    return trainer
 
 
 def attach(
