@@ -31,7 +31,12 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def check_input(
-    model: GeneratorModule, data: BootstrapData, trainer: Trainer, context: GenerationContext, num_generations: int
+    model: GeneratorModule,
+    data: BootstrapData,
+    trainer: Trainer,
+    context: GenerationContext,
+    num_generations: int,
+    compiled: bool = False,
 ) -> nn.Module | None:
     """Look at settings, images, labels, mixtures and loggers; open the data. Writes nothing into the run folder.
 
@@ -41,13 +46,14 @@ def check_input(
         trainer: of a generation.
         context: of the first generation.
         num_generations: of the run.
+        compiled: with networks that torch compiles.
 
     Returns:
         The feature network, not yet trained if it is one that is; None where there is none.
 
     Raises:
         BootlightError: batches that the devices cannot share, unusable images or other ones than before, labels that do not
-            fit the model, missing weights, a logger that cannot be used.
+            fit the model, missing weights, a logger that cannot be used, no compiler where one is needed.
     """
     evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
     check_batch_sizes(data, evaluation, trainer.world_size)
@@ -55,6 +61,8 @@ def check_input(
         raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
     if not model.automatic_optimization:
         check_manual(type(model).__name__, trainer)
+    if compiled:
+        check_compiler(trainer.strategy.root_device)
     check_loggers(trainer.loggers)
     states = find_callback(trainer, PortableStates)
     if states is not None:
@@ -73,6 +81,25 @@ def check_input(
             f"data.image_size to one of {', '.join(map(str, SIZES))}"
         )
     return features
+
+
+def check_compiler(device: torch.device) -> None:
+    """For a CPU torch writes C++, which it hands to a compiler when a network is first called.
+
+    Raises:
+        BootlightError: there is none that works.
+    """
+    if device.type != "cpu":
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler  # slow to import
+
+    try:
+        get_cpp_compiler()
+    except RuntimeError as error:
+        raise BootlightError(
+            f"bootstrap.compile needs a C++ compiler ({' '.join(str(error).split())}); install g++, name one that works in the "
+            "variable CXX, or leave bootstrap.compile out"
+        ) from error
 
 
 def open_images(data: BootstrapData, trainer: Trainer, context: GenerationContext) -> None:

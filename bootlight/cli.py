@@ -45,7 +45,7 @@ from bootlight.run_config import (
 from bootlight.run_folder import GenerationContext, RunFolder
 from bootlight.smoke import Smoke, mark, renew, set_aside, tell
 from bootlight.stopping import stop_request
-from bootlight.terminal import say
+from bootlight.terminal import Usage, say
 from bootlight.trackers import start_loggers
 from bootlight.tracking.history import HistoryLogger
 from bootlight.trainers import (
@@ -62,6 +62,10 @@ from bootlight.understood import count_classes
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
+
+
+class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
+    """Lightning's, with safe errors."""
 
 
 class BootlightCLI(LightningCLI):
@@ -89,6 +93,7 @@ class BootlightCLI(LightningCLI):
             },
             # Without abbreviations: trainer.max_epoch would silently be max_epochs.
             parser_kwargs={"prog": "bootlight", "usage": USAGE, "allow_abbrev": False, "fit": {"usage": USAGE}},
+            parser_class=Parser,
             args=args,
         )
 
@@ -171,9 +176,10 @@ class BootlightCLI(LightningCLI):
 
     def make_small(self, run: RunFolder) -> None:
         """From now on every generation is a trial."""
-        count = self.config_init[self.subcommand].bootstrap.num_generations
+        settings = self.config_init[self.subcommand].bootstrap
         context = GenerationContext(run, 0, int(self.settings.seed_everything))
-        check_input(self.model, self.datamodule, self.trainer, context, count)  # all that is not small too
+        count = settings.num_generations
+        check_input(self.model, self.datamodule, self.trainer, context, count, settings.compile)  # all that is not small too
         self._smoke = Smoke.of(self.datamodule, self.trainer, count)
 
     def plan(self, run: RunFolder, model: GeneratorModule) -> None:
@@ -186,7 +192,7 @@ class BootlightCLI(LightningCLI):
         if self.trainer.world_size > 1:
             check_strategy(self.trainer)
         context = GenerationContext(run, 0, int(self.settings.seed_everything))
-        check_input(model, self.datamodule, self.trainer, context, settings.num_generations)
+        check_input(model, self.datamodule, self.trainer, context, settings.num_generations, settings.compile)
         few = partial(trial_trainer, config, **alone(self.trainer))
         rehearse(deepcopy(model), self.datamodule, self.trainer.callbacks, few)  # type: ignore[attr-defined]
         drawn_at_once = self.settings.synthesis.batch_size

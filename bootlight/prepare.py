@@ -65,7 +65,7 @@ def prepare(
     """
     run = context.run
     evaluation, synthesis = find_callback(trainer, Evaluation), find_callback(trainer, Synthesis)
-    features = check_input(model, data, trainer, context, num_generations)
+    features = check_input(model, data, trainer, context, num_generations, compiled)
     if rehearsed:
         rehearse(model, data, trainer.callbacks, tools.trial_trainer, compiled)  # type: ignore[attr-defined]
     tools.begin(trainer.loggers)

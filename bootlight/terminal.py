@@ -1,13 +1,15 @@
 """What a command prints: nothing in it commands the terminal, a reader that leaves ends it quietly, warnings are one line."""
 
+import argparse
 import errno
 import io
+import logging
 import os
 import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
 
 READER_LEFT = 128 + 13  # SIGPIPE, as shells have it
 PACKAGE = str(Path(__file__).parent) + os.sep
@@ -28,6 +30,22 @@ def safe(text: str, keep: str = "\n\t") -> str:
 def say(text: str) -> None:
     """Print on standard output, at once. All of bootlight does it by this."""
     print(safe(text), flush=True)
+
+
+class Usage(argparse.ArgumentParser):
+    """A parser whose errors quote arguments and files as a terminal may show them."""
+
+    def error(self, message: str, *more: Any) -> NoReturn:
+        """End the program with the usage and a message."""
+        super().error(safe(message), *more)  # `more`: of jsonargparse, which stands behind this class where it is mixed in
+
+
+class _Record(logging.LogRecord):
+    """A line of a log, of whatever library: it may quote names of files."""
+
+    def getMessage(self) -> str:
+        """The text."""
+        return safe(super().getMessage())
 
 
 class _Stream(io.FileIO):
@@ -74,13 +92,14 @@ def _leave() -> None:
 
 
 def open_streams() -> None:
-    """Prepare the streams of this process, if they are its own, and how warnings are shown."""
+    """Prepare the streams of this process, if they are its own, and how warnings and logs are shown."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass  # started with `>&-`: the next file that is opened would be the standard output
     os.close(descriptor)
     sys.stdout = _opened(sys.stdout, sys.__stdout__)
     sys.stderr = _opened(sys.stderr, sys.__stderr__)
     warnings.showwarning = _show_warning
+    logging.setLogRecordFactory(_Record)
 
 
 def close_streams() -> None:

@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"terminal"},
     "atomic": {"errors", "owner"},
     "owner": set(),
+    "finished": {"errors", "run_folder", "sizes", "terminal"},
     "sizes": {"errors"},
     "cache_entries": {"owner", "record_lock"},
     "cache_limit": {"cache_entries", "sizes"},
@@ -163,7 +164,9 @@ ALLOWED: dict[str, set[str]] = {
     "lock": {"errors", "record_lock"},
     "processes": {"atomic", "errors"},
     "stopping": {"errors", "processes", "terminal"},
-    "callbacks.generation_end": {"clock", "errors", "generators.base", "processes", "run_folder", "stopping"},
+    "callbacks.generation_end": {
+        "clock", "errors", "generators.base", "processes", "published", "run_folder", "stopping",
+    },
     "callbacks.publish": {
         "atomic", "callbacks.checkpoints", "callbacks.generation_end", "clock", "generators.base", "processes",
     },
@@ -250,7 +253,8 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "checks",
         "clock",
-        "data.datamodule", "errors", "generators.base", "lines", "paths", "prepare", "processes", "published", "rng",
+        "data.datamodule", "errors", "finished", "generators.base", "lines", "paths", "prepare", "processes", "published",
+        "rng",
         "run_config", "run_folder",
         "stopping", "terminal", "trackers", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip",
         "tracking.table", "tracking.wandb_logger",
@@ -297,7 +301,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation.options": {
         "cache_folder", "data.reading", "errors", "evaluation.features", "evaluation.sources", "evaluation.suite",
         "metrics.feature_metric", "metrics.features", "metrics.frozen", "metrics.inception", "metrics.inception_weights",
-        "paths",
+        "paths", "terminal",
     },
     "evaluation.pairs": {"data.reader", "data.reading", "data.resolve", "errors"},
     "evaluation.reference_stats": {
@@ -335,7 +339,7 @@ ALLOWED: dict[str, set[str]] = {
     "verbs.sample": {
         "atomic", "data.resolve", "errors", "generators.load", "images", "lines", "paths", "run_folder", "terminal",
     },
-    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links"},
+    "verbs.report": {"bootstrap", "errors", "paths", "run_folder", "run_links", "terminal"},
     "verbs.weights": {"metrics.inception_weights", "paths", "terminal"},
     "verbs.compare": {"errors", "evaluation.attempt", "evaluation.options", "evaluation.run_compare", "paths", "terminal"},
     "verbs.doctor": {"doctor.examine", "doctor.finding", "paths", "terminal"},
@@ -368,9 +372,11 @@ ALLOWED: dict[str, set[str]] = {
     "studies.gaussian_loop": set(),
     "studies.job": {"atomic", "errors", "kept_config", "run_folder", "studies.record", "studies.spec"},
     "studies.plan": {
-        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child", "studies.job",
-        "studies.record", "studies.spec", "terminal", "tracking.table", "trainers", "verbs.fit",
+        "cli", "data.datamodule", "data.extra", "errors", "generators.base", "plan", "quiet", "studies.child",
+        "studies.input_checks", "studies.job", "studies.record", "studies.spec", "terminal", "tracking.table", "trainers",
+        "verbs.fit",
     },
+    "studies.input_checks": {"checks", "cli", "run_folder", "studies.job", "terminal", "trainers"},
     "studies.plateau": set(),
     "studies.record": {"atomic", "errors"},
     "studies.remarks": {"atomic", "kept_config", "metrics.score", "studies.results", "studies.settings", "studies.table"},

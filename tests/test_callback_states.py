@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,7 +134,7 @@ def fit(run, num_steps, *own):
         warnings.filterwarnings("ignore", message="You.re resuming")  # StepLoader can
         batches = DataLoader([random_batch(4, seed) for seed in range(num_steps)], batch_size=None)
         module, newest = DCGAN(8, 1, latent_dim=4, width=4), newest_readable(folder)
-        with restoring_explained(newest):
+        with restoring_explained(newest, trainer):
             trainer.fit(module, batches, ckpt_path=newest, weights_only=True)
     return {type(callback).__name__: callback for callback in trainer.callbacks}
 
@@ -220,6 +221,49 @@ def test_what_a_checkpoint_names_outside_is_left_alone(tmp_path, kind):
     fit(run, 9)
     assert sorted(os.listdir(home)) == ["own.ckpt", "thesis.txt"]
     assert all(path.read_text() == "years of work" for path in home.iterdir())
+
+
+MISSHAPEN = {
+    "shape": lambda value: torch.zeros(7, 7, 7),
+    "repeated": lambda value: torch.zeros(1).expand(value.shape) if value.dim() else torch.zeros(2),
+    "text": lambda value: "x",
+    "none": lambda value: None,
+}
+
+
+@pytest.mark.parametrize("key", ["exp_avg", "step"])
+@pytest.mark.parametrize("kind", MISSHAPEN)
+def test_an_optimizer_that_does_not_fit_the_model_is_named_with_its_file(tmp_path, kind, key):
+    """torch looks at it in the first step."""
+    run = stopped(tmp_path / "run", 5)
+    for path in (run / "gen_000" / "checkpoints").iterdir():
+        saved = torch.load(path, weights_only=True)
+        for state in saved["optimizer_states"][-1]["state"].values():
+            state[key] = MISSHAPEN[kind](state[key])
+        torch.save(saved, path)
+    with pytest.raises(BootlightError, match=r"checkpoints/last\.ckpt cannot be continued from .*; delete it"):
+        fit(run, 9)
+
+
+class Failing(Callback):
+    def on_train_batch_start(self, *_):
+        raise ValueError("mine")
+
+
+def test_what_fails_in_the_first_step_for_another_reason_is_not_laid_on_the_checkpoint(tmp_path, monkeypatch):
+    run = stopped(tmp_path / "run", 5)
+    with pytest.raises(ValueError, match="mine"):
+        fit(run, 9, Failing())
+    steps = []
+
+    def later(*_, **__):
+        steps.append(1)
+        if len(steps) > 4:  # two optimizers, of which one is counted
+            raise ValueError("late")
+
+    monkeypatch.setattr(sys.modules["torch.optim.adam"], "adam", later)
+    with pytest.raises(ValueError, match="late"):
+        fit(run, 9)
 
 
 def test_a_callback_that_saves_elsewhere_leaves_there_what_is(tmp_path):

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch._inductor.config
 from gaussian import Gaussian
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -12,7 +13,7 @@ from test_bad_input import write_noise
 from tiny_runs import write_plain_pages
 
 from bootlight import trackers
-from bootlight.checks import check_manual
+from bootlight.checks import check_compiler, check_manual
 from bootlight.errors import BootlightError
 from bootlight.run_folder import RunFolder
 
@@ -95,6 +96,15 @@ def test_fit_and_plan_refuse_in_one_line_and_leave_nothing_behind(command, tmp_p
     with pytest.raises(BootlightError, match=message) as error:
         command(*arguments, *["--plan"] * plan)
     assert "\n" not in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cache", "lightning_logs")) == ["images"]
+
+
+@pytest.mark.parametrize("how", [[], ["--plan"], ["--smoke"]])
+def test_a_compiler_that_is_needed_is_missed_before_anything_begins(command, tmp_path, how):
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
+        with pytest.raises(BootlightError, match=r"^bootstrap\.compile needs a C\+\+ compiler .*CXX"):
+            command("--bootstrap.compile=true", *how)
+        check_compiler(torch.device("cuda"))  # which has another one
     assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cache", "lightning_logs")) == ["images"]
 
 

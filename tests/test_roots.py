@@ -1,5 +1,6 @@
 """Several roots as one set, a split of a root, a run as a root; bad pictures that are left out."""
 
+import re
 import warnings
 import zipfile
 
@@ -144,6 +145,14 @@ def test_no_picture_is_there_twice_because_its_folder_is(tmp_path, two):
     assert values(opened(tmp_path, a / "cat", a / "dog").real) == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("there", "alike"), [("train", "training"), ("training", "train"), ("eval", "TEST"), ("dev", "valid")])
+def test_a_split_by_two_names_is_one(tmp_path, there, alike):
+    other = "test" if "train" in there else "train"
+    root = folder(tmp_path / "a", {f"{there}/1.png": 1, f"{other}/2.png": 2})
+    assert "already" in refused(tmp_path, f"{root}@{there}", f"{root}@{alike}")
+    assert values(opened(tmp_path, f"{root}@{alike}", f"{root}@{other}").real) == [1, 2]
+
+
 def test_a_zip_below_another_root(tmp_path):
     """Names of its pictures begin like those of the folder."""
     a = folder(tmp_path / "a", {"1.png": 1})
@@ -190,6 +199,7 @@ def test_bad_pictures_are_refused_unless_so_many_are_allowed(tmp_path, flawed):
     for max_bad in (0, 1):
         message = refused(tmp_path, flawed, max_bad=max_bad)
         assert "2 of 8 pictures" in message and "3.png" in message and "5.png" in message
+        assert re.search(rf"max_bad\b.* {max_bad}$", message)
     assert "data.max_bad" in refused(tmp_path, flawed, max_bad=-1)
     for max_bad in (2, 7):
         with pytest.warns(UserWarning, match=r"2 of 8 pictures .*: 3\.png, 5\.png; .*skipped\.txt"):

@@ -158,6 +158,29 @@ def test_a_teacher_that_will_draw_too_little_is_told_before_it_is_trained(study,
     assert study(verb, "--bootstrap.num_synthetic", "40") == 0
 
 
+@pytest.mark.parametrize("verb", ["--dry-run", "--check"])
+def test_what_a_run_would_refuse_is_told_with_its_arm_and_nothing_is_written(study, tmp_path, verb):
+    for setting, message in (("--trainer.precision=bf16-true", "trainer.precision"), ("--evaluation.max_real=1", "max_real")):
+        with pytest.raises(BootlightError, match=rf"^arm master: .*{message}"):
+            study(verb, setting)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_input_is_looked_at_once(study, monkeypatch, capsys):
+    looked = []
+
+    def check(model, data, trainer, context, num_generations, compiled):
+        looked.append((data.num_real, context.seed, num_generations, compiled))
+        print("images: all of them")
+
+    monkeypatch.setattr("bootlight.studies.input_checks.check_input", check)
+    study("--dry-run", "--seeds", "3", "4")
+    assert sorted(looked) == [(20, 0, 1, False), (100, 0, 1, False)]
+    assert capsys.readouterr().out.count("images: all of them") == 1
+    study("--dry-run", "--arms", "master")
+    assert len(looked) == 3  # another command
+
+
 def test_overrides_arms_and_seeds_of_the_command_line(study, tmp_path):
     assert study("--arms", "master", "--seeds", "5", "--bootstrap.num_synthetic", "70", "--set", "data.batch_size=50") == 0
     assert [path.parent.name for path in (tmp_path / "out").glob("*/seed_?")] == ["master"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bootlight import terminal
+from bootlight.__main__ import run_verb
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.duplicates import take_prints
@@ -122,6 +123,25 @@ def test_nothing_in_a_text_commands_the_terminal(capsys):
         warnings.warn_explicit(HOSTILE, UserWarning, f"{terminal.PACKAGE}x.py", 1)
     said = capsys.readouterr()
     assert said.out == f"{spelled}\n" and said.err == f"bootlight: {safe(HOSTILE.replace(chr(13), ' '))}\n"
+
+
+@pytest.mark.parametrize("verb", ["sample", "report", "study", "doctor", "data", "weights", "fit", "evaluate", "compare"])
+def test_usage_errors_quote_what_is_safe(verb, capsys):
+    with pytest.raises(SystemExit):
+        run_verb(
+            verb,
+            {"data": [HOSTILE], "study": ["--seeds", HOSTILE], "sample": ["x", "--label", HOSTILE]}.get(
+                verb, ["x", f"--{HOSTILE}=1"]
+            ),
+        )
+    assert "OWNED" in (err := capsys.readouterr().err) and not {"\x1b", "\x07", "\u202e"} & set(err)
+
+
+def test_logs_of_libraries_quote_what_is_safe():
+    code = "import logging; from bootlight.terminal import open_streams; open_streams(); "
+    code += "logging.getLogger('x').error('%s', 'a\\x1b]0')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert ended.stderr == rb"a\x1b]0" + b"\n"
 
 
 def test_a_bar_has_no_other_text_than_a_safe_one(tmp_path, capsys):

@@ -6,7 +6,7 @@ import pickle
 import re
 import traceback
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -226,12 +226,15 @@ def check_checkpoint(path: Path) -> None:
 
 
 @contextmanager
-def restoring_explained(path: Path | None) -> Iterator[None]:
-    """Turn what goes wrong while the state in `path` is given to model, optimizers and callbacks into one line.
+def restoring_explained(path: Path | None, trainer: Trainer) -> Iterator[None]:
+    """Turn what goes wrong when the state in `path` is given to model, optimizers and callbacks into one line.
+
+    What an optimizer keeps is first looked at when it steps.
 
     Raises:
         BootlightError: the checkpoint is of something else, or a callback does not take its state back.
     """
+    before = 0 if path is None else torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"]
     try:
         yield
     except BootlightError:
@@ -239,7 +242,16 @@ def restoring_explained(path: Path | None) -> Iterator[None]:
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         inside = [frame for frame in frames if Path(frame.filename).name == "checkpoint_connector.py"]
-        if path is None or not any(frame.name.startswith(("restore", "_restore", "resume")) for frame in inside):
+        restoring = any(frame.name.startswith(("restore", "_restore", "resume")) for frame in inside)
+        first = trainer.global_step - before < len(trainer.optimizers)
+        if path is None or not (restoring or (first and _in_optimizer(frames, error))):
             raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}, {frames[-1].filename}, line {frames[-1].lineno}"
         raise BootlightError(f"{path} cannot be continued from ({what}); delete it and run the same command again") from error
+
+
+def _in_optimizer(frames: Sequence[traceback.FrameSummary], error: Exception) -> bool:
+    """Whether an optimizer has failed, and not the training step that it calls."""
+    last = max((i for i, frame in enumerate(frames) if "lightning" in Path(frame.filename).parts), default=-1)
+    inside = last + 1 < len(frames) and Path(frames[last + 1].filename).parent == Path(torch.optim.__file__).parent
+    return inside and not isinstance(error, torch.OutOfMemoryError)

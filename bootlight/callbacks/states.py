@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, SpikeDetection
 from torch import Tensor
+from torch.optim import Optimizer
 
 from bootlight.callbacks.checkpoints import CURE
 from bootlight.checkpoint_claims import why_unreadable
@@ -34,8 +36,13 @@ class PortableStates(Callback):
         """Look at all states before the first step.
 
         Raises:
-            BootlightError: one could not be read back, so that the run could not be continued.
+            BootlightError: one could not be read back, so that the run could not be continued; or those of an optimizer, from a
+                checkpoint, do not fit the model.
         """
+        for wrong in filter(None, map(_misfit, trainer.optimizers if trainer.ckpt_path else ())):
+            raise BootlightError(
+                f"{trainer.ckpt_path} cannot be continued from ({wrong}); delete it and run the same command again"
+            )
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if (state := callback.state_dict()) and (why := why_unreadable(state)):
                 name = f"{type(callback).__module__}.{type(callback).__qualname__}"
@@ -87,6 +94,25 @@ class PortableStates(Callback):
         path = os.path.realpath(os.path.join(folder, name))
         inside = Path(path).is_relative_to(folder) and Path(folder).is_relative_to(os.path.realpath(self.folder))
         return path if inside and path.endswith(callback.FILE_EXTENSION) and os.path.isfile(path) else ""
+
+
+def _misfit(optimizer: Optimizer) -> str:
+    """What an optimizer keeps that does not fit its weights; a fused one would not look, and write beyond its end."""
+    for group in optimizer.param_groups:
+        for weights in group["params"] if group.get("fused") else ():
+            for key, value in optimizer.state.get(weights, {}).items():
+                shape = torch.Size() if key == "step" else weights.shape
+                if isinstance(value, Tensor) and not _is_whole(value, shape):
+                    return f"{key} of an optimizer is {list(value.shape)} for weights {list(weights.shape)}"
+    return ""
+
+
+def _is_whole(value: Tensor, shape: torch.Size) -> bool:
+    """Whether there is memory for every number."""
+    if value.shape != shape or value.layout is not torch.strided:
+        return False
+    room = value.untyped_storage().nbytes() // value.element_size() - value.storage_offset()
+    return bool(room >= value.numel())
 
 
 def _states(trainer: Trainer, checkpoint: dict[str, Any], kind: type[Found]) -> list[tuple[Found, dict[str, Any]]]:

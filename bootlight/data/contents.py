@@ -77,7 +77,7 @@ def check_room(contents: Contents, bad: dict[int, str], max_bad: int) -> None:
     """
     if bad and (len(contents.skipped) + len(bad) > max_bad or len(bad) == len(contents.images)):
         others = f" and {len(contents.skipped)} others are left out" if contents.skipped else ""
-        raise bad_pictures(contents.images, bad, f"; data.max_bad is {max_bad}{others}" if max_bad else "")
+        raise bad_pictures(contents.images, bad, f"{max_bad}{others}")
 
 
 def usable(images: ImageSet, look: Callable[[int], object], description: str, max_bad: int) -> Contents:

@@ -41,6 +41,8 @@ def list_roots(texts: tuple[str, ...], reading: Reading) -> list[tuple[Part, Lay
         with open_images(part.root, part.split, reading) as images:
             held_out = held_out_split(images.splits) if part.split is None else None
             found.append((part, replace(images.layout, where=part.text, held_out=held_out or "")))
+    # Again by what they are: `train` and `training` name one split.
+    _check_apart([part._replace(split=layout.split or None) if part.split else part for part, layout in found])
     return found
 
 

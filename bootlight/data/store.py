@@ -155,7 +155,7 @@ def _decoded(cache: Path, key: str, write: Callable[[Path], None]) -> Store:
         try:
             remove_leftovers(cache)
             with turn(cache / key):
-                store = _open(cache / key) or _published(cache / key, write)
+                store = _open(cache / key, tell=False) or _published(cache / key, write)
             keep_below(cache_limit(cache), cache)
             return store
         except (BootlightError, OSError) as error:
@@ -167,7 +167,7 @@ def _decoded(cache: Path, key: str, write: Callable[[Path], None]) -> Store:
 
 
 def _published(folder: Path, write: Callable[[Path], None]) -> Store:
-    publish_folder(folder, write, lambda at: _open(at) is not None)
+    publish_folder(folder, write, lambda at: _open(at, tell=False) is not None)  # told when it was looked for
     if (store := _open(folder)) is None:
         raise BootlightError(f"{folder} cannot be read back; check the disk or choose another data.cache")
     return store
@@ -236,7 +236,7 @@ def _write_images(path: Path, images: ImageSet, shape: tuple[int, int, int], des
             file.write(np.stack(part))
 
 
-def _open(folder: Path) -> Store | None:
+def _open(folder: Path, tell: bool = True) -> Store | None:
     """The store in a folder; None if it is absent or damaged."""
     if not os.path.exists(folder):  # Path.exists would raise where it cannot be looked for
         return None
@@ -248,7 +248,8 @@ def _open(folder: Path) -> Store | None:
         if list(store.images.shape) != about["shape"] or store.images.dtype != np.uint8 or len(labels) != len(store.names):
             raise ValueError("its parts do not fit each other")
     except (BootlightError, OSError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
-        warnings.warn(f"{folder} is damaged ({error}); its images are decoded again", stacklevel=2)
+        if tell:
+            warnings.warn(f"{folder} is damaged ({error}); its images are decoded again", stacklevel=2)
         return None
     note_use(folder)
     return store

@@ -90,7 +90,7 @@ def _in_order(pool: ThreadPoolExecutor, run: Callable[[int], T], starts: range) 
         yield pending.popleft().result()
 
 
-def bad_pictures(images: ImageSet, bad: dict[int, str], limit: str = "") -> BadPictures:
+def bad_pictures(images: ImageSet, bad: dict[int, str], limit: str = "0") -> BadPictures:
     """The error that tells of bad pictures: what is wrong with the first, the names of some, how many there are."""
     first, *others = sorted(bad)
     named = [images.names[i] for i in others[: MAX_NAMED - 1]]
@@ -98,5 +98,7 @@ def bad_pictures(images: ImageSet, bad: dict[int, str], limit: str = "") -> BadP
     also = f"; also {', '.join(named)}" if named else ""
     more = f" and {left} more" if left else ""
     return BadPictures(
-        f"{images.where}: {len(bad)} of {len(images)} pictures cannot be used: {bad[first]}{also}{more}{limit}", bad
+        f"{images.where}: {len(bad)} of {len(images)} pictures cannot be used: {bad[first]}{also}{more}; max_bad, so "
+        f"many as may be left out, is {limit}",
+        bad,
     )

@@ -19,10 +19,15 @@ from bootlight.metrics.features import FeatureNetwork
 from bootlight.metrics.frozen import Frozen
 from bootlight.metrics.inception import InceptionFeatures
 from bootlight.metrics.inception_weights import default_file
+from bootlight.terminal import Usage
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
 MAX_BAD = "leave out so many pictures of each set that cannot be decoded, and list them (default: 0)"
 FOLLOW_LINKS = "read what symbolic links lead to, wherever it lies (default: refuse those that leave their folder)"
+
+
+class Parser(Usage, ArgumentParser):  # type: ignore[misc]
+    """Of command lines; with safe errors."""
 
 
 class Setting(NamedTuple):

@@ -20,6 +20,7 @@ from bootlight.generators.base import GeneratorModule
 from bootlight.plan import PROBE, seconds_an_image
 from bootlight.quiet import quiet
 from bootlight.studies.child import bootlight_command
+from bootlight.studies.input_checks import InputChecks
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
@@ -63,6 +64,7 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
         BootlightError: names the arm and its first mistake.
     """
     drawn: dict[str, int] = {}
+    check = InputChecks()
     jobs = _first_jobs(study, names)
     teachers = {job.arm.teacher for job in jobs}
     for job in jobs:
@@ -70,9 +72,10 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
             continue
         cli = parsed(job)
         drawn[job.arm.name] = cli.settings.bootstrap.num_synthetic
-        if job.arm.teacher is not None and not job.is_begun:
+        if not job.is_begun:
             with named(job.arm):
                 set_up(job.arm, cli.datamodule, drawn)
+                check(job, cli)
 
 
 def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | None = None) -> None:
@@ -88,9 +91,10 @@ def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | 
     """
     measured: dict[str, tuple[float, float]] = {}
     drawn: dict[str, int] = {}
+    check = InputChecks()
     rows, total, start = [], 0.0, None
     for job in tqdm(_first_jobs(study, names), desc="measuring", leave=False):
-        cost = _cost(job.arm, parsed(job), drawn, measured)
+        cost = _cost(job, parsed(job), drawn, measured, check)
         start = startup_seconds(job) if start is None else start
         drawn[job.arm.name] = cost.drawn // len(cost.sizes)
         runs = jobs_of(study, [job.arm.name], seeds)
@@ -119,11 +123,13 @@ def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:
     return jobs_of(study, names, [study.seeds[0]])
 
 
-def _cost(arm: Arm, cli: PlanCLI, drawn: dict[str, int], measured: dict[str, tuple[float, float]]) -> Cost:
+def _cost(job: Job, cli: PlanCLI, drawn: dict[str, int], measured: dict[str, tuple[float, float]], check: InputChecks) -> Cost:
     """What a run of an arm does; times are measured once for equal models and batches."""
     data: BootstrapData = cli.datamodule
-    with named(arm):
-        joining = set_up(arm, data, drawn)
+    with named(job.arm):
+        joining = set_up(job.arm, data, drawn)
+        if not job.is_begun:
+            check(job, cli)
     settings = cli.config_init[cli.subcommand].bootstrap
     sizes = [data.train_size(g, settings.num_synthetic) + joining for g in range(settings.num_generations)]
     steps = [data.steps_for(size) for size in sizes]

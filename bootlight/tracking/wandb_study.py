@@ -3,7 +3,6 @@
 python -m bootlight.tracking.wandb_study runs/studies/table1 --entity my-team
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from bootlight.studies.claims import judge_claims
 from bootlight.studies.results import StudyResults, read_study
 from bootlight.studies.settings import arguments, class_name
 from bootlight.studies.table import format_markdown, table_lines
-from bootlight.terminal import say
+from bootlight.terminal import Usage, say
 from bootlight.tracking.scores import main_scores
 
 INSTALL = "wandb-workspaces is not installed; run pip install 'wandb[workspaces]'"
@@ -137,7 +136,7 @@ def _loggers(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def main(given: list[str] | None = None) -> int:
     """Make the report and print its address."""
-    parser = argparse.ArgumentParser(prog="python -m bootlight.tracking.wandb_study", description=__doc__.splitlines()[0])
+    parser = Usage(prog="python -m bootlight.tracking.wandb_study", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=expanded, help="folder of the study")
     parser.add_argument("--entity", help="user or team that the runs belong to")
     parser.add_argument("--project", help="of the runs; their configurations say it")

@@ -2,7 +2,7 @@
 
 import json
 
-from jsonargparse import ActionYesNo, ArgumentParser
+from jsonargparse import ActionYesNo
 
 from bootlight.errors import BootlightError, check_named
 from bootlight.paths import expand_settings
@@ -12,10 +12,10 @@ from bootlight.terminal import say
 def main(args: list[str]) -> None:
     """Measure, compare and print."""
     from bootlight.evaluation.attempt import check_complete
-    from bootlight.evaluation.options import SETS, add_options, read_setting
+    from bootlight.evaluation.options import SETS, Parser, add_options, read_setting
     from bootlight.evaluation.run_compare import compare
 
-    parser = ArgumentParser(prog="bootlight compare", description=__doc__)
+    parser = Parser(prog="bootlight compare", description=__doc__)
     parser.add_argument("sets", type=str, nargs="+", help=f"the first is what the others are compared with: {SETS}")
     add_options(parser)
     parser.add_argument("--judge", type=str | None, help="a run, or a judge-*.safetensors of one: compares its opinions too")

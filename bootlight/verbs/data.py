@@ -1,18 +1,17 @@
 """`bootlight data check SET [SET ...]`: pictures that are there twice, inside a set or between sets."""
 
-import argparse
 import json
 from typing import Any
 
 from bootlight.errors import BootlightError, check_named, check_range
-from bootlight.terminal import say
+from bootlight.terminal import Usage, say
 
 SHOWN = 5  # pairs of each kind that are named in the table
 
 
 def main(args: list[str]) -> None:
     """Compare every set with itself and with every other."""
-    parser = argparse.ArgumentParser(prog="bootlight data", description=__doc__)
+    parser = Usage(prog="bootlight data", description=__doc__)
     parser.add_argument("action", choices=["check"])
     parser.add_argument("sets", nargs="+", help="folders, zips, RUN or RUN@GENERATION; images@SPLIT for a split")
     parser.add_argument("--near", type=float, default=0.03, help="difference of thumbnails that still is one picture, 0 to 1")

@@ -1,6 +1,5 @@
 """`bootlight doctor`: look at this machine, and say what to mend before a run."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ WIDTH = 18  # of the names
 
 def main(args: list[str]) -> None:
     """Print a line for each finding; exit with 1 when there is a problem."""
-    parser = argparse.ArgumentParser(prog="bootlight doctor", description=__doc__)
+    parser = terminal.Usage(prog="bootlight doctor", description=__doc__)
     parser.add_argument("--run-dir", type=expanded, default=Path("runs"), help="folder of the run (default: %(default)s)")
     parser.add_argument(
         "--cache", type=expanded, help="folder of decoded images (default: $BOOTLIGHT_CACHE, or the usual place)"

@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 
-from jsonargparse import ActionYesNo, ArgumentParser
+from jsonargparse import ActionYesNo
 
 from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.paths import expand_settings
@@ -18,10 +18,10 @@ MORE = ("judges", "judge_steps", "c2st", "pixels")
 def main(args: list[str]) -> None:
     """Measure and print."""
     from bootlight.evaluation.attempt import check_complete
-    from bootlight.evaluation.options import SETS, add_options, read_setting
+    from bootlight.evaluation.options import SETS, Parser, add_options, read_setting
     from bootlight.evaluation.run import evaluate
 
-    parser = ArgumentParser(prog="bootlight evaluate", description=__doc__)
+    parser = Parser(prog="bootlight evaluate", description=__doc__)
     add_options(parser)
     parser.add_argument("--synthetic", type=str, required=True, help=f"images to judge: {SETS}")
     parser.add_argument("--held-out", type=str | None, help="real images that the generator has not seen: adds C_T")

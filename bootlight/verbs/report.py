@@ -1,16 +1,15 @@
 """`bootlight report RUN`: table, strip and report from what a run has left on the disk."""
 
-import argparse
-
 from bootlight.errors import BootlightError
 from bootlight.paths import expanded
 from bootlight.run_folder import RunFolder
 from bootlight.run_links import check_links
+from bootlight.terminal import Usage
 
 
 def main(args: list[str]) -> None:
     """Rebuild and print."""
-    parser = argparse.ArgumentParser(prog="bootlight report", description=__doc__)
+    parser = Usage(prog="bootlight report", description=__doc__)
     parser.add_argument("run", type=expanded, help="folder of the run")
     run = RunFolder(parser.parse_args(args).run)
     check_links(run.path)

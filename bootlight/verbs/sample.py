@@ -1,12 +1,10 @@
 """`bootlight sample RUN[@GENERATION]`: draw images from a trained generation, by its EMA weights."""
 
-import argparse
-
 from bootlight.errors import BootlightError, check_range
 from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded
 from bootlight.run_folder import GenerationFolder, RunFolder
-from bootlight.terminal import say
+from bootlight.terminal import Usage, say
 
 BATCH_SIZE, BATCH_PIXELS = 64, 2**20  # of one network call; 64 images of 128 x 128
 TRUST = "import this class, such as my_file.MyFlow, where the run was made with code that is not bootlight's; may be repeated"
@@ -14,7 +12,7 @@ TRUST = "import this class, such as my_file.MyFlow, where the run was made with 
 
 def main(args: list[str]) -> None:
     """Draw and write, `SEED.png` for each seed."""
-    parser = argparse.ArgumentParser(prog="bootlight sample", description=__doc__)
+    parser = Usage(prog="bootlight sample", description=__doc__)
     parser.add_argument("run", help="folder of a run, the newest trained generation unless @GENERATION follows")
     parser.add_argument("--seeds", default="0-15", help="such as 0-99 or 3,5,7 (default: %(default)s)")
     parser.add_argument("--label", type=int, help="class of all images, for a class-conditional model")

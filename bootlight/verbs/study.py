@@ -10,7 +10,7 @@ from bootlight.paths import expanded
 from bootlight.studies.job import Job, as_argument, jobs_of, with_teachers
 from bootlight.studies.spec import Study
 from bootlight.studies.yaml_file import is_seed
-from bootlight.terminal import say
+from bootlight.terminal import Usage, say
 
 USAGE = "bootlight study FILE [--section.key VALUE ...] [--arms NAME ...] [--seeds N ...] [--dry-run]"
 
@@ -21,7 +21,7 @@ def main(args: list[str]) -> None:
     Raises:
         SystemExit: 1 when a run has failed, 75 or 130 when it was stopped: the same command continues.
     """
-    parser = argparse.ArgumentParser(prog="bootlight study", description=__doc__, usage=USAGE, allow_abbrev=False)
+    parser = Usage(prog="bootlight study", description=__doc__, usage=USAGE, allow_abbrev=False)
     parser.add_argument("file", type=expanded, help="of the study, YAML; see docs/studies.md")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="the same as --section.key VALUE")
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these and their teachers (default: all)")

@@ -1,15 +1,13 @@
 """`bootlight weights`: fetch the Inception weights (96 MB) that FID needs, where there is a network."""
 
-import argparse
-
 from bootlight.metrics.inception_weights import default_file, fetch_inception_weights
 from bootlight.paths import expanded
-from bootlight.terminal import say
+from bootlight.terminal import Usage, say
 
 
 def main(args: list[str]) -> None:
     """Download, check, say where."""
-    parser = argparse.ArgumentParser(prog="bootlight weights", description=__doc__)
+    parser = Usage(prog="bootlight weights", description=__doc__)
     parser.add_argument("--to", type=expanded, help=f"file to write (default: {default_file()})".replace("%", "%%"))
     destination = parser.parse_args(args).to or default_file()
 
