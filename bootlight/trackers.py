@@ -62,7 +62,7 @@ def start_loggers(loggers: Sequence[Logger], run: RunFolder, config: str) -> Non
 
 
 def complete_wandb(loggers: Sequence[Logger], run: RunFolder) -> None:
-    """Log what W&B lacks of a finished run, one that was killed before W&B had everything; only says so where it cannot."""
+    """Log what W&B lacks of a run that is done, maybe one killed before W&B had everything; only says so where it cannot."""
     for logger in loggers:
         if isinstance(logger, BootstrapWandbLogger) and rank() == 0:
             logger.attach(run.path)
@@ -70,7 +70,7 @@ def complete_wandb(loggers: Sequence[Logger], run: RunFolder) -> None:
                 if not logger.is_complete():
                     check_loggers([logger])
                     logger.catch_up()
-                    logger.finish()
+                logger.finish()
             except BootlightError as error:
                 say(f"W&B may lack rows of this run: {error}")
 
@@ -105,10 +105,3 @@ def steps_before(context: GenerationContext) -> int:
 def steps_in_generation(folder: GenerationFolder) -> int:
     """Training steps of the parts of a generation before the one that it is seen from."""
     return next((t.before for t in trainings_of(folder) if t.folder == folder), steps_of(folder))
-
-
-def finish_loggers(loggers: Sequence[Logger]) -> None:
-    """The bootstrap is over: each has everything."""
-    for logger in wandb_loggers(loggers):
-        logger.catch_up()
-        logger.finish()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.stage import Generations, Stage
 from bootlight.bootstrap.synthesize import Synthesize
-from bootlight.callbacks.evaluation import sample_source
 from bootlight.clock import clock
 from bootlight.curation import Row, write_curation
 from bootlight.curator import Curator
 from bootlight.drawn import read_drawn
 from bootlight.errors import BootlightError
+from bootlight.evaluation.streamed import drawn_source
 from bootlight.processes import barrier, wait_for
 from bootlight.references import check_name
 from bootlight.run_folder import SAMPLES
@@ -47,7 +47,7 @@ class Curate(Stage):
             raise BootlightError(f"{folder.samples} has not all images; run the stage that draws them")
         if generation.writes:
             with clock.part("files"):
-                images = sample_source(folder, data.image_size, data.channels).store.images
+                images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_size, data.channels)
             rows = [Row(row.file_name, True, row.label, "") for row in read_drawn(folder)]
             with clock.part("evaluation"):
                 found = list(self.curator.rows(rows, images, generation.context))

@@ -1,7 +1,5 @@
 """The loop: train, synthesize, evaluate; mix; train again. Nothing but files passes from one stage to the next."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -15,13 +13,13 @@ from bootlight.bootstrap.train import Train
 from bootlight.callbacks.step_clock import note_times
 from bootlight.checks import open_images
 from bootlight.clock import clock
-from bootlight.errors import INTERRUPTED
-from bootlight.processes import barrier, gather, sees_folder_of_rank_0
+from bootlight.finished import remove_left, remove_spent
+from bootlight.processes import barrier, gather, rank, sees_folder_of_rank_0
 from bootlight.run_config import check_streams, names_other_images
 from bootlight.run_folder import GenerationContext, RunFolder, read_generation_metrics
-from bootlight.stopping import CTRL_C, leave_if_asked
+from bootlight.stopping import leave_if_asked, stops_explained
 from bootlight.terminal import say
-from bootlight.trackers import close_generation, complete_wandb, finish_loggers
+from bootlight.trackers import close_generation, complete_wandb
 from bootlight.tracking.current import carries, scores_mark
 from bootlight.tracking.report import write_report
 from bootlight.tracking.seconds import format_seconds
@@ -41,7 +39,6 @@ def run_bootstrap(builder: Builder) -> RunFolder:
     todo = [number for number in range(builder.bootstrap.num_generations) if not all_done(first.at(number), stages)]
     if not todo:
         tell_finished(first)
-        complete_wandb(builder.loggers, run)
     else:
         check_streams(run)
         with stops_explained():
@@ -52,7 +49,7 @@ def run_bootstrap(builder: Builder) -> RunFolder:
                     if not is_done(stage, generation):
                         stage.run(generation)
                 close(generation)
-        finish_loggers(builder.loggers)
+    complete_wandb(builder.loggers, run)
     finish(run, rebuild=bool(todo))
     return run
 
@@ -97,6 +94,8 @@ def close(generation: Generation) -> None:
             write_strip(generation.context.run)
     if generation.measures:
         note_times(generation.folder)
+    builder, trainer = generation.builder, generation.builder.trainer
+    remove_spent(generation.context, builder.bootstrap.keep_checkpoints, rank(), trainer.local_rank)
     leave_if_asked()
 
 
@@ -108,22 +107,7 @@ def tell_finished(first: Generation) -> None:
     done = sum(folder.is_done for folder in run.generations())
     asked = "" if done <= asked_for else f"; {asked_for} of them were asked for"
     announce(f"{run.path} is finished: {max(done, asked_for)} generations{asked}")
-
-
-@contextmanager
-def stops_explained() -> Iterator[None]:
-    """Turn what Lightning makes of Ctrl-C (status 1, silently) into a line and a status.
-
-    Raises:
-        SystemExit: with 130 after Ctrl-C.
-    """
-    try:
-        yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            announce(f"stopped by {CTRL_C}; run the same command again to continue")
-            raise SystemExit(INTERRUPTED) from stop
-        raise
+    remove_left(run, builder.bootstrap.keep_checkpoints, rank())
 
 
 @rank_zero_only

@@ -5,6 +5,7 @@ from typing import Literal
 
 from bootlight.bootstrap.stage import Stage
 from bootlight.errors import BootlightError, check_range
+from bootlight.finished import Keep, check_keep
 from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded_text
 
@@ -19,6 +20,7 @@ class BootstrapSettings:
         num_synthetic: images drawn at the end of each generation.
         warm_start: start each generation from the weights of the one before, instead of anew.
         checkpoint_every: training steps between checkpoints to resume from.
+        keep_checkpoints: of which finished generations `trained.ckpt` is kept: all, last or none; no command needs it.
         compile: let torch compile the networks, for training and drawing: a minute or more before the first step, which pays
             on GPUs and in long trainings; numbers then differ in the last digits from those without.
         stages: of a generation, in their order; Train, Synthesize, Evaluate if left out.
@@ -29,6 +31,7 @@ class BootstrapSettings:
     num_synthetic: int = 1000
     warm_start: bool = False
     checkpoint_every: int = 1000
+    keep_checkpoints: Keep = "last"
     compile: bool = False
     stages: list[Stage] | None = None
 
@@ -36,6 +39,7 @@ class BootstrapSettings:
         """Refuse what cannot be run."""
         for key in ("num_generations", "checkpoint_every"):
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
+        check_keep("bootstrap.keep_checkpoints", self.keep_checkpoints)
         check_range("bootstrap.num_synthetic", self.num_synthetic, 1, MAX_IMAGES)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")

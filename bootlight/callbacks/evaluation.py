@@ -12,19 +12,17 @@ from torch import Tensor, nn
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Source
-from bootlight.data.store import store_from_arrays
-from bootlight.drawn import check_drawn, read_drawn
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sources import ImageSource, StoreSource
+from bootlight.evaluation.streamed import drawn_source
 from bootlight.evaluation.suite import DISTANCES, measure_all
-from bootlight.images import decode
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features import FeatureNetwork, score_name
 from bootlight.metrics.score import Score
-from bootlight.run_folder import GenerationFolder, how_to_redraw
+from bootlight.run_folder import GenerationFolder
 from bootlight.stopping import check_stop
 from bootlight.tracking.history import read_history
 
@@ -94,7 +92,8 @@ class Evaluation:
             Stopped: this process was asked to stop.
         """
         with clock.part("files"):
-            sets = {"synthetic": sample_source(folder, data.image_size, data.channels)}
+            drawn = drawn_source(SYNTHETIC, folder, data.image_size, data.channels)
+        sets: dict[str, ImageSource] = {"synthetic": drawn}
         sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, device, data.cache)
         judge = None if self.judge is None else JudgeLogits(self.judge, data.channels)
@@ -112,7 +111,7 @@ class Evaluation:
         """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
         return StoreSource(f"real {name} images", which.store, which.indices[data.reference(which, self.max_real)])
 
-    def _ask(self, device: torch.device, cache: Path, network: nn.Module | None, source: StoreSource) -> dict[str, Tensor]:
+    def _ask(self, device: torch.device, cache: Path, network: nn.Module | None, source: ImageSource) -> dict[str, Tensor]:
         """Answers of a network; those to real images are kept for the next generations and runs."""
         if network is None:
             return {}
@@ -157,24 +156,6 @@ def with_reference(score: Score, which: str) -> Score:
 def references(data: BootstrapData) -> dict[str, Source]:
     """The sets of real images that generations are measured against, by name."""
     return {"train": data.available} | ({"holdout": data.holdout} if len(data.holdout) >= 2 else {})
-
-
-def sample_source(folder: GenerationFolder, image_size: int, channels: int) -> StoreSource:
-    """The images of a complete samples folder as they are on the disk: rounded, as everyone will see them.
-
-    Raises:
-        BootlightError: one is missing, was changed or cannot be decoded.
-    """
-    rows = read_drawn(folder)
-    check_drawn(folder, rows)
-    names = [row.file_name for row in rows]
-    images = np.empty((len(names), image_size, image_size, channels), np.uint8)
-    try:
-        for image, file in zip(images, (folder.samples / name for name in names), strict=True):
-            image[:] = decode(file.read_bytes(), str(file), image_size=image_size, channels=channels)
-    except (OSError, BootlightError) as error:
-        raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-    return StoreSource(SYNTHETIC, store_from_arrays(images, names=names))
 
 
 def final_loss(folder: GenerationFolder) -> dict[str, Any] | None:
