@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bootlight.atomic import read_json, write_json
+from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
@@ -180,13 +181,14 @@ def test_a_generation_is_written_with_what_could_be_measured(tmp_path, broken_ki
 
     data = SimpleNamespace(
         available=Images(), holdout=Images(), reference=lambda which, limit: np.arange(15), cache=tmp_path / "cache",
-        num_real=15, num_synthetic=0, num_steps=4, batch_size=2,
+        image_size=8, channels=3, num_real=15, num_synthetic=0, num_steps=4, batch_size=2,
     )  # fmt: skip
     evaluation = Evaluation(metrics=["fd", "kid"])
-    evaluation.use(PixelFeatures(1), Diverged())
-    evaluation.context = SimpleNamespace(folder=folder, generation=0)
-    trainer = SimpleNamespace(is_global_zero=True, datamodule=data, strategy=SimpleNamespace(root_device=torch.device("cpu")))
-    evaluation.run(trainer, SimpleNamespace(image_size=8, channels=3))
+    generation = SimpleNamespace(
+        folder=folder, number=0, data=data, features=PixelFeatures(1), judge=Diverged(), measures=True,
+        device=torch.device("cpu"), builder=SimpleNamespace(evaluation=evaluation),
+    )  # fmt: skip
+    Evaluate().run(generation)
     written = read_json(folder.metrics)
     assert set(written["scores"]) == {"fd-pixels/train", "fd-pixels/holdout"}
     judged = {"discriminator_score", "discriminator_score/train", "discriminator_score/holdout"}

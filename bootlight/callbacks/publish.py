@@ -70,7 +70,7 @@ class Publish(Callback):
                 periodic.unlink(missing_ok=True)  # another node may have the same folder
 
     def _config(self, weights: bytes, trainer: Trainer, module: GeneratorModule) -> dict[str, Any]:
-        data = getattr(trainer, "datamodule", None)
+        data: Any = getattr(trainer, "datamodule", None)
         return {
             "generation": self.context.generation,
             "image_size": module.image_size,
