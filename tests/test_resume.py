@@ -24,7 +24,7 @@ WARM_UP = ["--model.warmup_steps=3", "--model.linear_decay=true"]
 BF16 = {"trainer.precision": "bf16-mixed"}
 WORKERS = {"data.num_workers": 2}
 WARM_START = {"bootstrap.warm_start": "true", "bootstrap.num_generations": 2}
-TIMING = "bootlight.callbacks.generation_end.append_timing"
+TIMING = "bootlight.callbacks.step_clock.append_timing"
 TWO_BATCHES = {"trainer.accumulate_grad_batches": 2, "data.num_steps": 5}  # the third step has one batch only
 VARIANTS = {
     "ddpm": (DDPM, {}),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from bootlight.callbacks.generation_end import append_timing
+from bootlight.callbacks.step_clock import append_timing
 
 from bootlight.atomic import write_json
 from bootlight.data.resolve import split_suffix

@@ -107,7 +107,9 @@ def plan(builder: Builder) -> None:
         check_strategy(builder.trainer)
     check_all(builder)
     few = partial(builder.trial_trainer, **alone(builder.trainer))
-    rehearse(deepcopy(builder.model), builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
+    model = deepcopy(builder.model)
+    builder.attach_stand_ins(model, GenerationContext(builder.run, 0, builder.seed))
+    rehearse(model, builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
     drawn_at_once = builder.synthesis.batch_size
     batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
     make = partial(make_trainer, dict(builder.config_init.trainer))

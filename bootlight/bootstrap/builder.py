@@ -25,6 +25,7 @@ from bootlight.generators.load import load_generator
 from bootlight.generators.parts import attach_recorded
 from bootlight.paths import expand_settings
 from bootlight.published import published_weights
+from bootlight.references import parse_reference
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
 from bootlight.smoke import Smoke, set_aside
 from bootlight.terminal import Usage
@@ -238,6 +239,17 @@ class Builder(LightningCLI):
         """A network that another one refers to, of this run or of another one."""
         same = folder.path.parent.resolve() == self.run.path.resolve()
         return self.published(folder) if same else load_generator(folder)
+
+    def attach_stand_ins(self, model: GeneratorModule, context: GenerationContext) -> None:
+        """Give a model on trial the networks that it refers to: untrained ones of this run, published ones of others."""
+        parts = {}
+        for name, text in model.references.items():
+            reference = parse_reference(text)
+            if reference.run is None:
+                parts[name] = self.parts(context, self.settings_of(reference.part)).model
+            elif (found := reference.resolve(context.folder)) is not None:
+                parts[name] = load_generator(found)
+        model.attach({name: part.eval().requires_grad_(False) for name, part in parts.items()})
 
     def settings_of(self, part: str) -> dict[str, Any]:
         """What the training of a part replaces in the configuration."""

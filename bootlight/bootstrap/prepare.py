@@ -11,6 +11,7 @@ from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.train import Train
 from bootlight.checks import check_input, open_images
 from bootlight.clock import clock
+from bootlight.data.datamodule import BootstrapData
 from bootlight.environment import note_environment
 from bootlight.processes import rank
 from bootlight.real_images import list_skipped, note_images, write_real_previews
@@ -42,15 +43,9 @@ def prepare(
     evaluation = builder.evaluation if any(isinstance(stage, Evaluate) for stage in stages) else None
     drawn = builder.synthesis.num_synthetic
     features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation, settings.compile)
-    if untrained:
-        for stage in stages:
-            if isinstance(stage, Train):
-                if stage.changes:
-                    model, part_data, trainer, context = builder.parts(replace(first, part=stage.part), stage.changes)
-                    open_images(part_data, trainer, context)
-                else:
-                    part_data = data
-                rehearse(model, part_data, trainer.callbacks, builder.trial_trainer, settings.compile)  # type: ignore[attr-defined]
+    for stage in stages if untrained else ():
+        if isinstance(stage, Train):
+            rehearse_part(builder, first, stage, data)
     begin(builder, run)
     note_images(run, data)
     list_skipped(run, data)
@@ -69,6 +64,24 @@ def prepare(
         trainer=builder.judge_trainer,
     )
     return features, judge
+
+
+def rehearse_part(builder: Builder, first: GenerationContext, stage: Train, data: BootstrapData) -> None:
+    """Take the first steps of a part on trial.
+
+    Args:
+        builder: makes objects.
+        first: generation 0.
+        stage: that trains it.
+        data: open; a part with settings of its own has data of its own.
+    """
+    model, own, trainer, context = builder.parts(replace(first, part=stage.part), stage.changes)
+    if stage.changes:
+        open_images(own, trainer, context)
+    else:
+        own = data
+    builder.attach_stand_ins(model, context)
+    rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
 
 
 def begin(builder: Builder, run: RunFolder) -> None:
