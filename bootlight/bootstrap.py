@@ -94,8 +94,9 @@ class Build(Tools, Protocol):
         """Whether the images are said to lie elsewhere than before."""
         ...
 
+    @property
     def loggers(self) -> Sequence[Logger]:
-        """Those that the user has named."""
+        """Those that the user has named, the same for all generations."""
         ...
 
 
@@ -121,7 +122,6 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         asked = "" if done <= settings.num_generations else f"; {settings.num_generations} of them were asked for"
         announce(f"{run.path} is finished: {max(done, settings.num_generations)} generations{asked}")
         remove_left(run, settings.keep_checkpoints, rank())
-        complete_wandb(build.loggers(), run)
     else:
         check_streams(run)
         with stops_explained():
@@ -130,18 +130,16 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
                 untrained = not all(gather(all(run.generation(g).is_trained for g in todo)))
                 features, judge = prepare(*build(first), build, settings.num_generations, untrained, settings.compile)
             for generation in todo:
-                trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
-        for logger in wandb_loggers(trainer.loggers):
-            logger.catch_up()
-            logger.finish()
+                run_generation(replace(first, generation=generation), settings, build, features, judge)
+    complete_wandb(build.loggers, run)
     finish(run, rebuild=bool(todo))
     return run
 
 
 def run_generation(
     context: GenerationContext, settings: BootstrapSettings, build: Build, features: nn.Module | None, judge: nn.Module | None
-) -> Trainer:
-    """Train, synthesize and evaluate one generation, or what of that is left to do; the trainer that did it."""
+) -> None:
+    """Train, synthesize and evaluate one generation, or what of that is left to do."""
     seed_everywhere(context.seed, context.generation, "weights")
     model, data, trainer, context = build(context)
     attach(context, data, trainer, settings, features, judge)
@@ -164,7 +162,6 @@ def run_generation(
         note_times(context.folder)
     remove_spent(context, settings.keep_checkpoints, rank(), trainer.local_rank)
     leave_if_asked()
-    return trainer
 
 
 def attach(

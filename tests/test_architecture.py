@@ -89,7 +89,7 @@ ALLOWED: dict[str, set[str]] = {
     "data.store_skipped": {"atomic", "cache_folder", "errors"},
     "data.store_folder": {"atomic", "cache_entries", "errors", "owner"},
     "data.store_turn": {"cache_entries", "processes", "record_lock", "stopping"},
-    "data.store_passes": {"budget", "data.reader", "errors", "terminal"},
+    "data.store_passes": {"budget", "errors", "terminal"},
     "data.mixing": {"data.store", "errors", "rng"},
     "data.batches": {"batch", "clock", "data.mixing", "errors", "rng"},
     "data.datamodule": {
@@ -185,9 +185,9 @@ ALLOWED: dict[str, set[str]] = {
         "rng", "stopping", "synthesis",
     },
     "callbacks.evaluation": {
-        "atomic", "callbacks.generation_end", "clock", "data.store", "drawn", "errors", "evaluation.attempt",
-        "evaluation.features", "evaluation.sources", "evaluation.suite", "generators.base", "images",
-        "metrics.correlated_mean", "metrics.discriminator", "metrics.features", "metrics.score", "run_folder", "stopping",
+        "atomic", "callbacks.generation_end", "clock", "errors", "evaluation.attempt", "evaluation.features",
+        "evaluation.sources", "evaluation.streamed", "evaluation.suite", "generators.base", "metrics.correlated_mean",
+        "metrics.discriminator", "metrics.features", "metrics.score", "run_folder", "stopping",
         "tracking.history",
     },
     "callbacks.step_clock": {"callbacks.generation_end", "clock", "errors", "run_folder"},
@@ -329,9 +329,12 @@ ALLOWED: dict[str, set[str]] = {
         "evaluation.options", "evaluation.pairs", "evaluation.source_remarks", "evaluation.sources", "evaluation.suite",
         "tracking.forest", "tracking.table",
     },
+    "evaluation.streamed": {
+        "data.layout", "data.store_passes", "drawn", "errors", "images", "picture_header", "run_folder",
+    },
     "evaluation.sources": {
         "data.contents", "data.layout", "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes",
-        "data.store_skipped", "images", "picture_header",
+        "data.store_skipped", "evaluation.streamed", "images", "picture_header",
     },
     "evaluation.source_remarks": {"evaluation.sources", "picture_header"},
     "evaluation.suite": {

@@ -11,13 +11,13 @@ import safetensors.torch
 import torch
 
 from bootlight.atomic import read_json
-from bootlight.callbacks.evaluation import sample_source
 from bootlight.data import extra
 from bootlight.data.extra import open_drawn
 from bootlight.data.resolve import resolve
 from bootlight.data.store import build_store
 from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError
+from bootlight.evaluation.streamed import drawn_source
 from bootlight.generators.load import load_generator
 from bootlight.images import encode_png
 from bootlight.metrics.feature_cache import cached_features
@@ -68,7 +68,7 @@ DAMAGE = {
     "the last character": (lambda f: os.truncate(f.metadata, f.metadata.stat().st_size - 1), "metadata.jsonl: cannot be"),
 }  # fmt: skip
 READERS = {
-    "the evaluation": lambda folder: sample_source(folder, 8, 3),
+    "the evaluation": lambda folder: drawn_source("drawn", folder, 8, 3),
     "the next generation": lambda folder: open_drawn(folder, ("a", "b"), build),
     "another command": lambda folder: resolve(f"{folder.path.parent}@0"),
     "another command, by the folder": lambda folder: resolve(str(folder.path)),

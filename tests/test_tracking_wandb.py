@@ -379,14 +379,32 @@ def test_refusal_by_wandb_is_one_line(run, monkeypatch):
         make_logger(run).log_metrics({"a": 1.0}, 0)
 
 
+def test_a_row_is_whole_or_absent_where_a_step_was_left_in_its_middle(run):
+    """After Ctrl-C W&B closes in an orderly way, with what it was given so far."""
+    logger = make_logger(run)
+    log_steps(logger, 0, range(3))
+    logger.log_metrics({"lr": 0.5}, 3)
+    logger.experiment.finish()  # as at the end of a process
+    logger = make_logger(run)
+    for values in ({"lr": 0.5}, {"train/loss": loss(0, 3)}):
+        logger.log_metrics(values, 3)
+    logger.finish()
+    stopped, resumed = finished_logs(run.path)
+    assert [row for row, _ in stopped.rows] == [0, 1, 2]
+    ((row, values),) = resumed.rows
+    assert (row, values["lr"], values["train/loss"]) == (3, 0.5, loss(0, 3))
+
+
 def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
-    bootlight(
+    command = (
         "fit", "--model=gaussian.Gaussian", "--data=bootlight.Digits", "--data.num_steps=3", "--evaluation.judge_steps=0",
         "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=8", "--bootstrap.run_dir=run",
         "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1",
         "--trainer.logger=bootlight.BootstrapWandbLogger", "--trainer.logger.offline=true", "--trainer.logger.save_dir=run",
         "--evaluation.features=bootlight.PixelFeatures", "--evaluation.features.channels=1",
     )  # fmt: skip
+    bootlight(*command)
+    bootlight(*command)  # finished: nothing is begun for it
     (log,) = finished_logs(tmp_path / "run")
     assert log.axes == AXES
     # Three steps of each of two generations, logged at 0-based steps of the whole bootstrap.
@@ -396,3 +414,14 @@ def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
     assert curve(log, "generation/fd-pixels/holdout", "generation") == expected
     assert log.config["data"]["class_path"] == "bootlight.Digits"
     assert [artifact.type for artifact in log.artifacts] == ["synthetic-images"] * 2
+
+    # Killed before W&B had written the last scores: the command of a finished run logs what is lacking.
+    (file,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: bisect_left(range(len(whole)), 6, key=lambda size: last_row(whole[:size], tmp_path))])
+    (tmp_path / "run" / "wandb_rows.json").unlink()
+    bootlight(*command)
+    cut, rest = finished_logs(tmp_path / "run", exited=False)
+    assert [row for row, _ in cut.rows + rest.rows] == list(range(8))
+    assert curve(Log(rows=cut.rows + rest.rows), "train/loss", "total_step") == curve(log, "train/loss", "total_step")
+    assert curve(rest, "generation/fd-pixels/holdout", "generation") == expected[1:]
