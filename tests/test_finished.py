@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options, write_plain_pages
 
-from bootlight.bootstrap import BootstrapSettings
+from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.errors import BootlightError
 from bootlight.finished import remove_left, remove_spent, spent
 from bootlight.generators.base import GeneratorModule
@@ -74,7 +74,7 @@ def test_another_policy_is_refused():
         BootstrapSettings(keep_checkpoints="first")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("model", [DDPM, DCGAN], ids=["ddpm", "dcgan"])
+@pytest.mark.parametrize("model", [pytest.param(DDPM, id="ddpm", marks=pytest.mark.slow), pytest.param(DCGAN, id="dcgan")])
 def test_without_checkpoints_a_run_is_drawn_scored_and_continued_as_with_them(bootlight, tmp_path, monkeypatch, model):
     """Pictures, manifests and scores that were deleted come back bit for bit, without a training; more generations follow."""
     write_plain_pages(monkeypatch)
@@ -115,7 +115,7 @@ def test_a_kill_before_a_checkpoint_is_removed_is_made_up_for(bootlight, tmp_pat
     pictures = draw_pictures(tmp_path / "pictures")
     fit = Program(bootlight, monkeypatch, *DCGAN, *options(pictures, tmp_path / "run", **{"bootstrap.num_generations": 2}))
     with monkeypatch.context() as patch:
-        patch.setattr("bootlight.bootstrap.remove_spent", lambda *_: (_ for _ in ()).throw(KeyError("killed")))
+        patch.setattr("bootlight.bootstrap.loop.remove_spent", lambda *_: (_ for _ in ()).throw(KeyError("killed")))
         for _ in range(2):
             with pytest.raises(KeyError):
                 fit()

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from bootlight.callbacks.step_clock import append_timing
 
 from bootlight.atomic import write_json
+from bootlight.callbacks.step_clock import append_timing
 from bootlight.data.resolve import split_suffix
 from bootlight.drawn import read_drawn
 from bootlight.errors import BootlightError
