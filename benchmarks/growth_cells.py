@@ -17,17 +17,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from bootlight.cli import BootlightCLI
 from growth_study import make_study
 from torch import Tensor, nn
 
+from bootlight.bootstrap.begin import begin
+from bootlight.bootstrap.builder import Builder
 from bootlight.callbacks.evaluation import Evaluation
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.store import build_store
+from bootlight.drawing import Drawing, draw_missing
 from bootlight.images import encode_png, to_float
 from bootlight.quiet import quiet
 from bootlight.run_folder import GenerationContext, RunFolder
-from bootlight.synthesis import draw_missing, write_manifest
+from bootlight.synthesis import write_manifest
+from bootlight.synthesizer import Draw, Requests
 from bootlight.tracking.strip import write_strip
 from bootlight.tracking.study_report import format_study_table, write_study_report
 from bootlight.tracking.table import write_table
@@ -87,7 +90,7 @@ def drawn(size: int, folder: Path) -> Work:
     def work() -> None:
         network: Any = SimpleNamespace(sample=sample, protocol=dict)
         generation = RunFolder(folder / "drawn").generation(0)
-        digests = draw_missing(network, generation, range(size), None, batch_size=BATCH)
+        digests = draw_missing(Drawing(network, Draw(), Requests(range(size))), generation, BATCH)
         write_manifest(generation, range(size), None, generation=0, protocol={}, digests=digests)
 
     return work
@@ -99,12 +102,9 @@ def scores(size: int, folder: Path) -> Work:
     images = GaussianImages(image_size=EDGE, channels=3, count=REFERENCES, num_steps=1)
     images.attach(context)
     images.setup()
-    evaluation, strategy = Evaluation(Coarse, judge_steps=0), SimpleNamespace(root_device=torch.device("cpu"))  # type: ignore[arg-type]
-    evaluation.attach(context)
+    evaluation = Evaluation(Coarse, judge_steps=0)  # type: ignore[arg-type]
     evaluation.use(Coarse(), None)
-    trainer: Any = SimpleNamespace(datamodule=images, is_global_zero=True, strategy=strategy)
-    network: Any = SimpleNamespace(image_size=EDGE, channels=3)
-    return partial(evaluation.run, trainer, network)
+    return partial(evaluation.scores, context.folder, images, torch.device("cpu"))
 
 
 def fit(run: Path, *settings: str) -> Work:
@@ -114,7 +114,7 @@ def fit(run: Path, *settings: str) -> Work:
         "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1",
     )  # fmt: skip
     quiet()
-    return lambda: BootlightCLI(["fit", *settings, *usual])
+    return lambda: begin(Builder([*settings, *usual]))
 
 
 def whole_run(size: int, folder: Path) -> Work:

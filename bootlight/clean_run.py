@@ -14,14 +14,14 @@ from bootlight.finished import check_keep, spent
 from bootlight.kept_config import read_config
 from bootlight.owner import owner_lives
 from bootlight.record_lock import LOCK_NAME, try_lock
-from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.run_folder import GenerationFolder, RunFolder, parts_of
 from bootlight.run_links import check_links
 from bootlight.run_marks import is_run
 
 DEPTH = 4  # folders below one that is named, in which runs are looked for
 _PERIODIC = re.compile(r"(last|step=\d{1,18})\.ckpt", re.ASCII)
 _HALF = re.compile(r"\..+\.(?:[0-9a-f]{8}-[0-9a-f-]+|[0-9a-f]{8,16})\.tmp", re.DOTALL)
-_OWN_FOLDERS = re.compile(r"(|references|gen_\d{3,}(/checkpoints|/samples(/\d{5,})?)?)", re.ASCII)
+_OWN_FOLDERS = re.compile(r"(|references|gen_\d{3,}(/[a-z][a-z0-9_]*(/checkpoints|/\d{5,})?)?)", re.ASCII)
 
 
 def runs_in(folder: Path) -> list[RunFolder]:
@@ -89,16 +89,15 @@ def things_in(run: RunFolder, keep: str | None) -> list[Thing]:
     """
     check_links(run.path)
     policy = keep or _policy(run)
-    without = {folder.path for folder in spent(run, policy)}
+    without = set(spent(run, policy))
     found = [_half_written(file) for file in _half_written_files(run.path)]
-    for folder in run.generations():
-        if not folder.path.is_symlink() and not folder.checkpoints.is_symlink() and folder.checkpoints.is_dir():
-            found += [
-                Thing(file, file.stat().st_size, file.stat().st_mtime, *_verdict(folder, file, folder.path in without, policy))
-                for file in sorted(folder.checkpoints.iterdir())
-                if file.is_file() and not file.is_symlink()
-                if file == folder.trained_checkpoint or _PERIODIC.fullmatch(file.name)
-            ]
+    for folder in (part for generation in run.generations() for part in parts_of(generation)):
+        links = any(path.is_symlink() for path in (folder.path, folder.training, folder.checkpoints))
+        for file in sorted(folder.checkpoints.iterdir()) if folder.checkpoints.is_dir() and not links else ():
+            ours = file == folder.trained_checkpoint or _PERIODIC.fullmatch(file.name)
+            if ours and file.is_file() and not file.is_symlink():
+                about = file.stat()
+                found.append(Thing(file, about.st_size, about.st_mtime, *_verdict(folder, file, folder in without, policy)))
     return found
 
 

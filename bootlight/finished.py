@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bootlight.errors import BootlightError
-from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
+from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, parts_of
 from bootlight.sizes import size_text
 from bootlight.terminal import say
 
@@ -22,20 +22,21 @@ def check_keep(key: str, keep: str) -> None:
 
 
 def spent(run: RunFolder, keep: str, *, scored: bool = True) -> list[GenerationFolder]:
-    """Finished generations whose `trained.ckpt` is there and is not to be kept.
+    """Parts of finished generations whose `trained.ckpt` is there and is not to be kept.
 
     Args:
         run: its generations up to the first gap are looked at.
         keep: all, last (of the newest finished generation) or none.
         scored: only where there are scores too; other nodes have none.
     """
-    done = [
-        folder
-        for folder in run.generations()
-        if folder.is_trained and folder.weights.is_file() and folder.is_synthesized and (folder.is_evaluated or not scored)
-    ]
+    done = [folder for folder in run.generations() if folder.is_synthesized and (folder.is_evaluated or not scored)]
     without = {"all": [], "last": done[:-1], "none": done}[keep]
-    return [folder for folder in without if folder.trained_checkpoint.is_file()]
+    return [
+        part
+        for folder in without
+        for part in parts_of(folder)
+        if part.is_trained and part.weights.is_file() and part.trained_checkpoint.is_file()
+    ]
 
 
 def remove_spent(context: GenerationContext, keep: str, rank: int, local_rank: int) -> None:

@@ -270,6 +270,13 @@ def how_to_redraw(folder: GenerationFolder) -> str:
     return f"delete that image, if it is there, and {folder.metadata}, and run the same command again: it is drawn anew"
 
 
+def parts_of(folder: GenerationFolder) -> list[GenerationFolder]:
+    """A generation as seen from each part that has left something in it, by name; from `model` in any case."""
+    names = {weights.stem for weights in folder.path.glob("*.safetensors")} | {MODEL}
+    names |= {path.parent.name for name in ("train.jsonl", "checkpoints") for path in folder.path.glob(f"*/{name}")}
+    return [folder.of_part(name) for name in sorted(names)]
+
+
 class Training(NamedTuple):
     """One part that a generation has trained, or is training.
 
@@ -297,10 +304,9 @@ def trainings_of(folder: GenerationFolder) -> list[Training]:
     if folder.is_evaluated and not any(training.steps for training in found):  # of a version that noted them here alone
         found = [Training(folder, 0, _number(folder.metrics, read_json(folder.metrics), "steps"))]
     known = {training.folder.part for training in found}
-    begun = {MODEL} if (folder.path / "train.jsonl").exists() else set()
-    begun |= {history.parent.name for history in folder.path.glob("*/train.jsonl")}
     before = sum(training.steps or 0 for training in found)
-    return found + [Training(folder.of_part(part), before, None) for part in sorted(begun - known)]
+    begun = [part for part in parts_of(folder) if part.part not in known and part.history.exists()]
+    return found + [Training(part, before, None) for part in begun]
 
 
 def _steps(part: GenerationFolder, about: Any) -> tuple[int, int]:

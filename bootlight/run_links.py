@@ -5,6 +5,8 @@ from pathlib import Path
 
 from bootlight.errors import BootlightError
 
+MARKS = ("checkpoints", "train.jsonl", "metadata.jsonl", "00000")
+
 
 def check_links(run: Path) -> None:
     """Refuse a run folder that holds links out of it, pipes or devices where bootlight reads or writes.
@@ -28,16 +30,18 @@ def check_links(run: Path) -> None:
                 if not Path(os.path.realpath(entry.path)).is_relative_to(root):
                     raise BootlightError(f"{entry.path} is a link that leaves {run}; put the file or folder itself there")
             elif entry.is_dir():
-                waiting += [(*parts, entry.name)] * _is_ours(*parts, entry.name)
+                waiting += [(*parts, entry.name)] * _is_ours(root, *parts, entry.name)
             elif not entry.is_file():
                 raise BootlightError(f"{entry.path} is neither a file nor a folder; remove it")
 
 
-def _is_ours(folder: str, *below: str) -> bool:
+def _is_ours(root: Path, folder: str, *below: str) -> bool:
     """Whether bootlight reads or writes in a folder; others, as those of a tracker, may hold what they like."""
-    if folder.startswith("gen_"):
-        return below[:1] in ((), ("checkpoints",), ("samples",))
-    return folder == "references" and not below
+    if not folder.startswith("gen_"):
+        return folder == "references" and not below
+    if not below or below[0] in ("checkpoints", "samples"):
+        return True
+    return any(os.path.lexists(root / folder / below[0] / mark) for mark in MARKS)  # of a part, of a folder of images
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
