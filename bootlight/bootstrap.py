@@ -94,8 +94,9 @@ class Build(Tools, Protocol):
         """Whether the images are said to lie elsewhere than before."""
         ...
 
+    @property
     def loggers(self) -> Sequence[Logger]:
-        """Those that the user has named."""
+        """Those that the user has named, the same for all generations."""
         ...
 
 
@@ -130,7 +131,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
                 features, judge = prepare(*build(first), build, settings.num_generations, untrained, settings.compile)
             for generation in todo:
                 run_generation(replace(first, generation=generation), settings, build, features, judge)
-    complete_wandb(build.loggers(), run)
+    complete_wandb(build.loggers, run)
     finish(run, rebuild=bool(todo))
     return run
 
