@@ -22,20 +22,21 @@ from torch import Tensor, nn
 
 from bootlight.bootstrap.begin import begin
 from bootlight.bootstrap.builder import Builder
-from bootlight.callbacks.evaluation import Evaluation
+from bootlight.cli import data as data_verb
+from bootlight.cli import report as report_verb
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.store import build_store
-from bootlight.drawing import Drawing, draw_missing
-from bootlight.images import encode_png, to_float
-from bootlight.quiet import quiet
-from bootlight.run_folder import GenerationContext, RunFolder
-from bootlight.synthesis import write_manifest
-from bootlight.synthesizer import Draw, Requests
-from bootlight.tracking.strip import write_strip
-from bootlight.tracking.study_report import format_study_table, write_study_report
-from bootlight.tracking.table import write_table
-from bootlight.verbs import data as data_verb
-from bootlight.verbs import report as report_verb
+from bootlight.evaluation.generation import Evaluation
+from bootlight.io.pictures import encode_png, to_float
+from bootlight.io.quiet import quiet
+from bootlight.report.strip import write_strip
+from bootlight.report.table import write_table
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
+from bootlight.studies.report import format_study_table, write_study_report
+from bootlight.synthesis.drawing import Drawing, draw_missing
+from bootlight.synthesis.folder import write_manifest
+from bootlight.synthesis.synthesizer import Draw, Requests
 
 Work = Callable[[], object]
 EDGE, BATCH = 16, 1000

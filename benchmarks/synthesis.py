@@ -24,17 +24,17 @@ from PIL import Image
 from ratios import compare, print_table
 from torch import Tensor
 
-from bootlight.atomic import write_bytes
 from bootlight.diffusion.prediction import V
 from bootlight.diffusion.sampler import Ancestral
-from bootlight.drawing import Drawing, Share, draw_missing
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
-from bootlight.images import encode_png, to_arrays, to_float
-from bootlight.run_folder import GenerationFolder
-from bootlight.synthesis import write_manifest
-from bootlight.synthesizer import Draw, Requests
+from bootlight.io.atomic import write_bytes
+from bootlight.io.pictures import encode_png, to_arrays, to_float
+from bootlight.runs.folder import GenerationFolder
+from bootlight.synthesis.drawing import Drawing, Share, draw_missing
+from bootlight.synthesis.folder import write_manifest
+from bootlight.synthesis.synthesizer import Draw, Requests
 
 STEPS = 10
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

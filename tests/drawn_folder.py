@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from bootlight.drawing import Drawing, Share, draw_missing
 from bootlight.generators.base import GeneratorModule
-from bootlight.run_folder import GenerationFolder
-from bootlight.synthesizer import Draw, Requests
+from bootlight.runs.folder import GenerationFolder
+from bootlight.synthesis.drawing import Drawing, Share, draw_missing
+from bootlight.synthesis.synthesizer import Draw, Requests
 
 
 def draw(

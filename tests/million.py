@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bootlight.callbacks import evaluation
 from bootlight.callbacks import synthesis as drawing
+
+from bootlight.cli import fit
 from bootlight.data import datamodule, extra
-from bootlight.run_folder import IMAGES_PER_FOLDER, GenerationFolder
-from bootlight.synthesis import draw_missing
-from bootlight.verbs import fit
+from bootlight.evaluation import generation as evaluation
+from bootlight.runs.folder import IMAGES_PER_FOLDER, GenerationFolder
+from bootlight.synthesis.folder import draw_missing
 
 DISTINCT = 1000  # pictures that are drawn; the others are links to them, of which a file may have 65,000
 ARGUMENTS = [

@@ -8,9 +8,9 @@ import torch
 from gaussian import Gaussian
 from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options, write_plain_pages
 
-from bootlight import batch_size
-from bootlight.batch_size import PIXELS_ON_CPU, fastest_batch_size, seconds_per_image
 from bootlight.errors import BootlightError
+from bootlight.synthesis import batch_size
+from bootlight.synthesis.batch_size import PIXELS_ON_CPU, fastest_batch_size, seconds_per_image
 
 # Seconds of an image, by the size of the call.
 CURVES = {

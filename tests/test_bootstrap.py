@@ -10,12 +10,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from bootlight.atomic import read_json
-from bootlight.callbacks.evaluation import Evaluation
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
-from bootlight.images import decode, encode_png
-from bootlight.run_folder import RunFolder, read_metadata
-from bootlight.stopping import stop_request
+from bootlight.evaluation.generation import Evaluation
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import decode, encode_png
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import read_metadata
 
 TINY_DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1,2]", "--model.num_res_blocks=1",
@@ -176,7 +177,7 @@ def test_an_interrupted_run_ends_as_if_it_never_had_been(bootlight, images, tmp_
 def break_once(monkeypatch, where: str) -> None:
     """Let the third picture, or the evaluation, fail once."""
     import bootlight.bootstrap.evaluate as evaluation
-    import bootlight.synthesis as synthesis
+    import bootlight.synthesis.folder as synthesis
 
     calls = {"synthesis": (synthesis, "write_bytes", 4), "evaluation": (evaluation, "write_json", 1)}
     if where not in calls:
@@ -228,7 +229,7 @@ def test_a_torn_end_of_training_is_trained_again_from_the_checkpoint_before(boot
     extra = [*TINY_DDPM, *NO_JUDGE, "--bootstrap.num_generations=1"]
     bootlight("fit", *common(images, calm), *extra)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bootlight.callbacks.publish.write_json", lambda *_: (_ for _ in ()).throw(KeyError("power cut")))
+        patch.setattr("bootlight.training.publish.write_json", lambda *_: (_ for _ in ()).throw(KeyError("power cut")))
         with pytest.raises(KeyError):
             bootlight("fit", *common(images, run), *extra)
     trained = run / "gen_000" / "checkpoints" / "trained.ckpt"

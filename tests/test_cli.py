@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from bootlight.errors import BootlightError
-from bootlight.kept_config import differing_keys
-from bootlight.quiet import quiet
+from bootlight.io.quiet import quiet
+from bootlight.runs.kept_config import differing_keys
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))

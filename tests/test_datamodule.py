@@ -11,15 +11,16 @@ import torch
 from few_digits import never
 
 from bootlight import Batch
-from bootlight.cache_folder import default_cache
-from bootlight.callbacks.evaluation import Evaluation
-from bootlight.checks import check_input
+from bootlight.bootstrap.checks import check_input
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
-from bootlight.metrics.inception_weights import default_file
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.evaluation.generation import Evaluation
+from bootlight.io.cache_folder import default_cache
+from bootlight.metrics.features.inception_weights import default_file
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 COUNT = 50
 PIXELS = np.arange(COUNT * 4, dtype=np.uint8).reshape(COUNT, 2, 2, 1)

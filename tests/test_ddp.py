@@ -13,11 +13,13 @@ from drawn_folder import draw
 from lightning.pytorch import Callback
 from ranks import DDPM, MODELS, SLOWLY, Ranks, calm, pictures, results, settings, wait_until
 
-from bootlight.atomic import read_json
 from bootlight.generators.load import load_generator
-from bootlight.images import decode
-from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
-from bootlight.synthesis import image_seeds
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import decode
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import read_metadata
+from bootlight.synthesis.folder import image_seeds
 
 # What one process draws from the same weights
 

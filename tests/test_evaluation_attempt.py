@@ -8,22 +8,23 @@ import pytest
 import torch
 from torch import nn
 
-from bootlight.atomic import read_json, write_json
 from bootlight.bootstrap.evaluate import Evaluate
-from bootlight.callbacks.evaluation import Evaluation
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt, check_complete
 from bootlight.evaluation.compare import compare_measured, measure_set
+from bootlight.evaluation.generation import Evaluation
 from bootlight.evaluation.suite import finite, measure_all
-from bootlight.images import encode_png
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.kid import KernelDistance
+from bootlight.io.atomic import read_json, write_json
+from bootlight.io.pictures import encode_png
+from bootlight.metrics.distances.kid import KernelDistance
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import Score
-from bootlight.run_folder import RunFolder, write_metadata
-from bootlight.tracking.report_scores import scores_table
-from bootlight.tracking.scores import read_scores
-from bootlight.tracking.table import format_table
+from bootlight.report.report_scores import scores_table
+from bootlight.report.scores import read_scores
+from bootlight.report.table import format_table
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import write_metadata
 
 NETWORK = PixelFeatures(1)
 PIXELS = ["--features=bootlight.PixelFeatures", "--features.size=1"]

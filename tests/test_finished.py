@@ -8,9 +8,10 @@ from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options,
 
 from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.errors import BootlightError
-from bootlight.finished import remove_left, remove_spent, spent
 from bootlight.generators.base import GeneratorModule
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.finished import remove_left, remove_spent, spent
+from bootlight.runs.folder import RunFolder
 
 
 def a_run(path: Path, generations: int) -> RunFolder:

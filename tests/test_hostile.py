@@ -18,11 +18,11 @@ import pytest
 from PIL import Image
 from raw_files import Entry, chunk, raw_png, raw_zip, squeezed_zeros
 
-from bootlight.budget import Budget
 from bootlight.data.reader import open_images
 from bootlight.data.store import build_store
 from bootlight.errors import MAX_MESSAGE, BootlightError
-from bootlight.images import MAX_SCANS, decode, encode_png
+from bootlight.io.budget import Budget
+from bootlight.io.pictures import MAX_SCANS, decode, encode_png
 
 PICTURE = encode_png(np.zeros((4, 4, 3), np.uint8))
 
@@ -262,7 +262,7 @@ class Noted:
 
 def test_pixels_and_bytes_are_taken_from_budgets(tmp_path, monkeypatch):
     pixels, held = Noted(), Noted()
-    monkeypatch.setattr("bootlight.images._pixels", pixels)
+    monkeypatch.setattr("bootlight.io.pictures._pixels", pixels)
     monkeypatch.setattr("bootlight.data.store_passes.Budget", lambda total: held)
     write(tmp_path / "root" / "a.png", raw_png(5, 7, chunk(b"IDAT", squeezed_zeros(7 * 16))))
     build_store(tmp_path / "root", image_size=4, channels=3, cache=tmp_path / "cache")

@@ -14,7 +14,7 @@ from kill_harness import Launcher
 from tiny_runs import DCGAN, DDPM, draw_pictures, fingerprint, options
 
 from bootlight.__main__ import run_verb
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 SETTINGS = {
     "data.num_workers": 2, "data.num_steps": 5, "bootstrap.num_generations": 2, "bootstrap.warm_start": "true",
@@ -25,8 +25,8 @@ AGAIN = "run the same command again to continue\n"
 # Moments: what is slowed down, so that none is missed; what lies on the disk then, and what does not.
 JUDGE = ("bootlight.generators.dcgan.DCGAN.training_step", "real_previews.png", "references/judge*.safetensors")
 TRAINING = ("bootlight.generators.ddpm.DDPM.training_step", "gen_000/checkpoints/last.ckpt", "gen_000/model.json")
-CHECKPOINT = ("bootlight.callbacks.checkpoints.torch.save", "gen_001/checkpoints/.last.ckpt.*.tmp", "gen_001/model.json")
-SYNTHESIS = ("bootlight.synthesis.write_bytes", "gen_000/samples/00000/000002.png", "gen_000/samples/metadata.jsonl")
+CHECKPOINT = ("bootlight.training.checkpoints.torch.save", "gen_001/checkpoints/.last.ckpt.*.tmp", "gen_001/model.json")
+SYNTHESIS = ("bootlight.synthesis.folder.write_bytes", "gen_000/samples/00000/000002.png", "gen_000/samples/metadata.jsonl")
 EVALUATION = ("bootlight.PixelFeatures.forward", "gen_000/samples/metadata.jsonl", "gen_000/metrics.json")
 
 

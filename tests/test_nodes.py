@@ -12,7 +12,8 @@ from raw_files import state_of_training
 
 from bootlight.bootstrap.train import checkpoint_for_all
 from bootlight.errors import BootlightError
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 
 def without_scores(found: dict[str, str]) -> dict[str, str]:

@@ -9,14 +9,14 @@ from jsonargparse import Namespace
 
 import bootlight
 from bootlight.bootstrap.settings import BootstrapSettings
-from bootlight.cache_folder import default_cache
+from bootlight.cli import compare, evaluate, sample, study, weights
+from bootlight.cli.fit import with_paths
 from bootlight.data.resolve import resolve, split_suffix
 from bootlight.errors import BootlightError
-from bootlight.metrics.inception import InceptionFeatures
-from bootlight.paths import expand_settings, expanded, expanded_text
+from bootlight.io.cache_folder import default_cache
+from bootlight.io.paths import expand_settings, expanded, expanded_text
+from bootlight.metrics.features.inception import InceptionFeatures
 from bootlight.studies.spec import read_spec
-from bootlight.verbs import compare, evaluate, sample, study, weights
-from bootlight.verbs.fit import with_paths
 
 
 @pytest.fixture(autouse=True)

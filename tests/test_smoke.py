@@ -10,13 +10,13 @@ from lightning.pytorch import Callback
 from test_bad_input import write_noise
 from tiny_runs import write_plain_pages
 
-from bootlight.callbacks.evaluation import Evaluation
+from bootlight.bootstrap.smoke import Smoke, hurried, mark, renew, set_aside
 from bootlight.data.extra import Extra
 from bootlight.data.mixing import AccumulateSubsample
 from bootlight.errors import BootlightError
+from bootlight.evaluation.generation import Evaluation
 from bootlight.generators.ddpm import DDPM
-from bootlight.metrics.features import PixelFeatures
-from bootlight.smoke import Smoke, hurried, mark, renew, set_aside
+from bootlight.metrics.features.features import PixelFeatures
 
 
 class Called(Callback):

@@ -15,18 +15,20 @@ from safetensors.torch import load_file
 from tiny_runs import DCGAN, DDPM, digest, draw_pictures, fingerprint, options
 
 import bootlight as public
-from bootlight.atomic import read_json
 from bootlight.bootstrap.begin import run as run_from_python
-from bootlight.curation import Row, read_curation, write_curation
-from bootlight.curator import Curator
 from bootlight.data.digits import Digits
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.load import load_generator
-from bootlight.references import Reference, check_name, parse_reference
-from bootlight.run_folder import GenerationFolder, RunFolder, read_metadata, steps_of, trainings_of
-from bootlight.synthesis_callback import Synthesis
-from bootlight.tracking.run_rows import rows_of
+from bootlight.io.atomic import read_json
+from bootlight.loggers.run_rows import rows_of
+from bootlight.runs.curation import Row, read_curation, write_curation
+from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.runs.manifest import read_metadata
+from bootlight.runs.references import Reference, check_name, parse_reference
+from bootlight.runs.trainings import steps_of, trainings_of
+from bootlight.synthesis.callback import Synthesis
+from bootlight.synthesis.curator import Curator
 
 TRAIN, SYNTHESIZE, EVALUATE = "bootlight.Train", "bootlight.Synthesize", "bootlight.Evaluate"
 
@@ -384,7 +386,7 @@ def test_a_trainer_of_ones_own_writes_the_images_that_the_module_draws(tmp_path)
     folder = RunFolder(tmp_path).generation(0)
     rows = list(read_metadata(folder))
     assert len(rows) == 5 and rows[0]["sampler"] == "PixelGaussian"
-    from bootlight.images import encode_png, to_arrays
+    from bootlight.io.pictures import encode_png, to_arrays
 
     # The same batch as in the callback; the drawing is float32, so not a bit may differ.
     expected = encode_png(to_arrays(module.sample([row["seed"] for row in rows[:2]]))[0])

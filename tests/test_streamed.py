@@ -14,9 +14,9 @@ from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.streamed import DrawnSource, drawn_source, in_batches
 from bootlight.evaluation.suite import num_distinct
-from bootlight.images import encode_png
-from bootlight.run_folder import GenerationFolder
-from bootlight.synthesis import write_image, write_manifest
+from bootlight.io.pictures import encode_png
+from bootlight.runs.folder import GenerationFolder
+from bootlight.synthesis.folder import write_image, write_manifest
 
 COUNT = 75
 

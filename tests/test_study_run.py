@@ -7,15 +7,16 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_runs import write_plain_pages
 
-import bootlight.reference as reference
-from bootlight.atomic import read_json
+import bootlight.evaluation.trained_networks as reference
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
 from bootlight.evaluation.judge_file import find_judge, load_judge
-from bootlight.images import decode_whole
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import decode_whole
 from bootlight.rng import numpy_rng
-from bootlight.run_folder import RunFolder, read_metadata, write_metadata
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import read_metadata, write_metadata
 from bootlight.studies import plan
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.job import Job
@@ -64,7 +65,7 @@ def study(bootlight, tmp_path, monkeypatch):
         return 0
 
     monkeypatch.setattr("bootlight.studies.child.Children.run", fit)
-    monkeypatch.setattr("bootlight.verbs.study.check", lambda command: None)
+    monkeypatch.setattr("bootlight.cli.study.check", lambda command: None)
     return run
 
 

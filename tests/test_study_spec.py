@@ -7,11 +7,11 @@ import pytest
 import yaml
 
 import bootlight
+from bootlight.cli.study import as_value, take_overrides
 from bootlight.errors import BootlightError
 from bootlight.studies.job import Job, jobs_of, with_teachers
 from bootlight.studies.plan import check_arms
 from bootlight.studies.spec import read_spec
-from bootlight.verbs.study import as_value, take_overrides
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "studies"
 MINIMAL = {"base": "base.yaml", "arms": {"a": {}, "b": {"settings": {"data.x": 1}}}}

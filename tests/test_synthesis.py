@@ -13,13 +13,15 @@ from drawn_folder import draw
 from gaussian import Gaussian
 from PIL import Image
 
-from bootlight import synthesis
 from bootlight.data.store import build_store
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
-from bootlight.images import to_uint8
-from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_metadata, sample_name
-from bootlight.stopping import stop_request
-from bootlight.synthesis import image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
+from bootlight.io.pictures import to_uint8
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder, RunFolder, sample_name
+from bootlight.runs.manifest import read_metadata
+from bootlight.synthesis import folder as synthesis
+from bootlight.synthesis.folder import image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
 
 SEEDS = [3, 1, 4, 15, 9, 2, 6]
 

@@ -15,12 +15,12 @@ import pytest
 from bootlight import terminal
 from bootlight.__main__ import run_verb
 from bootlight.data.store import store_from_arrays
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
 from bootlight.evaluation.duplicates import take_prints
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import StoreSource
-from bootlight.metrics.features import PixelFeatures
-from bootlight.stopping import stop_request
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.studies.child import Children
 from bootlight.terminal import safe, say
 

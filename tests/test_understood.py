@@ -7,8 +7,8 @@ import pytest
 from few_digits import never
 from test_datamodule_folders import folder_of, on_disk
 
-from bootlight.atomic import write_bytes
-from bootlight.checks import check_labels
+from bootlight.bootstrap.checks import check_labels
+from bootlight.bootstrap.understood import count_classes, understand
 from bootlight.data.leaks import Leak, find_leak
 from bootlight.data.mixing import Source
 from bootlight.data.roots import list_roots, load_roots
@@ -16,7 +16,7 @@ from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
-from bootlight.understood import count_classes, understand
+from bootlight.io.atomic import write_bytes
 
 
 def model_of(kind, num_classes=None):
@@ -160,7 +160,7 @@ def test_a_leak_is_told(tmp_path):
 def parsed(monkeypatch, bootlight, tmp_path):
     """The objects of `fit` with tiny settings; nothing is run."""
     made = []
-    monkeypatch.setattr("bootlight.verbs.fit.begin", lambda builder: made.append((builder, builder.model)))
+    monkeypatch.setattr("bootlight.cli.fit.begin", lambda builder: made.append((builder, builder.model)))
     monkeypatch.setattr("bootlight.data.roots.build_union", never)  # nothing is decoded
 
     def parse(root, **changes):

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bootlight.atomic import write_bytes
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.loop import run_bootstrap
-from bootlight.images import encode_png
-from bootlight.run_folder import RunFolder
-from bootlight.stopping import stop_request
-from bootlight.tracking.history import read_history
-from bootlight.verbs.fit import quiet
+from bootlight.cli.fit import quiet
+from bootlight.distributed.stopping import stop_request
+from bootlight.io.atomic import write_bytes
+from bootlight.io.pictures import encode_png
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_history
 
 DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1]", "--model.num_res_blocks=0",
@@ -107,7 +107,7 @@ class Program:
     def __init__(self, bootlight: Callable[..., None], monkeypatch, *arguments: str) -> None:
         parsed: list[Builder] = []
         with monkeypatch.context() as patch:
-            patch.setattr("bootlight.verbs.fit.begin", parsed.append)
+            patch.setattr("bootlight.cli.fit.begin", parsed.append)
             bootlight("fit", *arguments)
         (self.builder,) = parsed
         self.settings = self.builder.bootstrap

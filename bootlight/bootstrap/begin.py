@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.checks import check_input
 from bootlight.bootstrap.loop import run_bootstrap
 from bootlight.bootstrap.plan import alone, print_plan
-from bootlight.checks import check_input
-from bootlight.lock import locked
-from bootlight.processes import check_strategy, leaving_together, meet
-from bootlight.quiet import quiet
-from bootlight.rehearsal import rehearse
-from bootlight.run_config import check_config, check_same_config, check_writable, run_folder_made
-from bootlight.run_folder import GenerationContext, RunFolder
-from bootlight.smoke import Smoke, renew, tell
-from bootlight.stopping import stop_request
-from bootlight.trainers import check_trainer_settings, job_seconds, make_trainer
+from bootlight.bootstrap.rehearsal import rehearse
+from bootlight.bootstrap.smoke import Smoke, renew, tell
+from bootlight.bootstrap.trainers import check_trainer_settings, job_seconds, make_trainer
+from bootlight.distributed.processes import check_strategy, leaving_together, meet
+from bootlight.distributed.stopping import stop_request
+from bootlight.io.lock import locked
+from bootlight.io.quiet import quiet
+from bootlight.runs.config import check_config, check_same_config, check_writable, run_folder_made
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
 

@@ -12,24 +12,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from bootlight.bootstrap.changes import changed
+from bootlight.bootstrap.config_text import written
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
+from bootlight.bootstrap.smoke import Smoke, set_aside
 from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.stages import check_stages, chosen_stages, default_stages
 from bootlight.bootstrap.train import Train
-from bootlight.callbacks.evaluation import Evaluation
-from bootlight.config_text import written
-from bootlight.data.datamodule import BootstrapData
-from bootlight.errors import BootlightError, check_range
-from bootlight.generators.base import GeneratorModule
-from bootlight.generators.load import load_generator
-from bootlight.generators.parts import attach_recorded
-from bootlight.paths import expand_settings
-from bootlight.published import published_weights
-from bootlight.references import parse_reference
-from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
-from bootlight.smoke import Smoke, set_aside
-from bootlight.terminal import Usage
-from bootlight.trainers import (
+from bootlight.bootstrap.trainers import (
     as_list,
     check_packages,
     drawing_trainer,
@@ -37,7 +26,19 @@ from bootlight.trainers import (
     training_trainer,
     trial_trainer,
 )
-from bootlight.understood import count_classes
+from bootlight.bootstrap.understood import count_classes
+from bootlight.data.datamodule import BootstrapData
+from bootlight.errors import BootlightError, check_range
+from bootlight.evaluation.generation import Evaluation
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.load import load_generator
+from bootlight.generators.parts import attach_recorded
+from bootlight.generators.published import published_weights
+from bootlight.io.paths import expand_settings
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.runs.references import parse_reference
+from bootlight.terminal import Usage
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from bootlight.errors import BootlightError
-from bootlight.paths import expand_settings
+from bootlight.io.paths import expand_settings
 
 OPEN = ("data.", "model", "trainer.")  # what a part may have of its own; the rest is of the whole run
 

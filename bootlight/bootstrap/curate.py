@@ -5,15 +5,15 @@ from __future__ import annotations
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.stage import Generations, Stage
 from bootlight.bootstrap.synthesize import Synthesize
-from bootlight.clock import clock
-from bootlight.curation import Row, write_curation
-from bootlight.curator import Curator
-from bootlight.drawn import read_drawn
+from bootlight.distributed.processes import barrier, wait_for
 from bootlight.errors import BootlightError
 from bootlight.evaluation.streamed import drawn_source
-from bootlight.processes import barrier, wait_for
-from bootlight.references import check_name
-from bootlight.run_folder import SAMPLES
+from bootlight.runs.curation import Row, write_curation
+from bootlight.runs.drawn import read_drawn
+from bootlight.runs.folder import SAMPLES
+from bootlight.runs.references import check_name
+from bootlight.runs.timing import clock
+from bootlight.synthesis.curator import Curator
 
 
 class Curate(Stage):

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from bootlight.atomic import write_json
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.stage import Generations, Stage
-from bootlight.callbacks.evaluation import final_loss
+from bootlight.distributed.processes import agree
+from bootlight.distributed.stopping import Stopped, leave_if_asked
 from bootlight.errors import BootlightError
-from bootlight.processes import agree
-from bootlight.references import check_name
-from bootlight.run_folder import SAMPLES
-from bootlight.stopping import Stopped, leave_if_asked
+from bootlight.evaluation.generation import final_loss
+from bootlight.io.atomic import write_json
+from bootlight.runs.folder import SAMPLES
+from bootlight.runs.references import check_name
 
 
 class Evaluate(Stage):

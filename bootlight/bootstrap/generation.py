@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from bootlight.checks import set_up
+from bootlight.bootstrap.checks import set_up
 from bootlight.data.datamodule import BootstrapData
-from bootlight.drawing import Share
 from bootlight.generators.base import GeneratorModule
-from bootlight.run_folder import GenerationContext, GenerationFolder
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder
+from bootlight.synthesis.drawing import Share
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder

@@ -4,27 +4,29 @@ from dataclasses import replace
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from bootlight.atomic import remove_temporaries
 from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.checks import open_images
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.prepare import prepare
 from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.trackers import close_generation, complete_wandb
 from bootlight.bootstrap.train import Train
-from bootlight.callbacks.step_clock import note_times
-from bootlight.checks import open_images
-from bootlight.clock import clock
-from bootlight.finished import remove_left, remove_spent
-from bootlight.processes import barrier, gather, rank, sees_folder_of_rank_0
-from bootlight.run_config import check_streams, names_other_images
-from bootlight.run_folder import GenerationContext, RunFolder, read_generation_metrics
-from bootlight.stopping import leave_if_asked, stops_explained
+from bootlight.distributed.processes import barrier, gather, rank, sees_folder_of_rank_0
+from bootlight.distributed.stopping import leave_if_asked, stops_explained
+from bootlight.io.atomic import remove_temporaries
+from bootlight.report.current import carries, scores_mark
+from bootlight.report.report import write_report
+from bootlight.report.seconds import format_seconds
+from bootlight.report.strip import write_strip
+from bootlight.report.table import format_table, table_is_current, write_table
+from bootlight.runs.config import check_streams, names_other_images
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.finished import remove_left, remove_spent
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.timing import clock
+from bootlight.runs.trainings import read_generation_metrics
 from bootlight.terminal import say
-from bootlight.trackers import close_generation, complete_wandb
-from bootlight.tracking.current import carries, scores_mark
-from bootlight.tracking.report import write_report
-from bootlight.tracking.seconds import format_seconds
-from bootlight.tracking.strip import write_strip
-from bootlight.tracking.table import format_table, table_is_current, write_table
+from bootlight.training.step_clock import note_times
 
 
 def run_bootstrap(builder: Builder) -> RunFolder:

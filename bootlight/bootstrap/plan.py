@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from bootlight.bootstrap.settings import BootstrapSettings
+from bootlight.bootstrap.trainers import HELPER
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
-from bootlight.images import to_arrays
+from bootlight.io.pictures import to_arrays
 from bootlight.terminal import say
-from bootlight.trainers import HELPER
 
 PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
 PROBE_IMAGES = 4

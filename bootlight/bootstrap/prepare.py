@@ -6,22 +6,23 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.checks import check_input, open_images
 from bootlight.bootstrap.evaluate import Evaluate
+from bootlight.bootstrap.rehearsal import rehearse
+from bootlight.bootstrap.smoke import mark
 from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.trackers import start_loggers
 from bootlight.bootstrap.train import Train
-from bootlight.checks import check_input, open_images
-from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
-from bootlight.environment import note_environment
-from bootlight.processes import rank
-from bootlight.real_images import list_skipped, note_images, write_real_previews
-from bootlight.reference import TrainedOnReal, train_judge
-from bootlight.rehearsal import rehearse
-from bootlight.run_config import save_config
-from bootlight.run_folder import GenerationContext, RunFolder
-from bootlight.smoke import mark
+from bootlight.distributed.processes import rank
+from bootlight.evaluation.real_images import list_skipped, note_images, write_real_previews
+from bootlight.evaluation.trained_networks import TrainedOnReal, train_judge
+from bootlight.runs.config import save_config
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.environment import note_environment
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.timing import clock
 from bootlight.terminal import say
-from bootlight.trackers import start_loggers
 
 
 def prepare(

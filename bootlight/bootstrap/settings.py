@@ -5,9 +5,9 @@ from typing import Literal
 
 from bootlight.bootstrap.stage import Stage
 from bootlight.errors import BootlightError, check_range
-from bootlight.finished import Keep, check_keep
-from bootlight.lines import MAX_IMAGES
-from bootlight.paths import expanded_text
+from bootlight.io.lines import MAX_IMAGES
+from bootlight.io.paths import expanded_text
+from bootlight.runs.finished import Keep, check_keep
 
 
 @dataclass

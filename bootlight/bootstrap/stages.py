@@ -5,7 +5,7 @@ from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
-from bootlight.run_folder import MODEL
+from bootlight.runs.folder import MODEL
 
 
 def default_stages(warm_start: bool) -> list[Stage]:

@@ -7,22 +7,22 @@ from typing import Any
 
 import torch
 
-from bootlight.atomic import file_sha256, read_json, write_json
-from bootlight.batch_size import LARGEST, fastest_batch_size
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.stage import Generations, Stage
-from bootlight.clock import clock
-from bootlight.drawing import Drawing, FolderWriter, MissingBatches, draw_missing
+from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
+from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
-from bootlight.processes import agree, barrier, check_same, gather, wait_for
-from bootlight.published import weights_hash
-from bootlight.references import check_name
+from bootlight.generators.published import weights_hash
+from bootlight.io.atomic import file_sha256, read_json, write_json
 from bootlight.rng import derive_seed
-from bootlight.run_folder import MODEL, SAMPLES, GenerationFolder
-from bootlight.stopping import leave_if_asked, stop_request
-from bootlight.synthesis import preview_seeds, stratified_labels, write_manifest, write_previews
-from bootlight.synthesizer import Draw, Synthesizer
+from bootlight.runs.folder import MODEL, SAMPLES, GenerationFolder
+from bootlight.runs.references import check_name
+from bootlight.runs.timing import clock
+from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
+from bootlight.synthesis.drawing import Drawing, FolderWriter, MissingBatches, draw_missing
+from bootlight.synthesis.folder import preview_seeds, stratified_labels, write_manifest, write_previews
+from bootlight.synthesis.synthesizer import Draw, Synthesizer
 
 
 class Synthesize(Stage):

@@ -8,20 +8,21 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from bootlight.atomic import file_sha256
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.stage import Generations, Stage
-from bootlight.callbacks.checkpoints import newest_readable, restoring_explained
+from bootlight.bootstrap.trackers import follow, steps_in_generation
+from bootlight.distributed.processes import agree, barrier, check_same, in_group, rank, send_file
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import RUN_AGAIN, BootlightError
 from bootlight.generators.parts import attach_parts
-from bootlight.processes import agree, barrier, check_same, in_group, rank, send_file
-from bootlight.published import published_weights, weights_hash
-from bootlight.references import check_name, parse_reference
+from bootlight.generators.published import published_weights, weights_hash
+from bootlight.io.atomic import file_sha256
 from bootlight.rng import seed_everywhere
-from bootlight.run_folder import MODEL, GenerationContext
-from bootlight.stopping import stop_request
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import MODEL
+from bootlight.runs.references import check_name, parse_reference
 from bootlight.terminal import say
-from bootlight.trackers import follow, steps_in_generation
+from bootlight.training.checkpoints import newest_readable, restoring_explained
 
 
 class Train(Stage):

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bootlight.atomic import read_json
-from bootlight.curation import read_curation
 from bootlight.data.mixing import MixingPolicy, Source
 from bootlight.data.reading import SAFE
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
-from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError, check_named, check_range
+from bootlight.io.atomic import read_json
 from bootlight.rng import numpy_rng
-from bootlight.run_folder import GenerationFolder, how_to_redraw
+from bootlight.runs.curation import read_curation
+from bootlight.runs.drawn import check_drawn, read_drawn
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.manifest import how_to_redraw
 
 _built_before: dict[tuple[Path, str], tuple[bytes, Store]] = {}
 Build = Callable[..., Store]  # `build_store` with image size, channels and cache already given

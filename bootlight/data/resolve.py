@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from bootlight.data.reader_splits import is_split
-from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError, check_named
-from bootlight.paths import expanded_text
-from bootlight.run_folder import SAMPLES, GenerationFolder, RunFolder
-from bootlight.run_marks import GENERATION, is_run
+from bootlight.io.paths import expanded_text
+from bootlight.runs.drawn import check_drawn, read_drawn
+from bootlight.runs.folder import SAMPLES, GenerationFolder, RunFolder
+from bootlight.runs.marks import GENERATION, is_run
 
 
 def split_suffix(text: str) -> tuple[Path, str]:

@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
-from bootlight.budget import Budget
 from bootlight.errors import BootlightError
+from bootlight.io.budget import Budget
 from bootlight.terminal import safe
 
 T = TypeVar("T")

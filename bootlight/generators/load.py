@@ -10,14 +10,14 @@ from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bootlight.atomic import read_json
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.parts import attach_recorded
+from bootlight.generators.published import published_weights
 from bootlight.generators.trust import class_paths, distrust, importable, only, refused
-from bootlight.published import published_weights
-from bootlight.run_folder import GenerationFolder
-from bootlight.run_links import check_links
+from bootlight.io.atomic import read_json
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.links import check_links
 
 MAX_EDGE = 1024  # of the images of a model that is not trusted: what a network needs to draw grows with their area
 SPARE_ELEMENTS = 10_000_000  # for schedules and the like, beyond what the weights account for

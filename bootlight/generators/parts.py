@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from bootlight.atomic import read_json
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
-from bootlight.published import weights_hash
-from bootlight.references import parse_reference
-from bootlight.run_folder import GenerationFolder
+from bootlight.generators.published import weights_hash
+from bootlight.io.atomic import read_json
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.references import parse_reference
 
 Load = Callable[[GenerationFolder], GeneratorModule]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from bootlight.bootstrap.begin import check_all
 from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.trainers import check_trainer_settings
 from bootlight.studies.job import Job
 from bootlight.terminal import say
-from bootlight.trainers import check_trainer_settings
 
 
 class InputChecks:

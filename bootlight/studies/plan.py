@@ -14,20 +14,20 @@ from tqdm import tqdm
 
 from bootlight.bootstrap.begin import PLANNED_BATCH
 from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.causes import root_cause
 from bootlight.bootstrap.plan import PROBE, seconds_an_image
+from bootlight.bootstrap.trainers import make_trainer
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.extra import Extra
 from bootlight.errors import BootlightError
-from bootlight.quiet import quiet
+from bootlight.io.quiet import quiet
+from bootlight.report.table import align
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.input_checks import InputChecks
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
 from bootlight.terminal import say
-from bootlight.tracking.table import align
-from bootlight.trainers import make_trainer
-from bootlight.verbs.fit import root_cause
 
 HEADER = ("arm", "waits for", "runs", "done", "training sets", "steps", "images seen", "drawn", "min a run", "min in all")
 
