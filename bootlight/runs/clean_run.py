@@ -10,7 +10,7 @@ from pathlib import Path
 from bootlight.io.atomic import check_content
 from bootlight.io.cleaned import Thing
 from bootlight.errors import BootlightError
-from bootlight.runs.finished import check_keep, spent
+from bootlight.runs.finished import PERIODIC, check_keep, spent
 from bootlight.runs.kept_config import read_config
 from bootlight.io.owner import owner_lives
 from bootlight.io.record_lock import LOCK_NAME, try_lock
@@ -20,7 +20,6 @@ from bootlight.runs.links import check_links
 from bootlight.runs.marks import is_run
 
 DEPTH = 4  # folders below one that is named, in which runs are looked for
-_PERIODIC = re.compile(r"(last|step=\d{1,18})\.ckpt", re.ASCII)
 _HALF = re.compile(r"\..+\.(?:[0-9a-f]{8}-[0-9a-f-]+|[0-9a-f]{8,16})\.tmp", re.DOTALL)
 _OWN_FOLDERS = re.compile(r"(|references|gen_\d{3,}(/[a-z][a-z0-9_]*(/checkpoints|/\d{5,})?)?)", re.ASCII)
 
@@ -95,7 +94,7 @@ def things_in(run: RunFolder, keep: str | None) -> list[Thing]:
     for folder in (part for generation in run.generations() for part in parts_of(generation)):
         links = any(path.is_symlink() for path in (folder.path, folder.training, folder.checkpoints))
         for file in sorted(folder.checkpoints.iterdir()) if folder.checkpoints.is_dir() and not links else ():
-            ours = file == folder.trained_checkpoint or _PERIODIC.fullmatch(file.name)
+            ours = file == folder.trained_checkpoint or PERIODIC.fullmatch(file.name)
             if ours and file.is_file() and not file.is_symlink():
                 about = file.stat()
                 found.append(Thing(file, about.st_size, about.st_mtime, *_verdict(folder, file, folder in without, policy)))

@@ -1,5 +1,6 @@
 """What becomes of the state of training once a generation is finished: the published weights do all that is left to do."""
 
+import re
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ from bootlight.runs.trainings import parts_of
 from bootlight.io.sizes import size_text
 from bootlight.terminal import say
 
+PERIODIC = re.compile(r"(last|step=\d{1,18})\.ckpt", re.ASCII)  # what a training is resumed from before its end
 Keep = Literal["all", "last", "none"]
 
 
@@ -31,14 +33,19 @@ def spent(run: RunFolder, keep: str, *, scored: bool = True) -> list[GenerationF
         keep: all, last (of the newest finished generation) or none.
         scored: only where there are scores too; other nodes have none.
     """
-    done = [folder for folder in run.generations() if folder.is_synthesized and (folder.is_evaluated or not scored)]
-    without = {"all": [], "last": done[:-1], "none": done}[keep]
-    return [
-        part
-        for folder in without
-        for part in parts_of(folder)
-        if part.is_trained and part.weights.is_file() and part.trained_checkpoint.is_file()
+    done = [
+        folder
+        for folder in run.generations()
+        if _is_published(folder) and folder.is_synthesized and (folder.is_evaluated or not scored)
     ]
+    without = {"all": [], "last": done[:-1], "none": done}[keep]
+    return [part for folder in without for part in parts_of(folder) if part.trained_checkpoint.is_file()]
+
+
+def _is_published(folder: GenerationFolder) -> bool:
+    """Whether all parts that were begun have weights."""
+    parts = [part for part in parts_of(folder) if part.is_trained or part.checkpoints.exists() or part.weights.exists()]
+    return all(part.is_trained and part.weights.is_file() for part in parts) and len(parts) > 0
 
 
 def remove_spent(context: GenerationContext, keep: str, rank: int, local_rank: int) -> None:
@@ -46,6 +53,10 @@ def remove_spent(context: GenerationContext, keep: str, rank: int, local_rank: i
     if (rank if context.shared else local_rank) == 0:
         for folder in spent(context.run, keep, scored=rank == 0):
             _removed(folder.trained_checkpoint)
+        for part in parts_of(context.run.generation(context.generation)):
+            for file in part.checkpoints.glob("*.ckpt") if part.is_trained else ():
+                if PERIODIC.fullmatch(file.name):  # killed between the publishing of the weights and this
+                    _removed(file)
 
 
 def remove_left(run: RunFolder, keep: str, rank: int) -> None:
