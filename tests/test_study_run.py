@@ -174,7 +174,7 @@ def test_the_same_input_is_looked_at_once(study, monkeypatch, capsys):
         looked.append((data.num_real, context.seed, num_generations, compiled))
         print("images: all of them")
 
-    monkeypatch.setattr("bootlight.studies.input_checks.check_input", check)
+    monkeypatch.setattr("bootlight.studies.input_checks.check_all", check)
     study("--dry-run", "--seeds", "3", "4")
     assert sorted(looked) == [(20, 0, 1, False), (100, 0, 1, False)]
     assert capsys.readouterr().out.count("images: all of them") == 1

@@ -10,9 +10,11 @@ from typing import Any
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.checks import check_input
 from bootlight.bootstrap.loop import run_bootstrap
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.plan import alone, print_plan
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.smoke import Smoke, renew, tell
+from bootlight.bootstrap.stages import check_stages, stages_of
 from bootlight.bootstrap.trainers import check_trainer_settings, job_seconds, make_trainer
 from bootlight.distributed.processes import check_strategy, leaving_together, meet
 from bootlight.distributed.stopping import stop_request
@@ -53,6 +55,7 @@ def run(config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -
 def begin(builder: Builder) -> RunFolder:
     """Check, lock and run; or what `--plan` or `--smoke` ask for."""
     folder = builder.run
+    check_stages(stages_of(builder))
     check_trainer_settings(builder.config.trainer)
     check_writable(folder)
     if not builder.config.smoke:
@@ -109,7 +112,7 @@ def plan(builder: Builder) -> None:
     check_all(builder)
     few = partial(builder.trial_trainer, **alone(builder.trainer))
     model = deepcopy(builder.model)
-    builder.attach_stand_ins(model, GenerationContext(builder.run, 0, builder.seed))
+    PublishedParts(builder).attach_stand_ins(model, GenerationContext(builder.run, 0, builder.seed))
     rehearse(model, builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
     drawn_at_once = builder.synthesis.batch_size
     batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once

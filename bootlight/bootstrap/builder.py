@@ -1,6 +1,6 @@
 """A configuration becomes objects, anew for each training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,9 +15,6 @@ from bootlight.bootstrap.changes import changed
 from bootlight.bootstrap.config_text import written
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
 from bootlight.bootstrap.smoke import Smoke, set_aside
-from bootlight.bootstrap.stage import Stage
-from bootlight.bootstrap.stages import check_stages, chosen_stages, default_stages
-from bootlight.bootstrap.train import Train
 from bootlight.bootstrap.trainers import (
     as_list,
     check_packages,
@@ -31,13 +28,9 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.generation import Evaluation
 from bootlight.generators.base import GeneratorModule
-from bootlight.generators.load import load_generator
-from bootlight.generators.parts import attach_recorded
-from bootlight.generators.published import published_weights
 from bootlight.io.paths import expand_settings
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import GenerationFolder, RunFolder
-from bootlight.runs.references import parse_reference
 from bootlight.terminal import Usage
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
@@ -138,8 +131,6 @@ class Builder(LightningCLI):
         except ValueError:
             check_packages(self.config.trainer)
             raise
-        check_stages(self.stages)
-        self.chosen  # noqa: B018  # names that no stage has are refused here
 
     @property
     def bootstrap(self) -> BootstrapSettings:
@@ -160,16 +151,6 @@ class Builder(LightningCLI):
         return settings
 
     @property
-    def stages(self) -> list[Stage]:
-        """Of a generation, in their order."""
-        return self.bootstrap.stages or default_stages(self.bootstrap.warm_start)
-
-    @property
-    def chosen(self) -> list[Stage]:
-        """Those that are asked for (`--stages`)."""
-        return chosen_stages(self.stages, self.config.stages)
-
-    @property
     def run(self) -> RunFolder:
         """The folder of the run."""
         return RunFolder(Path(self.bootstrap.run_dir))
@@ -184,7 +165,7 @@ class Builder(LightningCLI):
         """The resolved configuration, YAML."""
         return written(self.parser, self.config)
 
-    def changed(self, settings: dict[str, Any]) -> Any:
+    def changed(self, settings: Mapping[str, Any]) -> Any:
         """The configuration with some dotted keys replaced; itself where there are none.
 
         Raises:
@@ -192,7 +173,7 @@ class Builder(LightningCLI):
         """
         return self.config if not settings else changed(self.parser, self.config, settings)
 
-    def parts(self, context: GenerationContext, settings: dict[str, Any] | None = None) -> Parts:
+    def parts(self, context: GenerationContext, settings: Mapping[str, Any] | None = None) -> Parts:
         """Fresh objects for a training.
 
         Args:
@@ -209,7 +190,7 @@ class Builder(LightningCLI):
         objects.data.attach(context)
         return Parts(objects.model, objects.data, trainer, context)
 
-    def data(self, settings: dict[str, Any] | None = None) -> BootstrapData:
+    def data(self, settings: Mapping[str, Any] | None = None) -> BootstrapData:
         """Fresh data alone."""
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(BootstrapData, "data")
@@ -218,43 +199,19 @@ class Builder(LightningCLI):
             self.smoke.shrink_data(data)
         return data
 
-    def published(self, folder: GenerationFolder) -> GeneratorModule:
-        """The generator that a part of this run has published, in eval mode.
+    def settings_of(self, part: str) -> Mapping[str, Any]:
+        """What the training of a part replaces in the configuration."""
+        return next((stage.changes for stage in self.bootstrap.stages or () if stage.changes and stage.part == part), {})
 
-        Raises:
-            BootlightError: it is missing or damaged.
-        """
+    def model_of(self, part: str) -> GeneratorModule:
+        """A fresh model of a part, alone."""
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(GeneratorModule, "model")
-        config = self.changed(self.settings_of(folder.part)).model
+        config = self.changed(self.settings_of(part)).model
         model: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
-        model.load_published(published_weights(folder))
-        attach_recorded(model, folder, self.part)
         if self.smoke is not None:
             self.smoke.shrink_model(model)
-        if self.bootstrap.compile:
-            model.compile_networks()
-        return model.eval()
-
-    def part(self, folder: GenerationFolder) -> GeneratorModule:
-        """A network that another one refers to, of this run or of another one."""
-        same = folder.path.parent.resolve() == self.run.path.resolve()
-        return self.published(folder) if same else load_generator(folder)
-
-    def attach_stand_ins(self, model: GeneratorModule, context: GenerationContext) -> None:
-        """Give a model on trial the networks that it refers to: untrained ones of this run, published ones of others."""
-        parts = {}
-        for name, text in model.references.items():
-            reference = parse_reference(text)
-            if reference.run is None:
-                parts[name] = self.parts(context, self.settings_of(reference.part)).model
-            elif (found := reference.resolve(context.folder)) is not None:
-                parts[name] = load_generator(found)
-        model.attach({name: part.eval().requires_grad_(False) for name, part in parts.items()})
-
-    def settings_of(self, part: str) -> dict[str, Any]:
-        """What the training of a part replaces in the configuration."""
-        return next((stage.changes for stage in self.stages if isinstance(stage, Train) and stage.part == part), {})
+        return model
 
     @property
     def loggers(self) -> list[Logger]:

@@ -1,6 +1,7 @@
 """A configuration with some of its settings replaced, for one part of a generation."""
 
 import json
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -14,7 +15,7 @@ from bootlight.io.paths import expand_settings
 OPEN = ("data.", "model", "trainer.")  # what a part may have of its own; the rest is of the whole run
 
 
-def changed(parser: LightningArgumentParser, config: Namespace, settings: dict[str, Any]) -> Namespace:
+def changed(parser: LightningArgumentParser, config: Namespace, settings: Mapping[str, Any]) -> Namespace:
     """The configuration with dotted keys replaced, as if they were given last on the command line.
 
     Raises:

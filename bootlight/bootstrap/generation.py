@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bootlight.bootstrap.checks import set_up
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
 from bootlight.runs.context import GenerationContext
@@ -94,4 +95,4 @@ class Generation:
 
     def published(self, part: str) -> GeneratorModule:
         """The generator that a part of this generation has published."""
-        return self.builder.published(self.folder.of_part(part))
+        return PublishedParts(self.builder).load(self.folder.of_part(part))

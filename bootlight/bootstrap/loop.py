@@ -9,6 +9,7 @@ from bootlight.bootstrap.checks import open_images
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.prepare import prepare
 from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.stages import chosen_stages
 from bootlight.bootstrap.trackers import close_generation, complete_wandb
 from bootlight.bootstrap.train import Train
 from bootlight.distributed.processes import barrier, gather, rank, sees_folder_of_rank_0
@@ -36,7 +37,7 @@ def run_bootstrap(builder: Builder) -> RunFolder:
         BootlightError: bad input, found before any training.
         SystemExit: with 75 when training was stopped early (`max_time`, a signal); the same command continues.
     """
-    run, stages = builder.run, builder.chosen
+    run, stages = builder.run, chosen_stages(builder)
     first = open_run(builder)
     todo = [number for number in range(builder.bootstrap.num_generations) if not all_done(first.at(number), stages)]
     if not todo:

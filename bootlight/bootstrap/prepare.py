@@ -8,6 +8,7 @@ from torch import nn
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.checks import check_input, open_images
 from bootlight.bootstrap.evaluate import Evaluate
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.smoke import mark
 from bootlight.bootstrap.stage import Stage
@@ -81,7 +82,7 @@ def rehearse_part(builder: Builder, first: GenerationContext, stage: Train, data
         open_images(own, trainer, context)
     else:
         own = data
-    builder.attach_stand_ins(model, context)
+    PublishedParts(builder).attach_stand_ins(model, context)
     rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.generation import Generation
@@ -17,9 +18,13 @@ class Stage(ABC):
 
     Attributes:
         generations: in which ones it takes part: all, the first, or all but the first.
+        part: that it trains; empty for other stages.
+        changes: dotted keys that it replaces in the configuration.
     """
 
     generations: Generations = "all"
+    part: str = ""
+    changes: Mapping[str, Any] = {}  # nobody changes it
 
     def takes_part(self, number: int) -> bool:
         """Whether generation `number` has this stage."""

@@ -1,5 +1,6 @@
 """Which stages a generation has."""
 
+from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.synthesize import Synthesize
@@ -23,12 +24,18 @@ def check_stages(stages: list[Stage]) -> None:
         stage.check(stages[:i])
 
 
-def chosen_stages(stages: list[Stage], names: str | None) -> list[Stage]:
-    """Those of the names in a list with commas; all without one.
+def stages_of(builder: Builder) -> list[Stage]:
+    """Of a generation, in their order."""
+    return builder.bootstrap.stages or default_stages(builder.bootstrap.warm_start)
+
+
+def chosen_stages(builder: Builder) -> list[Stage]:
+    """Those that are asked for (`--stages`), all if none are.
 
     Raises:
         BootlightError: no stage has such a name.
     """
+    stages, names = stages_of(builder), builder.config.stages
     if names is None:
         return stages
     wanted = [name.strip().lower() for name in names.split(",")]

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from bootlight.bootstrap.generation import Generation
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Generations, Stage
 from bootlight.bootstrap.trackers import follow, steps_in_generation
 from bootlight.distributed.processes import agree, barrier, check_same, in_group, rank, send_file
@@ -75,7 +76,7 @@ class Train(Stage):
             context.origin["start_from"] = {"reference": str(self.start_from), "weights_sha256": weights_hash(start)}
         context.origin["steps_before"] = steps_in_generation(context.folder)
         model, data, trainer, context = generation.builder.parts(context, self.changes)
-        context.origin.update(attach_parts(model, context.folder, generation.builder.part))
+        context.origin.update(attach_parts(model, context.folder, PublishedParts(generation.builder).load))
         if not self.changes:
             data = generation.new_data
         follow(trainer.loggers, context)

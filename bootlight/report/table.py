@@ -6,13 +6,12 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, safe
 from bootlight.io.atomic import atomic_write, read_json, write_json
 from bootlight.metrics.score import Score, by_remark
 from bootlight.report.scores import GenerationScores, main_scores, read_scores, score_names
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.trainings import read_generation_metrics
-from bootlight.terminal import safe
 
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
 WIDTH = 100

@@ -9,11 +9,10 @@ from urllib.request import urlopen
 
 from tqdm import tqdm
 
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, safe
 from bootlight.io.atomic import atomic_write
 from bootlight.io.cache_folder import FORMER, home_cache
 from bootlight.io.paths import expanded
-from bootlight.terminal import safe
 
 # The TensorFlow network of the original FID, converted; the name of the file carries the head of its SHA-256. pytorch-fid calls
 # its file pt_inception-2015-12-05-6726825d.pth: the same hash, and the same names for the weights inside. Either will do.
