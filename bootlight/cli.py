@@ -64,10 +64,6 @@ USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
 
 
-class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
-    """Lightning's, with safe errors."""
-
-
 class BootlightCLI(LightningCLI):
     """LightningCLI whose `fit` runs every generation of a bootstrap."""
 
@@ -93,7 +89,7 @@ class BootlightCLI(LightningCLI):
             },
             # Without abbreviations: trainer.max_epoch would silently be max_epochs.
             parser_kwargs={"prog": "bootlight", "usage": USAGE, "allow_abbrev": False, "fit": {"usage": USAGE}},
-            parser_class=Parser,
+            parser_class=type("Parser", (Usage, LightningArgumentParser), {}),
             args=args,
         )
 
