@@ -15,6 +15,16 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"terminal"},
     "atomic": {"errors", "owner"},
     "owner": set(),
+    "cleaned": set(),
+    "clean_cache": {"cache_entries", "cleaned"},
+    "clean_run": {
+        "atomic", "cleaned", "errors", "finished", "kept_config", "owner", "record_lock", "run_folder", "run_links",
+        "run_marks",
+    },
+    "verbs.clean": {
+        "cache_entries", "cache_folder", "cache_limit", "clean_cache", "clean_run", "cleaned", "errors", "paths",
+        "run_folder", "sizes", "terminal",
+    },
     "finished": {"errors", "run_folder", "sizes", "terminal"},
     "sizes": {"errors"},
     "cache_entries": {"owner", "record_lock"},

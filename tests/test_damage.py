@@ -115,7 +115,7 @@ def test_the_record_is_there_before_the_manifest_and_runs_without_it_are_read(fo
 def test_what_was_looked_at_is_not_read_again_until_it_changes(folder, monkeypatch):
     """Else a run would be quadratic in its generations: each asks for the images of all before it."""
     read = []
-    monkeypatch.setattr("bootlight.drawn.file_sha256", lambda path: read.append(path.name) or rows[int(path.stem)].sha256)
+    monkeypatch.setattr("bootlight.drawn.file_sha256", lambda path: read.append(path) or rows[int(Path(path).stem)].sha256)
     rows = read_drawn(folder)
     for _ in range(3):
         check_drawn(folder, rows)

@@ -74,7 +74,7 @@ def test_another_policy_is_refused():
         BootstrapSettings(keep_checkpoints="first")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("model", [DDPM, DCGAN], ids=["ddpm", "dcgan"])
+@pytest.mark.parametrize("model", [pytest.param(DDPM, id="ddpm", marks=pytest.mark.slow), pytest.param(DCGAN, id="dcgan")])
 def test_without_checkpoints_a_run_is_drawn_scored_and_continued_as_with_them(bootlight, tmp_path, monkeypatch, model):
     """Pictures, manifests and scores that were deleted come back bit for bit, without a training; more generations follow."""
     write_plain_pages(monkeypatch)

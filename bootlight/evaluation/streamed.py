@@ -1,6 +1,7 @@
 """Pictures that are decoded each time they are asked for: of any number of them, some batches are in memory."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -85,16 +86,23 @@ class DrawnSource:
         return [self._read(i) for i in indices]
 
     def size(self, i: int) -> int:
-        """Bytes of the file of image i; 0, where it is not known, is told by reading it."""
-        path = self.folder.samples / self.names[i]
-        return path.stat().st_size if path.exists() else 0
+        """Bytes of the file of image i; 0 where it cannot be looked at, as reading it will tell."""
+        try:
+            return os.stat(self._path(i)).st_size
+        except OSError:
+            return 0
 
     def _read(self, i: int) -> NDArray[np.uint8]:
-        path = self.folder.samples / self.names[i]
+        path = self._path(i)
         try:
-            return decode(path.read_bytes(), str(path), image_size=self.shape[0], channels=self.shape[2])
+            with open(path, "rb", buffering=0) as file:
+                data = file.readall()
         except OSError as error:
             raise BootlightError(f"{path}: {error.strerror or error}") from error
+        return decode(data, path, image_size=self.shape[0], channels=self.shape[2])
+
+    def _path(self, i: int) -> str:
+        return f"{self.folder.samples}/{self.names[i]}"  # joining paths would cost as much as opening the files
 
 
 def drawn_source(where: str, folder: GenerationFolder, image_size: int, channels: int) -> DrawnSource:
