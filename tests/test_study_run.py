@@ -170,8 +170,9 @@ def test_what_a_run_would_refuse_is_told_with_its_arm_and_nothing_is_written(stu
 def test_the_same_input_is_looked_at_once(study, monkeypatch, capsys):
     looked = []
 
-    def check(model, data, trainer, context, num_generations, compiled):
-        looked.append((data.num_real, context.seed, num_generations, compiled))
+    def check(builder):
+        loop = builder.bootstrap
+        looked.append((builder.datamodule.num_real, builder.seed, loop.num_generations, loop.compile))
         print("images: all of them")
 
     monkeypatch.setattr("bootlight.studies.input_checks.check_all", check)
