@@ -50,7 +50,9 @@ def run_bootstrap(builder: Builder) -> RunFolder:
                 generation = prepared.at(number)
                 for stage in stages:
                     if not is_done(stage, generation):
+                        leave_if_asked()
                         stage.run(generation)
+                        note_time(generation)
                 close(generation)
     complete_wandb(builder.loggers, run)
     finish(run, rebuild=bool(todo))
@@ -95,11 +97,16 @@ def close(generation: Generation) -> None:
         if generation.measures:
             write_table(generation.context.run)
             write_strip(generation.context.run)
-    if generation.measures:
-        note_times(generation.folder)
+    note_time(generation)
     builder, trainer = generation.builder, generation.builder.trainer
     remove_spent(generation.context, builder.bootstrap.keep_checkpoints, rank(), trainer.local_rank)
     leave_if_asked()
+
+
+def note_time(generation: Generation) -> None:
+    """Write down where the time went since this was last done."""
+    if generation.measures:
+        note_times(generation.folder)
 
 
 def tell_finished(first: Generation) -> None:

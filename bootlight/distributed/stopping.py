@@ -155,15 +155,15 @@ def leave_if_asked(save: Callable[[], None] = lambda: None) -> None:
 
 @contextmanager
 def stops_explained() -> Iterator[None]:
-    """Turn what Lightning makes of Ctrl-C (status 1, silently) into a line and a status.
+    """Turn Ctrl-C, and what Lightning makes of it (status 1, silently), into a line and a status.
 
     Raises:
         SystemExit: with 130 after Ctrl-C.
     """
     try:
         yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
+    except (SystemExit, KeyboardInterrupt) as stop:
+        if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
             if rank() == 0:
                 say(f"stopped by {CTRL_C}; run the same command again to continue")
             raise SystemExit(INTERRUPTED) from stop

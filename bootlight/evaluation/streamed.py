@@ -40,7 +40,8 @@ def in_batches(parts: Iterable[list[NDArray[np.uint8]]], size: int) -> Iterator[
 
 
 def _batch(images: list[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+    # Not a copy: of grey images that would have other strides than those of a store, and a network other last bits.
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
 
 
 @dataclass(frozen=True)

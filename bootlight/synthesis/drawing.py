@@ -56,6 +56,10 @@ class MissingBatches:
         self.mine = self.mine[share.rank :: share.world_size]
         self.bar = bar
 
+    def __len__(self) -> int:
+        """Batches of this process; without it, Lightning would ask for one before the one before is drawn."""
+        return len(self.mine)
+
     def __iter__(self) -> Iterator[slice]:
         """Look at the disk just before each batch."""
         for batch in self.mine:
@@ -78,6 +82,7 @@ class Drawing(LightningModule):
 
     def __init__(self, generator: GeneratorModule, synthesizer: Synthesizer, requests: Requests) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer batches than processes
         self.generator = generator
         self.synthesizer = synthesizer
         self.requests = requests
