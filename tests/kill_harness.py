@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PATIENCE_SECONDS = 120.0  # of a test that waits for a process; the machine may be busy
 Stall = tuple[str, float]  # dotted name of a function, and how long a call of it lasts at least
@@ -173,18 +173,20 @@ def stall(name: str, seconds: float) -> None:
     setattr(owner, attribute, slow)
 
 
-def main() -> None:
-    """Be a launcher, or, in a fork of one, a run."""
-    request = serve()
-    os.setpgid(0, 0)
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT)
-    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+def become_program(arguments: list[str], log: Path, *, fresh: bool = False) -> NoReturn:
+    """Be `bootlight` in this process, which is a fork, and end with its status.
+
+    Args:
+        arguments: of the command line.
+        log: file to which it prints.
+        fresh: whether an interpreter is started for it.
+    """
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
         os.dup2(number, target)
-    for name, seconds in request["stalls"]:
-        stall(name, seconds)
-    for name in request["without"]:
-        setattr(*owner_of(name), lambda *_: None)
-    sys.argv = ["bootlight", *request["arguments"]]
+    if fresh:
+        os.execv(sys.executable, [sys.executable, "-m", "bootlight", *arguments])
+    sys.argv = ["bootlight", *arguments]
     from bootlight.__main__ import main as bootlight
 
     status = 0
@@ -200,6 +202,17 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # at once: taking torch apart module by module costs more than a tiny run
+
+
+def main() -> None:
+    """Be a launcher, or, in a fork of one, a run."""
+    request = serve()
+    os.setpgid(0, 0)
+    for name, seconds in request["stalls"]:
+        stall(name, seconds)
+    for name in request["without"]:
+        setattr(*owner_of(name), lambda *_: None)
+    become_program(request["arguments"], Path(request["log"]))
 
 
 if __name__ == "__main__":
