@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ratios import print_table
+from tables import markdown, print_rows
 
 HERE = Path(__file__).parent
-NAMES = ("training", "dcgan", "sampling", "synthesis", "data", "features", "distances", "startup")
+NAMES = ("training", "dcgan", "sampling", "synthesis", "data", "features", "distances", "startup", "growth")
 PACKAGES = (
     "torch", "lightning", "torchmetrics", "torch-fidelity", "pytorch-fid", "clean-fid", "scipy", "diffusers",
     "denoising-diffusion-pytorch", "webdataset", "litdata",
 )  # fmt: skip
-HEAD = ("measured", "against", "ratio", "from", "to", "bootlight", "peer", "unit")
 
 
 def machine() -> dict[str, Any]:
@@ -71,11 +70,7 @@ def write_page(results: Path, page: Path) -> None:
         where = about["gpu"] or f"{about['processor']} ({about['instructions']}), {about['threads']} of {about['cores']} cores"
         packages = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         parts.append(f"## {file.stem}\n\n`{found['command']}` on {where}, {about['date']}; {packages}.\n")
-        parts.append("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|")
-        for row in rows:
-            numbers = [f"{row[key]:.3g}" for key in ("ratio", "low", "high")]
-            values = [f"{row[key]:,.4g}" for key in ("bootlight", "peer_value")]
-            parts.append("| " + " | ".join([row["what"], row["peer"], *numbers, *values, row["unit"]]) + " |")
+        parts += markdown(rows)
         parts.append("")
     notes = results / "notes.md"  # what the figures mean, by hand
     page.write_text("\n".join(parts) + (notes.read_text() if notes.exists() else ""))
@@ -99,7 +94,7 @@ def main() -> None:
         except ImportError as error:
             print(f"skipped: {error}; pip install '.[bench]'", file=sys.stderr)
             continue
-        print_table(rows)
+        print_rows(rows)
         command = f"python benchmarks {'--quick ' if chosen.quick else ''}{name}"
         text = json.dumps({"command": command, "machine": machine(), "rows": rows}, indent=1)
         (results / f"{name}.json").write_text(text + "\n")

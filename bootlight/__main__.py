@@ -15,6 +15,7 @@ VERBS = {
     "data": ("bootlight.verbs.data", "check sets of images for duplicates and leaks"),
     "study": ("bootlight.verbs.study", "run several bootstraps, arms times seeds, and compare them"),
     "report": ("bootlight.verbs.report", "rebuild table, strip and report of a run"),
+    "clean": ("bootlight.verbs.clean", "remove what nobody needs any more, of runs and of the cache"),
     "weights": ("bootlight.verbs.weights", "fetch the Inception weights that FID needs"),
     "doctor": ("bootlight.verbs.doctor", "look at this machine, and say what to mend before a run"),
 }

@@ -1,7 +1,6 @@
 """The loop: train, synthesize, evaluate; mix; train again. Nothing but files passes from one generation to the next."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -14,12 +13,13 @@ from torch import nn
 from bootlight.atomic import file_sha256, read_json, remove_temporaries
 from bootlight.callbacks.checkpoints import newest_readable, restoring_explained
 from bootlight.callbacks.evaluation import Evaluation
-from bootlight.callbacks.generation_end import GenerationEnd, note_times
+from bootlight.callbacks.generation_end import GenerationEnd, note_times, skip_training
 from bootlight.callbacks.progress import GenerationProgressBar
 from bootlight.checks import open_images
 from bootlight.clock import clock
 from bootlight.data.datamodule import BootstrapData
-from bootlight.errors import INTERRUPTED, RUN_AGAIN, BootlightError, check_range
+from bootlight.errors import RUN_AGAIN, BootlightError, check_range
+from bootlight.finished import Keep, check_keep, remove_left, remove_spent
 from bootlight.generators.base import GeneratorModule
 from bootlight.lines import MAX_IMAGES
 from bootlight.paths import expanded_text
@@ -29,7 +29,7 @@ from bootlight.published import published_weights
 from bootlight.rng import seed_everywhere
 from bootlight.run_config import check_streams
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_generation_metrics
-from bootlight.stopping import CTRL_C, leave_if_asked, stop_request
+from bootlight.stopping import leave_if_asked, stop_request, stops_explained
 from bootlight.terminal import say
 from bootlight.trackers import complete_wandb
 from bootlight.tracking.current import carries, scores_mark
@@ -50,6 +50,7 @@ class BootstrapSettings:
         num_synthetic: images drawn at the end of each generation.
         warm_start: start each generation from the weights of the one before, instead of anew.
         checkpoint_every: training steps between checkpoints to resume from.
+        keep_checkpoints: of which finished generations `trained.ckpt` is kept: all, last or none; no command needs it.
         compile: let torch compile the networks, for training and drawing: a minute or more before the first step, which pays
             on GPUs and in long trainings; numbers then differ in the last digits from those without.
     """
@@ -59,12 +60,14 @@ class BootstrapSettings:
     num_synthetic: int = 1000
     warm_start: bool = False
     checkpoint_every: int = 1000
+    keep_checkpoints: Keep = "last"
     compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
         for key in ("num_generations", "checkpoint_every"):
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
+        check_keep("bootstrap.keep_checkpoints", self.keep_checkpoints)
         check_range("bootstrap.num_synthetic", self.num_synthetic, 1, MAX_IMAGES)
         if not self.run_dir:
             raise BootlightError("bootstrap.run_dir is empty; give it the name of a folder")
@@ -91,8 +94,9 @@ class Build(Tools, Protocol):
         """Whether the images are said to lie elsewhere than before."""
         ...
 
+    @property
     def loggers(self) -> Sequence[Logger]:
-        """Those that the user has named."""
+        """Those that the user has named, the same for all generations."""
         ...
 
 
@@ -117,7 +121,7 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
         done = sum(folder.is_done for folder in run.generations())
         asked = "" if done <= settings.num_generations else f"; {settings.num_generations} of them were asked for"
         announce(f"{run.path} is finished: {max(done, settings.num_generations)} generations{asked}")
-        complete_wandb(build.loggers(), run)
+        remove_left(run, settings.keep_checkpoints, rank())
     else:
         check_streams(run)
         with stops_explained():
@@ -126,34 +130,16 @@ def run_bootstrap(settings: BootstrapSettings, seed: int, build: Build) -> RunFo
                 untrained = not all(gather(all(run.generation(g).is_trained for g in todo)))
                 features, judge = prepare(*build(first), build, settings.num_generations, untrained, settings.compile)
             for generation in todo:
-                trainer = run_generation(replace(first, generation=generation), settings, build, features, judge)
-        for logger in wandb_loggers(trainer.loggers):
-            logger.catch_up()
-            logger.finish()
+                run_generation(replace(first, generation=generation), settings, build, features, judge)
+    complete_wandb(build.loggers, run)
     finish(run, rebuild=bool(todo))
     return run
 
 
-@contextmanager
-def stops_explained() -> Iterator[None]:
-    """Turn what Lightning makes of Ctrl-C (status 1, silently) into a line and a status.
-
-    Raises:
-        SystemExit: with 130 after Ctrl-C.
-    """
-    try:
-        yield
-    except SystemExit as stop:
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            announce(f"stopped by {CTRL_C}; run the same command again to continue")
-            raise SystemExit(INTERRUPTED) from stop
-        raise
-
-
 def run_generation(
     context: GenerationContext, settings: BootstrapSettings, build: Build, features: nn.Module | None, judge: nn.Module | None
-) -> Trainer:
-    """Train, synthesize and evaluate one generation, or what of that is left to do; the trainer that did it."""
+) -> None:
+    """Train, synthesize and evaluate one generation, or what of that is left to do."""
     seed_everywhere(context.seed, context.generation, "weights")
     model, data, trainer, context = build(context)
     attach(context, data, trainer, settings, features, judge)
@@ -163,6 +149,8 @@ def run_generation(
     if settings.compile:
         model.compile_networks()
     checkpoint = checkpoint_for_all(context, trainer)
+    if checkpoint is None and all(gather(context.folder.is_trained)):  # it was not kept, nor is it needed
+        skip_training(trainer, model, context.folder)
     with stop_request.saving(), restoring_explained(checkpoint, trainer):
         trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if not agree(context.folder.is_evaluated):
@@ -172,8 +160,8 @@ def run_generation(
         publish_scores(trainer, context, data)
     if trainer.is_global_zero:
         note_times(context.folder)
+    remove_spent(context, settings.keep_checkpoints, rank(), trainer.local_rank)
     leave_if_asked()
-    return trainer
 
 
 def attach(

@@ -17,8 +17,8 @@ from pathlib import Path
 from bootlight.owner import owner_lives, temporary_name
 from bootlight.record_lock import LOCK_NAME, try_lock
 
-RECENT_SECONDS = 600  # what was used since is in use, also where a file system does not tell of locks
-LEFTOVER_SECONDS = 24 * 3600  # after which what is half-written is taken for abandoned, where nobody knows its process
+RECENT_SECONDS = 600  # what was used since is in use
+LEFTOVER_SECONDS = 24 * 3600  # after which a thing is taken for abandoned, where nobody knows its process or there are no locks
 STORES, FEATURES, NETWORKS, LISTS = "decoded images", "features", "trained networks", "lists of bad pictures"
 FOLDERS = ("features", "judges", "classifiers")
 HALF, LOCKS = "half-written", "locks of killed processes"
@@ -130,10 +130,13 @@ def is_in_use(entry: Entry) -> bool:
     """Whether another part of this process, or another process, has it open."""
     if entry.what == STORES:
         try:
-            with open(entry.path / "images.npy", "rb") as file:
-                return not _try_flock(file.fileno())
-        except OSError:
+            with open(entry.path / "images.npy", "r+b") as file:  # NFS locks alone only what may be written
+                alone = _try_flock(file.fileno())
+        except FileNotFoundError:
             return False
+        except OSError:  # somebody else's, so that nobody can know
+            return True
+        return time.time() - entry.used < LEFTOVER_SECONDS if alone is None else not alone
     return entry.what == NETWORKS and _is_held(entry.path / LOCK_NAME)
 
 
@@ -176,8 +179,8 @@ def _is_abandoned(entry: Entry) -> bool:
 
 def _rename_store(folder: Path, aside: Path) -> bool:
     try:
-        with open(folder / "images.npy", "rb") as file:
-            if not _try_flock(file.fileno()):
+        with open(folder / "images.npy", "r+b") as file:
+            if _try_flock(file.fileno()) is False:
                 return False
             os.rename(folder, aside)
     except FileNotFoundError:  # another process is faster, or it is damaged
@@ -194,13 +197,14 @@ def _rename_network(folder: Path, aside: Path) -> bool:
     return _with_lock(lock, lambda: os.rename(folder, aside)) if lock.exists() else _done(lambda: os.rename(folder, aside))
 
 
-def _try_flock(file: int) -> bool:
+def _try_flock(file: int) -> bool | None:
+    """Whether nobody holds a file; None where there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # no locks here
-        return True
+    except OSError:
+        return None
     return True
 
 

@@ -64,15 +64,11 @@ USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
 
 
-class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
-    """Lightning's, with safe errors."""
-
-
 class BootlightCLI(LightningCLI):
     """LightningCLI whose `fit` runs every generation of a bootstrap."""
 
     def __init__(self, args: list[str]) -> None:
-        self._shared_loggers: list[Logger] | None = None
+        self.loggers: list[Logger] = []
         self._context: GenerationContext | None = None
         self._smoke: Smoke | None = None
         for plug_in in entry_points(group="bootlight.generators"):
@@ -93,7 +89,7 @@ class BootlightCLI(LightningCLI):
             },
             # Without abbreviations: trainer.max_epoch would silently be max_epochs.
             parser_kwargs={"prog": "bootlight", "usage": USAGE, "allow_abbrev": False, "fit": {"usage": USAGE}},
-            parser_class=Parser,
+            parser_class=type("Parser", (Usage, LightningArgumentParser), {}),
             args=args,
         )
 
@@ -224,9 +220,9 @@ class BootlightCLI(LightningCLI):
         if config["enable_checkpointing"] is not False:
             callbacks.append(periodic_checkpoint(context.folder, self.settings.bootstrap.checkpoint_every))
         callbacks.append(StopBetweenSteps(context.folder, least_steps(config["min_epochs"], config["min_steps"])))
-        if self._shared_loggers is None:  # one for all generations: a tracker's run is the whole bootstrap
-            self._shared_loggers = [logger for logger in as_list(config["logger"]) if isinstance(logger, Logger)]
-        loggers = [HistoryLogger(context.folder.history), *self._shared_loggers]
+        if not self.loggers:  # one for all generations: a tracker's run is the whole bootstrap
+            self.loggers = [logger for logger in as_list(config["logger"]) if isinstance(logger, Logger)]
+        loggers = [HistoryLogger(context.folder.history), *self.loggers]
         # With an epoch at least, Lightning does not end one in the middle: `StopBetweenSteps` does, where it can go on.
         own = {"max_time": None, "min_epochs": 1, "default_root_dir": str(context.folder.path)}
         return make_trainer(config, callbacks=callbacks, logger=loggers, **own)
@@ -251,10 +247,6 @@ class BootlightCLI(LightningCLI):
     def names_other_images(self) -> bool:
         """See `Build`."""
         return names_other_images(RunFolder(Path(self.config_init[self.subcommand].bootstrap.run_dir)), self.text)
-
-    def loggers(self) -> Sequence[Logger]:
-        """See `Build`."""
-        return self._shared_loggers or ()
 
 
 @rank_zero_only

@@ -13,7 +13,8 @@ MAX_VALUES = 20_000  # keys and values of it
 MAX_SHOWN = 60  # characters of a setting in a message
 # Everything else would make it another experiment. Images are known by their content, not by `root`.
 FREE = {
-    *("bootstrap.num_generations", "bootstrap.checkpoint_every", "data.num_workers", "data.cache"),
+    *("bootstrap.num_generations", "bootstrap.checkpoint_every", "bootstrap.keep_checkpoints"),
+    *("data.num_workers", "data.cache"),
     *("data.root", "data.follow_links", "data.max_bad"),
 }
 # Besides what any run may change: where it lies, and the teacher, whose images are checked by their content.

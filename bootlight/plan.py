@@ -17,7 +17,7 @@ from bootlight.trainers import HELPER
 PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
 PROBE_IMAGES = 4
 LONG = 0.5  # seconds
-COPIES_OF_WEIGHTS = 5  # trained.ckpt: network, average, two moments; published weights
+COPIES_OF_WEIGHTS = 4  # in trained.ckpt: network, average, two moments
 PROBE = {**HELPER, "callbacks": [], "logger": False, "enable_progress_bar": False}
 HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  time (min)"
 
@@ -46,7 +46,7 @@ def print_plan(
     devices = configured.world_size
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
-    weight_bytes = COPIES_OF_WEIGHTS * 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weight_bytes = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):
@@ -55,7 +55,8 @@ def print_plan(
         seen = steps * data.batch_size
         seconds = seen * train + settings.num_synthetic * draw
         total += seconds
-        disk = (drawn_bytes + weight_bytes) / 2**20
+        kept = {"all": True, "last": generation == settings.num_generations - 1, "none": False}[settings.keep_checkpoints]
+        disk = (drawn_bytes + weight_bytes * (1 + COPIES_OF_WEIGHTS * kept)) / 2**20
         say(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
     shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
     say(

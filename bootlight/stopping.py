@@ -151,3 +151,20 @@ def leave_if_asked(save: Callable[[], None] = lambda: None) -> None:
     reason = next(filter(None, reasons))
     say(f"stopped by {reason}; run the same command again to continue")
     raise SystemExit(INTERRUPTED if reason == CTRL_C else RUN_AGAIN)
+
+
+@contextmanager
+def stops_explained() -> Iterator[None]:
+    """Turn what Lightning makes of Ctrl-C (status 1, silently) into a line and a status.
+
+    Raises:
+        SystemExit: with 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            if rank() == 0:
+                say(f"stopped by {CTRL_C}; run the same command again to continue")
+            raise SystemExit(INTERRUPTED) from stop
+        raise

@@ -61,7 +61,7 @@ def start_loggers(loggers: Sequence[Logger], run: RunFolder, config: str) -> Non
 
 
 def complete_wandb(loggers: Sequence[Logger], run: RunFolder) -> None:
-    """Log what W&B lacks of a finished run, one that was killed before W&B had everything; only says so where it cannot."""
+    """Log what W&B lacks of a run that is done, maybe one killed before W&B had everything; only says so where it cannot."""
     for logger in loggers:
         if isinstance(logger, BootstrapWandbLogger) and rank() == 0:
             logger.attach(run.path)
@@ -69,6 +69,6 @@ def complete_wandb(loggers: Sequence[Logger], run: RunFolder) -> None:
                 if not logger.is_complete():
                     check_loggers([logger])
                     logger.catch_up()
-                    logger.finish()
+                logger.finish()
             except BootlightError as error:
                 say(f"W&B may lack rows of this run: {error}")

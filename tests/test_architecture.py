@@ -15,6 +15,17 @@ ALLOWED: dict[str, set[str]] = {
     "errors": {"terminal"},
     "atomic": {"errors", "owner"},
     "owner": set(),
+    "cleaned": set(),
+    "clean_cache": {"cache_entries", "cleaned"},
+    "clean_run": {
+        "atomic", "cleaned", "errors", "finished", "kept_config", "owner", "record_lock", "run_folder", "run_links",
+        "run_marks",
+    },
+    "verbs.clean": {
+        "cache_entries", "cache_folder", "cache_limit", "clean_cache", "clean_run", "cleaned", "errors", "paths",
+        "run_folder", "sizes", "terminal",
+    },
+    "finished": {"errors", "run_folder", "sizes", "terminal"},
     "sizes": {"errors"},
     "cache_entries": {"owner", "record_lock"},
     "cache_limit": {"cache_entries", "sizes"},
@@ -78,7 +89,7 @@ ALLOWED: dict[str, set[str]] = {
     "data.store_skipped": {"atomic", "cache_folder", "errors"},
     "data.store_folder": {"atomic", "cache_entries", "errors", "owner"},
     "data.store_turn": {"cache_entries", "processes", "record_lock", "stopping"},
-    "data.store_passes": {"budget", "data.reader", "errors", "terminal"},
+    "data.store_passes": {"budget", "errors", "terminal"},
     "data.mixing": {"data.store", "errors", "rng"},
     "data.batches": {"batch", "clock", "data.mixing", "errors", "rng"},
     "data.datamodule": {
@@ -163,7 +174,9 @@ ALLOWED: dict[str, set[str]] = {
     "lock": {"errors", "record_lock"},
     "processes": {"atomic", "errors"},
     "stopping": {"errors", "processes", "terminal"},
-    "callbacks.generation_end": {"clock", "errors", "generators.base", "processes", "run_folder", "stopping"},
+    "callbacks.generation_end": {
+        "clock", "errors", "generators.base", "processes", "published", "run_folder", "stopping",
+    },
     "callbacks.publish": {
         "atomic", "callbacks.checkpoints", "callbacks.generation_end", "clock", "generators.base", "processes",
     },
@@ -172,9 +185,9 @@ ALLOWED: dict[str, set[str]] = {
         "rng", "stopping", "synthesis",
     },
     "callbacks.evaluation": {
-        "atomic", "callbacks.generation_end", "clock", "data.store", "drawn", "errors", "evaluation.attempt",
-        "evaluation.features", "evaluation.sources", "evaluation.suite", "generators.base", "images",
-        "metrics.correlated_mean", "metrics.discriminator", "metrics.features", "metrics.score", "run_folder", "stopping",
+        "atomic", "callbacks.generation_end", "clock", "errors", "evaluation.attempt", "evaluation.features",
+        "evaluation.sources", "evaluation.streamed", "evaluation.suite", "generators.base", "metrics.correlated_mean",
+        "metrics.discriminator", "metrics.features", "metrics.score", "run_folder", "stopping",
         "tracking.history",
     },
     "callbacks.step_clock": {"callbacks.generation_end", "clock", "errors", "run_folder"},
@@ -250,7 +263,8 @@ ALLOWED: dict[str, set[str]] = {
     "bootstrap": {
         "atomic", "callbacks.checkpoints", "callbacks.evaluation", "callbacks.generation_end", "callbacks.progress", "checks",
         "clock",
-        "data.datamodule", "errors", "generators.base", "lines", "paths", "prepare", "processes", "published", "rng",
+        "data.datamodule", "errors", "finished", "generators.base", "lines", "paths", "prepare", "processes", "published",
+        "rng",
         "run_config", "run_folder",
         "stopping", "terminal", "trackers", "tracking.current", "tracking.report", "tracking.seconds", "tracking.strip",
         "tracking.table", "tracking.wandb_logger",
@@ -315,9 +329,12 @@ ALLOWED: dict[str, set[str]] = {
         "evaluation.options", "evaluation.pairs", "evaluation.source_remarks", "evaluation.sources", "evaluation.suite",
         "tracking.forest", "tracking.table",
     },
+    "evaluation.streamed": {
+        "data.layout", "data.store_passes", "drawn", "errors", "images", "picture_header", "run_folder",
+    },
     "evaluation.sources": {
         "data.contents", "data.layout", "data.reader", "data.reading", "data.resolve", "data.store", "data.store_passes",
-        "data.store_skipped", "images", "picture_header",
+        "data.store_skipped", "evaluation.streamed", "images", "picture_header",
     },
     "evaluation.source_remarks": {"evaluation.sources", "picture_header"},
     "evaluation.suite": {

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from bootlight import cache_limit as module
-from bootlight.cache_entries import entries, leftovers, remove
+from bootlight.cache_entries import entries, leftovers, remove, remove_leftovers
 from bootlight.cache_limit import LEAST, cache_limit, keep_below
 from bootlight.data.store import build_store
+from bootlight.data.store_turn import turn
 from bootlight.errors import BootlightError
 from bootlight.images import encode_png
 from bootlight.owner import owner_lives, temporary_name
@@ -95,6 +96,37 @@ def test_what_is_in_use_stays(cache):
         fcntl.flock(lock, fcntl.LOCK_SH)
         keep_below(0, cache)
     assert set(names(entries(cache))) == {OWN[0], KEYS[0], KEYS[8]}
+
+
+def test_without_locks_what_was_used_within_a_day_is_in_use(cache, monkeypatch):
+    a_store(cache, KEYS[8], 0.9)
+    monkeypatch.setattr(
+        "bootlight.cache_entries.fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available"))
+    )
+    with pytest.warns(UserWarning, match="400 bytes in 4"):
+        keep_below(0, cache)
+    assert names(entries(cache)) == [OWN[0], KEYS[8]]
+
+
+def test_locks_of_killed_processes_are_leftovers_and_those_of_living_ones_are_not(cache):
+    dead, living, own = (cache / f".{key}.lock" for key in KEYS[:3])
+    for path in (dead, living):
+        path.write_text("process 7 on there")
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(write, b"1" if try_lock(os.open(living, os.O_RDWR)) else b"0")
+        time.sleep(30)
+        os._exit(0)
+    with turn(cache / KEYS[2]):
+        assert os.read(read, 1) == b"1" and own.exists()
+        assert names(leftovers(cache)) == [dead.name]
+        remove_leftovers(cache)
+        assert (dead.exists(), living.exists(), own.exists()) == (False, True, True)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    assert names(leftovers(cache)) == [living.name] and not own.exists()
+    for descriptor in (read, write):
+        os.close(descriptor)
 
 
 def test_a_store_is_in_use_as_long_as_it_is_mapped_and_its_use_is_noted(tmp_path, cache, monkeypatch):

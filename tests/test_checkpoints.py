@@ -222,8 +222,9 @@ def publish(folder, module, config):
     callback.attach(GenerationContext(RunFolder(folder.path.parent), 0, 0, config))
     strategy = SimpleNamespace(broadcast=lambda value: value)
     trainer = SimpleNamespace(
-        is_global_zero=True, global_rank=0, local_rank=0, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None
-    )
+        is_global_zero=True, global_rank=0, local_rank=0, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None,
+        fit_loop=SimpleNamespace(max_epochs=1),
+    )  # fmt: skip
     callback.run(trainer, module)
 
 

@@ -11,13 +11,13 @@ import safetensors.torch
 import torch
 
 from bootlight.atomic import read_json
-from bootlight.callbacks.evaluation import sample_source
 from bootlight.data import extra
 from bootlight.data.extra import open_drawn
 from bootlight.data.resolve import resolve
 from bootlight.data.store import build_store
 from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError
+from bootlight.evaluation.streamed import drawn_source
 from bootlight.generators.load import load_generator
 from bootlight.images import encode_png
 from bootlight.metrics.feature_cache import cached_features
@@ -68,7 +68,7 @@ DAMAGE = {
     "the last character": (lambda f: os.truncate(f.metadata, f.metadata.stat().st_size - 1), "metadata.jsonl: cannot be"),
 }  # fmt: skip
 READERS = {
-    "the evaluation": lambda folder: sample_source(folder, 8, 3),
+    "the evaluation": lambda folder: drawn_source("drawn", folder, 8, 3),
     "the next generation": lambda folder: open_drawn(folder, ("a", "b"), build),
     "another command": lambda folder: resolve(f"{folder.path.parent}@0"),
     "another command, by the folder": lambda folder: resolve(str(folder.path)),
@@ -115,7 +115,7 @@ def test_the_record_is_there_before_the_manifest_and_runs_without_it_are_read(fo
 def test_what_was_looked_at_is_not_read_again_until_it_changes(folder, monkeypatch):
     """Else a run would be quadratic in its generations: each asks for the images of all before it."""
     read = []
-    monkeypatch.setattr("bootlight.drawn.file_sha256", lambda path: read.append(path.name) or rows[int(path.stem)].sha256)
+    monkeypatch.setattr("bootlight.drawn.file_sha256", lambda path: read.append(path) or rows[int(Path(path).stem)].sha256)
     rows = read_drawn(folder)
     for _ in range(3):
         check_drawn(folder, rows)

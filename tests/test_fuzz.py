@@ -130,7 +130,7 @@ def readers() -> list[Callable[[Path], object]]:
 
     from bootlight.bootstrap import check_streams
     from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable
-    from bootlight.callbacks.evaluation import final_loss, sample_source
+    from bootlight.callbacks.evaluation import final_loss
     from bootlight.callbacks.synthesis import read_batch_size
     from bootlight.data.extra import noted_classes, open_drawn
     from bootlight.data.resolve import resolve
@@ -138,6 +138,7 @@ def readers() -> list[Callable[[Path], object]]:
     from bootlight.environment import note_environment
     from bootlight.evaluation.judge_file import find_judge, load_judge
     from bootlight.evaluation.reference_stats import load_statistics
+    from bootlight.evaluation.streamed import drawn_source
     from bootlight.generators.load import load_generator
     from bootlight.kept_config import differing_keys, read_config
     from bootlight.metrics.feature_cache import cached_features
@@ -161,7 +162,7 @@ def readers() -> list[Callable[[Path], object]]:
     def drawn(run: Path) -> None:
         folder = RunFolder(run).generation(0)
         resolve(f"{run}@0")
-        sample_source(folder, 8, 3)
+        list(drawn_source("drawn", folder, 8, 3).batches(2))
         open_drawn(folder, noted_classes(folder) or ("a", "b"), build)
 
     return [

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from few_digits import digits
 from scipy import stats
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.c2st import two_sample_test
+from bootlight.metrics.c2st import _Both, two_sample_test
 
 
 def images():
@@ -63,3 +64,14 @@ def test_all_right_says_nothing_of_the_error():
     assert score.value == 1 and score.standard_error is None
     assert score.interval == pytest.approx((40 / (40 + 1.959964**2), 1.0))  # of Wilson where all of 40 test images are right
     assert str(score) == "1.000 [0.912, 1.000]"
+
+
+def test_batches_of_both_sides_are_those_of_all_images_in_memory():
+    rng = np.random.default_rng(0)
+    real, synthetic = (rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8) for n in (9, 7))
+    of_real, of_synthetic = np.array([8, 0, 3]), np.array([6, 6, 1])
+    both = _Both(real, synthetic, of_real, of_synthetic)
+    everything = torch.from_numpy(np.concatenate([real[of_real], synthetic[of_synthetic]])).permute(0, 3, 1, 2)
+    assert len(both) == len(everything)
+    for positions in (np.array([5, 0, 2, 3]), np.arange(6), np.array([1]), np.array([4])):
+        assert torch.equal(both.batch(positions), everything[positions])

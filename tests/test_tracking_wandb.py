@@ -186,7 +186,7 @@ def test_files_are_read_as_far_as_they_go(run, tmp_path):
     """Cut anywhere, against an independent reader; nothing is read of what is no such file."""
     logger = make_logger(run)
     log_steps(logger, 0, range(3))
-    logger.experiment.config.update({"long": "x" * 100_000})  # a record over several blocks
+    logger.experiment.config.update({"long": "x" * 70_000})  # a record over several blocks
     log_steps(logger, 0, range(3, STEPS))
     logger.finish()
     (file,) = run.path.glob("wandb/offline-run-*/*.wandb")
@@ -195,13 +195,17 @@ def test_files_are_read_as_far_as_they_go(run, tmp_path):
     copy.parent.mkdir()
     rng = random.Random(0)
     seen = set()
-    for size in [0, 3, 7, *rng.sample(range(8, len(whole)), 100), *range(len(whole) - 900, len(whole) + 1)]:
+    for size in [0, 3, 7, *rng.sample(range(8, len(whole)), 30), *range(len(whole) - 900, len(whole), 12), len(whole)]:
         copy.write_bytes(whole[:size])
         seen.add(found := next_row(tmp_path, run_id))
         assert found == 1 + last_row(whole[:size], tmp_path)
     assert max(seen) == STEPS and len(seen) > 3
-    copy.write_bytes(whole[:40000] + b"?" + whole[40001:])  # of the second block nothing is known
+    copy.write_bytes(whole[:33000] + b"?" + whole[33001:])  # of the second block nothing is known
     assert next_row(tmp_path, run_id) == STEPS
+    rows = whole[: bisect_left(range(2**15), 1, key=lambda size: last_row(whole[:size], tmp_path))]  # 0 and 1
+    for place in range(len(rows) - 200, len(rows)):  # a number with a wrong bit is no number
+        copy.write_bytes(rows[:place] + bytes([rows[place] ^ 16]) + rows[place + 1 :])
+        assert next_row(tmp_path, run_id) <= 1
     assert next_row(tmp_path, "*") == next_row(tmp_path / "missing", run_id) == 0
     copy.write_bytes(bytes(len(whole)))
     assert next_row(tmp_path, run_id) == 0
@@ -379,14 +383,32 @@ def test_refusal_by_wandb_is_one_line(run, monkeypatch):
         make_logger(run).log_metrics({"a": 1.0}, 0)
 
 
+def test_a_row_is_whole_or_absent_where_a_step_was_left_in_its_middle(run):
+    """After Ctrl-C W&B closes in an orderly way, with what it was given so far."""
+    logger = make_logger(run)
+    log_steps(logger, 0, range(3))
+    logger.log_metrics({"lr": 0.5}, 3)
+    logger.experiment.finish()  # as at the end of a process
+    logger = make_logger(run)
+    for values in ({"lr": 0.5}, {"train/loss": loss(0, 3)}):
+        logger.log_metrics(values, 3)
+    logger.finish()
+    stopped, resumed = finished_logs(run.path)
+    assert [row for row, _ in stopped.rows] == [0, 1, 2]
+    ((row, values),) = resumed.rows
+    assert (row, values["lr"], values["train/loss"]) == (3, 0.5, loss(0, 3))
+
+
 def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
-    bootlight(
+    command = (
         "fit", "--model=gaussian.Gaussian", "--data=bootlight.Digits", "--data.num_steps=3", "--evaluation.judge_steps=0",
         "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=8", "--bootstrap.run_dir=run",
         "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1",
         "--trainer.logger=bootlight.BootstrapWandbLogger", "--trainer.logger.offline=true", "--trainer.logger.save_dir=run",
         "--evaluation.features=bootlight.PixelFeatures", "--evaluation.features.channels=1",
     )  # fmt: skip
+    bootlight(*command)
+    bootlight(*command)  # finished: nothing is begun for it
     (log,) = finished_logs(tmp_path / "run")
     assert log.axes == AXES
     # Three steps of each of two generations, logged at 0-based steps of the whole bootstrap.
@@ -396,3 +418,14 @@ def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
     assert curve(log, "generation/fd-pixels/holdout", "generation") == expected
     assert log.config["data"]["class_path"] == "bootlight.Digits"
     assert [artifact.type for artifact in log.artifacts] == ["synthetic-images"] * 2
+
+    # Killed before W&B had written the last scores: the command of a finished run logs what is lacking.
+    (file,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: bisect_left(range(len(whole)), 6, key=lambda size: last_row(whole[:size], tmp_path))])
+    (tmp_path / "run" / "wandb_rows.json").unlink()
+    bootlight(*command)
+    cut, rest = finished_logs(tmp_path / "run", exited=False)
+    assert [row for row, _ in cut.rows + rest.rows] == list(range(8))
+    assert curve(Log(rows=cut.rows + rest.rows), "train/loss", "total_step") == curve(log, "train/loss", "total_step")
+    assert curve(rest, "generation/fd-pixels/holdout", "generation") == expected[1:]

@@ -2,14 +2,19 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("wandb", reason="W&B is optional: pip install bootlight[wandb]")
 
+from ranks import DDPM, Ranks, settings
 from tracking_run import metrics
 from wandb_attempts import EVENTS_OF_A_STEP, GENERATIONS, STEPS, loss, rate
 from wandb_file import finished_logs
@@ -50,14 +55,19 @@ def logged_rows(folder: Path) -> list[dict]:
 
 
 @pytest.fixture
-def attempts(tmp_path):
+def environment(tmp_path):
+    """W&B's own variables."""
+    return QUICK | {f"WANDB_{name}_DIR": str(tmp_path / name.lower()) for name in ("DATA", "CACHE", "CONFIG", "ARTIFACT")}
+
+
+@pytest.fixture
+def attempts(tmp_path, environment):
     """Runs the stand-in; the folder of its run."""
 
     def run(*kills: int) -> RunFolder:
-        places = {f"WANDB_{name}_DIR": str(tmp_path / name.lower()) for name in ("DATA", "CACHE", "CONFIG", "ARTIFACT")}
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")} | places
+        others = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
         command = [sys.executable, str(ATTEMPTS), str(tmp_path / "run"), *map(str, kills)]
-        subprocess.run(command, check=True, env=environment | QUICK, cwd=tmp_path)
+        subprocess.run(command, check=True, env=others | environment, cwd=tmp_path)
         return RunFolder(tmp_path / "run")
 
     return run
@@ -80,3 +90,62 @@ def test_killed_at_chosen_moments(attempts):
     ]
     assert logged_rows(run.path) == expected
     assert json.loads((run.path / "wandb_rows.json").read_text())["rows"] == GENERATIONS * (STEPS + 1)
+
+
+KILLS = 8  # of a variant, at least
+SLOW_AND_RATED = '[{"class_path": "ranks.Slowly"}, {"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}]'
+
+
+def wandb_processes(parent: int) -> list[int]:
+    """W&B's own process of a run; it has a session of its own."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            name, _, values = stat.read_text().rpartition(")")
+            if "wandb-core" in name and int(values.split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def run_until_killed(ranks: Ranks, run: Path, rng: random.Random) -> bool:
+    """Kill a run at some moment, often in training, in half of the cases W&B's own process before it; whether it was alive."""
+    known = set(run.glob("wandb/offline-run-*"))
+    begun = rng.random() < 0.8
+    rest = rng.uniform(0, 5)
+    end = None if begun else time.monotonic() + rest
+    while end is None or time.monotonic() < end:
+        if not any(process.is_alive() for process in ranks.processes):
+            return False
+        if end is None and set(run.glob("wandb/offline-run-*")) - known:
+            end = time.monotonic() + rest
+        time.sleep(0.002)
+    first = rng.random() < 0.5
+    for number in wandb_processes(ranks.processes[0].pid) if first else ():
+        os.kill(number, signal.SIGKILL)
+    alive = any(process.is_alive() for process in ranks.processes)
+    ranks.kill()
+    return alive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_whole_runs_killed_at_any_moment(tmp_path, environment, processes):
+    rng, kills = random.Random(processes), []
+    logger = [
+        f"--trainer.callbacks={SLOW_AND_RATED}",
+        "--trainer.logger=bootlight.BootstrapWandbLogger",
+        "--trainer.logger.offline=true",
+    ]
+    while sum(kills) < KILLS:
+        run = RunFolder(tmp_path / f"run {len(kills)}")
+        arguments = [*DDPM, *settings(), *logger, f"--trainer.logger.save_dir={run.path}"]
+        kills.append(0)
+        while run_until_killed(ranks := Ranks(arguments, [run.path], processes, **environment), run.path, rng):
+            kills[-1] += 1
+        assert ranks.wait() == [0] * processes, ranks.said()
+        expected, logged = expected_rows(run), logged_rows(run.path)
+        trained = [row for row in expected if "train/loss" in row]
+        assert len(trained) == 24 and all("lr-AdamW" in row for row in trained)  # two generations of 12 steps
+        pieces = [len(log.rows) for log in finished_logs(run.path, exited=False)]
+        print(f"{processes} processes, {kills[-1]} kills: {len(logged)} of {len(expected)} rows, in pieces of {pieces}")
+        assert logged == expected

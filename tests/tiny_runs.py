@@ -88,8 +88,9 @@ def fingerprint(run: Path) -> dict[str, str]:
         found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
     for folder in RunFolder(run).generations():
         name = folder.path.name
-        saved = torch.load(folder.trained_checkpoint, weights_only=True)
-        found |= {f"{name} {key}": digest(saved[key]) for key in ("state_dict", "optimizer_states", "global_step")}
+        if folder.trained_checkpoint.exists():  # bootstrap.keep_checkpoints
+            saved = torch.load(folder.trained_checkpoint, weights_only=True)
+            found |= {f"{name} {key}": digest(saved[key]) for key in ("state_dict", "optimizer_states", "global_step")}
         found[f"{name} curves"] = digest(read_history(folder.history))
     return found
 

@@ -12,20 +12,18 @@ from torch import Tensor, nn
 from bootlight.atomic import write_json
 from bootlight.callbacks.generation_end import GenerationEnd
 from bootlight.clock import clock
-from bootlight.data.store import store_from_arrays
-from bootlight.drawn import check_drawn, read_drawn
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sources import ImageSource, StoreSource
+from bootlight.evaluation.streamed import drawn_source
 from bootlight.evaluation.suite import DISTANCES, measure_all
 from bootlight.generators.base import GeneratorModule
-from bootlight.images import decode
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features import FeatureNetwork, score_name
 from bootlight.metrics.score import Score
-from bootlight.run_folder import GenerationFolder, how_to_redraw
+from bootlight.run_folder import GenerationFolder
 from bootlight.stopping import check_stop
 from bootlight.tracking.history import read_history
 
@@ -85,7 +83,7 @@ class Evaluation(GenerationEnd):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         with clock.part("files"):
-            sets = {"synthetic": sample_source(folder, module.image_size, module.channels)}
+            sets: dict[str, ImageSource] = {"synthetic": drawn_source(SYNTHETIC, folder, module.image_size, module.channels)}
         sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, trainer, data.cache)
         judge = None if self.judge is None else JudgeLogits(self.judge, module.channels)
@@ -115,7 +113,7 @@ class Evaluation(GenerationEnd):
         """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
         return StoreSource(f"real {name} images", which.store, which.indices[data.reference(which, self.max_real)])
 
-    def _ask(self, trainer: Trainer, cache: Path, network: nn.Module | None, source: StoreSource) -> dict[str, Tensor]:
+    def _ask(self, trainer: Trainer, cache: Path, network: nn.Module | None, source: ImageSource) -> dict[str, Tensor]:
         """Answers of a network; those to real images are kept for the next generations and runs."""
         if network is None:
             return {}
@@ -161,24 +159,6 @@ def with_reference(score: Score, which: str) -> Score:
 def references(data: Any) -> dict[str, Any]:
     """The sets of real images that generations are measured against, by name."""
     return {"train": data.available} | ({"holdout": data.holdout} if len(data.holdout) >= 2 else {})
-
-
-def sample_source(folder: GenerationFolder, image_size: int, channels: int) -> StoreSource:
-    """The images of a complete samples folder as they are on the disk: rounded, as everyone will see them.
-
-    Raises:
-        BootlightError: one is missing, was changed or cannot be decoded.
-    """
-    rows = read_drawn(folder)
-    check_drawn(folder, rows)
-    names = [row.file_name for row in rows]
-    images = np.empty((len(names), image_size, image_size, channels), np.uint8)
-    try:
-        for image, file in zip(images, (folder.samples / name for name in names), strict=True):
-            image[:] = decode(file.read_bytes(), str(file), image_size=image_size, channels=channels)
-    except (OSError, BootlightError) as error:
-        raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-    return StoreSource(SYNTHETIC, store_from_arrays(images, names=names))
 
 
 def final_loss(folder: GenerationFolder) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from bootlight.clock import clock
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.processes import agree
+from bootlight.published import published_weights
 from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
 from bootlight.stopping import Stopped, leave_if_asked
 
@@ -49,8 +50,10 @@ class GenerationEnd(Callback):
             self._timed_run(trainer, pl_module)
 
     def restored_from_the_end(self, trainer: Trainer) -> bool:
-        """Whether this fit resumed from `trained.ckpt`; that the file exists says nothing, it may be torn."""
+        """Whether this fit skips training or resumed from `trained.ckpt`; that the file exists says nothing, it may be torn."""
         assert self.context is not None
+        if trainer.fit_loop.max_epochs == 0:
+            return True
         return trainer.ckpt_path is not None and Path(trainer.ckpt_path) == self.context.folder.trained_checkpoint
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -68,6 +71,16 @@ class GenerationEnd(Callback):
             leave_if_asked()  # here all ranks wait for each other
         if trainer.is_global_zero:
             note_times(self.context.folder)
+
+
+def skip_training(trainer: Trainer, module: GeneratorModule, folder: GenerationFolder) -> None:
+    """Let the next `fit` do the stages that follow training only, with the weights that a generation has published.
+
+    Raises:
+        BootlightError: they are missing or damaged.
+    """
+    module.load_published(published_weights(folder))
+    trainer.fit_loop.max_epochs = 0
 
 
 def note_times(folder: GenerationFolder) -> None:

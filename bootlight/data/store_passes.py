@@ -2,14 +2,13 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
 from bootlight.budget import Budget
-from bootlight.data.reader import ImageSet
 from bootlight.errors import BootlightError
 from bootlight.terminal import safe
 
@@ -19,6 +18,24 @@ CHUNK = 16  # images of one task; with THREADS it bounds what is in memory
 THREADS = max(2, min(8, os.cpu_count() or 1))
 MAX_NAMED = 5
 BYTES = 256 * 2**20  # of encoded files that all threads hold; as much as the largest has
+
+
+class Pictures(Protocol):
+    """What is passed over, such as a `reader.ImageSet`."""
+
+    @property
+    def where(self) -> str:
+        """How messages call them."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the pictures."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def size(self, i: int) -> int:
+        """Bytes of the encoded file of picture i."""
 
 
 class BadPictures(BootlightError):
@@ -35,7 +52,7 @@ class BadPictures(BootlightError):
 
 
 def over_images(
-    images: ImageSet, work: Callable[[int], T], description: str | None, bad: dict[int, str] | None = None
+    images: Pictures, work: Callable[[int], T], description: str | None, bad: dict[int, str] | None = None
 ) -> Iterator[list[T]]:
     """Yield `work(i)` for every image in order, in lists; a bar is shown when it takes longer than a second.
 
@@ -90,7 +107,7 @@ def _in_order(pool: ThreadPoolExecutor, run: Callable[[int], T], starts: range) 
         yield pending.popleft().result()
 
 
-def bad_pictures(images: ImageSet, bad: dict[int, str], limit: str = "0") -> BadPictures:
+def bad_pictures(images: Pictures, bad: dict[int, str], limit: str = "0") -> BadPictures:
     """The error that tells of bad pictures: what is wrong with the first, the names of some, how many there are."""
     first, *others = sorted(bad)
     named = [images.names[i] for i in others[: MAX_NAMED - 1]]

@@ -41,16 +41,19 @@ def extract(
     frozen = Frozen(network)
 
     def compute() -> dict[str, Tensor]:
-        parts: dict[str, list[Tensor]] = {}
+        found: dict[str, Tensor] = {}  # of the full size from the start: joining parts would hold everything twice
+        start = 0
         with tqdm(total=len(source.names), desc=safe(f"features of {source.where}"), unit=" images", leave=False) as bar:
             for images in source.batches(batch_size):
                 check()
                 for output, answer in look(frozen, images.to(device)).items():
-                    parts.setdefault(output, []).append(answer.float().cpu())
+                    rows = found.setdefault(output, torch.empty(len(source.names), answer.shape[1]))
+                    rows[start : start + len(images)] = answer
+                start += len(images)
                 bar.update(len(images))
-        if not parts:
+        if not found:
             raise BootlightError(f"{source.where} has no images; give a folder or zip that has")
-        return {output: torch.cat(answers) for output, answers in parts.items()}
+        return found
 
     if cache is None:
         return compute()

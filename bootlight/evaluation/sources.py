@@ -23,6 +23,7 @@ from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
 from bootlight.data.store_skipped import tell_skipped
+from bootlight.evaluation.streamed import in_batches
 from bootlight.images import decode_stored
 from bootlight.picture_header import Header, Headers
 
@@ -153,20 +154,12 @@ class FileSource:
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """See `ImageSource`."""
-        waiting: list[NDArray[np.uint8]] = []
         with self._open() as images:
 
             def read(i: int) -> NDArray[np.uint8]:
                 return self.decode(images.read(i), images.names[i])
 
-            for part in over_images(images, read, None):
-                for image in part:
-                    if waiting and (len(waiting) == size or waiting[0].shape != image.shape):
-                        yield _batch(waiting)
-                        waiting = []
-                    waiting.append(image)
-        if waiting:
-            yield _batch(waiting)
+            yield from in_batches(over_images(images, read, None), size)
 
     def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
         """See `ImageSource`."""
@@ -180,10 +173,6 @@ class FileSource:
             return images
         names = set(self.names)
         return images.chosen([i for i, name in enumerate(images.names) if name in names])
-
-
-def _batch(images: list[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
 
 
 def open_source(

@@ -1,9 +1,11 @@
 """Which metrics are measured, on features that are there already."""
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -13,7 +15,7 @@ from bootlight.evaluation.attempt import attempt
 from bootlight.metrics.authenticity import Authenticity
 from bootlight.metrics.copying import DataCopying
 from bootlight.metrics.density_coverage import DensityCoverage
-from bootlight.metrics.exact import checked
+from bootlight.metrics.exact import BLOCK, checked
 from bootlight.metrics.fd_infinity import FrechetInfinity
 from bootlight.metrics.feature_metric import FeatureMetric
 from bootlight.metrics.features import weights_remark
@@ -149,9 +151,19 @@ def unseen_remark(looked_at: int, count: int) -> tuple[str, ...]:
     return (f"copies were looked for among {looked_at:,} of the {count:,} real images: of those of the others nothing is seen",)
 
 
+def num_distinct(features: Tensor) -> int:
+    """How many rows of features (N, D) differ, by 64 bits of a hash of each: sorting them would hold them several times."""
+    hashes = np.empty(len(features), np.uint64)
+    for start in range(0, len(features), BLOCK):
+        rows = (features[start : start + BLOCK].detach().cpu() + 0.0).numpy()  # -0 becomes 0
+        found = [hashlib.sha256(row).digest() for row in np.ascontiguousarray(rows)]
+        hashes[start : start + len(rows)] = [int.from_bytes(digest[:8]) for digest in found]
+    return len(np.unique(hashes))
+
+
 def repeated_remark(features: Tensor) -> tuple[str, ...]:
     """A warning where more than one image in a hundred is there before: errors are those of independent images."""
-    distinct = len(torch.unique(features, dim=0))
+    distinct = num_distinct(features)
     if distinct >= (1 - REPEATED) * len(features):
         return ()
     return (f"only {distinct:,} of the {len(features):,} synthetic images differ: errors and intervals are too small",)

@@ -1,5 +1,7 @@
 """Classifier two-sample test (Lopez-Paz and Oquab 2017): can a fresh classifier tell synthetic images from real ones?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -50,20 +52,47 @@ def two_sample_test(
     count = min(len(real), len(synthetic))
     if count < LEAST:
         raise BootlightError(f"c2st needs at least {LEAST} images on each side, got {count}; draw more")
-    chosen = [
-        images[numpy_rng(seed, "c2st", side).permutation(len(images))[:count]] for side, images in enumerate((real, synthetic))
-    ]
+    sides = (real, synthetic)
+    chosen = [numpy_rng(seed, "c2st", side).permutation(len(images))[:count] for side, images in enumerate(sides)]
     half = count // 2
-    train, test = (torch.from_numpy(np.concatenate(part)) for part in zip(*((c[:half], c[half:]) for c in chosen), strict=True))
+    train, test = _Both(*sides, *(c[:half] for c in chosen)), _Both(*sides, *(c[half:] for c in chosen))
     with torch.random.fork_rng(devices=[]):
         seed_torch(seed, "c2st weights")
         network = Classifier(real.shape[3], 1)
     network.to(device)
-    _train(network, train.permute(0, 3, 1, 2), epochs, learning_rate, seed, device)
+    _train(network, train, epochs, learning_rate, seed, device)
     n = len(test)
-    share = _correct(network, test.permute(0, 3, 1, 2), device) / n
+    share = _correct(network, test, device) / n
     protocol = {"classifier": "3 convolutions", "epochs": epochs, "num_train": len(train), "num_test": n, "seed": seed}
     return Score(share, binomial_standard_error(share, n), n, {**protocol, SHARE: WILSON}, wilson_interval(share, n))
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Real images, then as many synthetic ones, read in batches: they may be mapped into memory.
+
+    Args:
+        real: images (N, H, W, C).
+        synthetic: images (M, H, W, C).
+        of_real: which of them.
+        of_synthetic: likewise.
+    """
+
+    real: NDArray[np.uint8]
+    synthetic: NDArray[np.uint8]
+    of_real: NDArray[np.int64]
+    of_synthetic: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.of_real) + len(self.of_synthetic)
+
+    def batch(self, positions: NDArray[np.int64]) -> Tensor:
+        """Images (B, C, H, W)."""
+        images = np.empty((len(positions), *self.real.shape[1:]), np.uint8)
+        drawn = positions >= len(self.of_real)
+        images[~drawn] = self.real[self.of_real[positions[~drawn]]]
+        images[drawn] = self.synthetic[self.of_synthetic[positions[drawn] - len(self.of_real)]]
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def _labels(count: int) -> Tensor:
@@ -72,7 +101,7 @@ def _labels(count: int) -> Tensor:
 
 
 def _train(
-    network: Classifier, images: Tensor, epochs: int, learning_rate: float, seed: int, device: torch.device | str
+    network: Classifier, images: _Both, epochs: int, learning_rate: float, seed: int, device: torch.device | str
 ) -> None:
     labels = _labels(len(images))
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
@@ -80,7 +109,7 @@ def _train(
     for epoch in range(epochs):
         order = torch.from_numpy(numpy_rng(seed, "c2st order", epoch).permutation(len(images)))
         for chosen in torch.split(order, BATCH):
-            logits = network(to_float(images[chosen].to(device))).flatten()
+            logits = network(to_float(images.batch(chosen.numpy()).to(device))).flatten()
             loss = F.binary_cross_entropy_with_logits(logits, labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -88,8 +117,9 @@ def _train(
 
 
 @torch.no_grad()
-def _correct(network: Classifier, images: Tensor, device: torch.device | str) -> int:
+def _correct(network: Classifier, images: _Both, device: torch.device | str) -> int:
     """How many images it calls rightly."""
     network.eval()
-    logits = torch.cat([network(to_float(chunk.to(device))).flatten().cpu() for chunk in torch.split(images, 500)])
+    chunks = [np.arange(start, min(start + 500, len(images))) for start in range(0, len(images), 500)]
+    logits = torch.cat([network(to_float(images.batch(chunk).to(device))).flatten().cpu() for chunk in chunks])
     return int(((logits > 0) == (_labels(len(images)) > 0.5)).sum())

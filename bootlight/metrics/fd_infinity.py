@@ -73,8 +73,8 @@ def frechet_infinity(
         interval = (min(0.0, straight), max(straight, full.value + margin))
         return Extrapolation(straight, full.standard_error, interval, full, curved=False)
     order = torch.randperm(n, generator=torch_rng("halves", seed)).to(synthetic_features.device)
-    halves = [synthetic_features[order[: n // 2]], synthetic_features[order[n // 2 :]]]
-    intercepts = [_straight(frechet_jackknife(real=real, synthetic_features=half)) for half in halves]
+    halves = (order[: n // 2], order[n // 2 :])
+    intercepts = [_straight(frechet_jackknife(real=real, synthetic_features=synthetic_features[half])) for half in halves]
     place = sum(1 / len(half) ** 2 for half in halves) / 2
     value = straight + (straight - sum(intercepts) / 2) / (place * n**2 - 1)
     margin += abs(value - straight) * size / (n // 2)

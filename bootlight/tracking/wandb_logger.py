@@ -1,6 +1,7 @@
 """A whole bootstrap as one W&B run: training over `total_step`, scores and previews over `generation`."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,9 @@ class BootstrapWandbLogger(WandbLogger):
         if self._run_folder:
             self._wandb_init |= _from_folder(self._run_folder, chosen=self._chosen_id)
             self._wandb_init |= {"config": self._config} if self._config else {}
+        folder = os.path.abspath(self._wandb_init["dir"])  # W&B's own process may work elsewhere
         try:
-            run = wandb.init(**self._wandb_init)
+            run = wandb.init(**self._wandb_init | {"dir": folder})
         except wandb.Error as error:
             reason = str(error).splitlines()[0]
             raise BootlightError(f"trainer.logger: W&B: {reason}; run wandb login, or set offline: true") from error
