@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +26,6 @@ class Job:
     def __init__(self, launcher: "Launcher", pid: int, log: Path) -> None:
         self.launcher, self.pid, self.log = launcher, pid, log
         self.status: int | None = None
-        self.seconds = 0.0
 
     def poll(self) -> int | None:
         """Exit status, -9 after SIGKILL, None as long as it runs."""
@@ -63,13 +61,6 @@ class Job:
     def output(self) -> str:
         """What it has printed."""
         return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def cpu_seconds(self) -> float:
-        """Of its own, in steps of a hundredth; a clock that does not run faster on a busy machine."""
-        with suppress(FileNotFoundError):  # it has ended: what was last seen
-            user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-            self.seconds = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        return self.seconds
 
     def children(self) -> list[int]:
         """Its processes but itself, such as loader workers, also after its death."""
@@ -109,16 +100,15 @@ class Launcher:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *arguments: str, stalls: Iterable[Stall] = (), without: Iterable[str] = ()) -> Job:
+    def start(self, *arguments: str, stalls: Iterable[Stall] = ()) -> Job:
         """Start `bootlight fit` with these arguments.
 
         Args:
             arguments: of the command line.
             stalls: functions that are to take longer, so that a moment is not missed.
-            without: functions that are to do nothing.
         """
         log = self.folder / f"{len(self.jobs)}.log"
-        request = {"arguments": ["fit", *arguments], "stalls": list(stalls), "without": list(without), "log": str(log)}
+        request = {"arguments": ["fit", *arguments], "stalls": list(stalls), "log": str(log)}
         pid = self.ask(request)
         self.jobs.append(Job(self, pid, log))
         return self.jobs[-1]
@@ -154,15 +144,10 @@ def serve() -> dict[str, Any]:
     sys.exit()
 
 
-def owner_of(name: str) -> tuple[Any, str]:
-    """Module or class of a dotted name, and the last part of the name."""
-    owner, _, attribute = name.rpartition(".")
-    return pkgutil.resolve_name(owner), attribute
-
-
 def stall(name: str, seconds: float) -> None:
     """Let each call of a function last longer."""
-    owner, attribute = owner_of(name)
+    place, _, attribute = name.rpartition(".")
+    owner = pkgutil.resolve_name(place)
     function = getattr(owner, attribute)
 
     def slow(*args: Any, **kwargs: Any) -> Any:
@@ -210,8 +195,6 @@ def main() -> None:
     os.setpgid(0, 0)
     for name, seconds in request["stalls"]:
         stall(name, seconds)
-    for name in request["without"]:
-        setattr(*owner_of(name), lambda *_: None)
     become_program(request["arguments"], Path(request["log"]))
 
 

@@ -90,9 +90,9 @@ def test_any_change_of_a_result_is_a_difference(finished, top, key):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS_OF_FILES if kind not in ("network", "what was asked of a network")])
 def test_damage_changes_a_file_and_is_mended(top, monkeypatch, kind):
     monkeypatch.setattr(damages, "KINDS_OF_FILES", {kind: KINDS_OF_FILES[kind]})
-    if kind in ("features", "kept networks"):
-        (top / "cache" / "features").mkdir()
-        (top / "cache" / "features" / "a.safetensors").write_bytes(bytes(100))
+    if place := {"features": "features", "kept network": "judges/key"}.get(kind):
+        (top / "cache" / place).mkdir(parents=True)
+        (top / "cache" / place / "a.safetensors").write_bytes(bytes(100))
     before = {path: path.read_bytes() for path in list_files(top, "**/*")}
     for seed in range(8):  # each way of it
         done = damage(top, Random(seed))

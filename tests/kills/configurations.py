@@ -58,6 +58,7 @@ CONFIGURATIONS = {
     "callback with a state": Configuration(DDPM, {"trainer.callbacks": "kills.steered.Steered"}),
     "dcgan": Configuration(DCGAN),
     "dcgan, warm start, workers": Configuration(DCGAN, {"bootstrap.warm_start": "true", "data.num_workers": 2}),
+    "dcgan, bf16, warm start": Configuration(DCGAN, {"bootstrap.warm_start": "true", "trainer.precision": "bf16-mixed"}),
     "gaussian, digits": Configuration(GAUSSIAN, DIGITS, without=OF_FOLDERS),
     "two processes": Configuration(DDPM, processes=2, pages=True),
     "two processes, dcgan": Configuration(DCGAN, {"bootstrap.num_generations": 3}, processes=2),

@@ -16,6 +16,7 @@ from kills.interruptions import KINDS, kill
 from kills.stage import stage_on_disk
 
 IN_A_ROW = (1, 1, 1, 2, 3)  # interruptions of one trial
+MUCH_TO_DAMAGE = 0.3  # share of a run after which most kinds of files are there
 EXACT, TOLD, WRONG = "exact", "told", "WRONG"
 
 
@@ -86,8 +87,9 @@ class Trial:
         began = time.monotonic()
         kind = self.outcome.kind
         interrupt = KINDS.get(kind, kill)
-        times = 1 if kind == "damage" else self.rng.choice(IN_A_ROW)
-        shares = [self.rng.random() for _ in range(times)]
+        shares = [self.rng.random() for _ in range(self.rng.choice(IN_A_ROW))]
+        if kind == "damage":
+            shares = [self.rng.uniform(MUCH_TO_DAMAGE, 1)]
         left = 1.0
         for share in shares:
             attempt = self.start()
