@@ -183,6 +183,18 @@ def test_a_run_that_cannot_be_continued_is_wrong(trial, monkeypatch):
     assert "[0, 1]" in wrong and "bootlight: no" in wrong
 
 
+def test_a_run_that_was_over_before_its_moment_is_done_anew(trial, monkeypatch):
+    left = [False, False, True]
+    asked = []
+    monkeypatch.setattr(Ended, "wait_for_seconds", lambda self, seconds: asked.append(seconds) or left.pop(0), raising=False)
+    monkeypatch.setattr(trial, "start", lambda: Ended(0))
+    attempt, moment = trial.start_until(0.5)
+    assert attempt is not None and asked == pytest.approx([0.5, 0.45, 0.405]) and moment == asked[-1]
+    assert not (trial.folder / "run").exists()
+    trial.outcome.shares, left[:] = [0.4], [False]
+    assert trial.start_until(0.5)[0] is None  # it was interrupted before: that it finishes is the end of the trial
+
+
 SAID = "stopped by {}; run the same command again to continue\n"
 
 
