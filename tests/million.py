@@ -51,13 +51,13 @@ def timed(module: Any, name: str, found: list[dict[str, Any]]) -> None:
     work: Callable[..., Any] = getattr(module, name)
 
     def noted(*args: Any, **kwargs: Any) -> Any:
-        before, start = memory("VmRSS"), time.perf_counter()
+        before, start, used = memory("VmRSS"), time.perf_counter(), time.process_time()
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         try:
             return work(*args, **kwargs)
         finally:
-            seconds = round(time.perf_counter() - start, 1)
-            found.append({"phase": name, "seconds": seconds, "before": before, "peak": memory("VmHWM")})
+            seconds, cpu = round(time.perf_counter() - start, 1), round(time.process_time() - used, 1)
+            found.append({"phase": name, "seconds": seconds, "cpu": cpu, "before": before, "peak": memory("VmHWM")})
             print(json.dumps(found[-1]), file=sys.stderr, flush=True)
 
     setattr(module, name, noted)

@@ -27,7 +27,7 @@ def two_generations(count: int, tmp_path: Path) -> list[dict]:
 
 @pytest.mark.slow
 def test_a_million_images_go_through_two_generations(tmp_path):
-    """Some ten minutes on two cores, and 3 GiB."""
+    """A quarter of an hour of one core, and less than 4 GiB."""
     phases = two_generations(MANY, tmp_path)
     print(*phases, sep="\n")
     first = phases[0]["before"]

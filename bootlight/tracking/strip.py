@@ -156,13 +156,14 @@ def _draw(rows: list[Row], columns: int, mark: str) -> bytes:
         )  # fmt: skip
 
     top = height - MARGIN  # the origin of matplotlib is at the bottom
+    pasted: list[tuple[int, int, NDArray[np.uint8]]] = []
     for row, row_height in zip(rows, heights, strict=True):
         middle = top - row_height / 2
         edge = row.tiles.shape[1]
         write(MARGIN, middle, row.label, "#111111")
         for column, tile in enumerate(row.tiles[:columns]):
             left = MARGIN + LABEL_WIDTH + column * (edge + GAP)
-            figure.figimage(tile, left, round(middle - edge / 2), origin="upper")
+            pasted.append((height - round(middle - edge / 2) - edge, left, tile))
         for k, line in enumerate(row.lines):
             offset = (k - (len(row.lines) - 1) / 2) * LINE_HEIGHT
             write(MARGIN + LABEL_WIDTH + grid_width + GAP, middle - offset, line, "#333333")
@@ -171,5 +172,8 @@ def _draw(rows: list[Row], columns: int, mark: str) -> bytes:
     figure.savefig(raw, format="rgba")
     about = PngInfo()
     about.add_text("scores", mark)
-    Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB").save(png, format="PNG", pnginfo=about)
+    picture = np.array(Image.frombytes("RGBA", (width, height), raw.getvalue()).convert("RGB"))
+    for y, x, tile in pasted:  # matplotlib would resample each of them
+        picture[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    Image.fromarray(picture).save(png, format="PNG", pnginfo=about)
     return png.getvalue()
