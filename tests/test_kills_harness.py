@@ -237,14 +237,14 @@ def test_answers_to_other_signals(tmp_path, monkeypatch):
 def test_the_status_is_that_of_the_trials(tmp_path, monkeypatch):
     monkeypatch.setattr("kills.session.can_mount", lambda folder: False)
     monkeypatch.setattr("kills.session.prepare", lambda: None)
-    session = Session(tmp_path, tmp_path, seed=3, fresh_every=0)
-    assert session.close("") == 1  # no trial shows nothing
+    session = Session(tmp_path, tmp_path, "make kills", fresh_every=0)
+    assert session.close() == 1  # no trial shows nothing
     session.outcomes = [Outcome(0, "ddpm", "sigkill", shares=[0.5]), Outcome(1, "dcgan", "damage", outcome=TOLD)]
-    assert session.close("--seed 3") == 0
+    assert session.close() == 0
     session.outcomes.append(Outcome(2, "dcgan", "damage", outcome=WRONG, wrong=["files differs"]))
-    assert session.close("--seed 3") == 1
+    assert session.close() == 1
     record = json.loads((tmp_path / "results.json").read_text())
-    assert [record[key] for key in ("seed", "trials", EXACT, TOLD, WRONG)] == [3, 3, 1, 1, 1]
+    assert [record[key] for key in ("command", "trials", "interruptions", EXACT, TOLD, WRONG)] == ["make kills", 3, 1, 1, 1, 1]
     assert [row["outcome"] for row in record["rows"]] == [EXACT, TOLD, WRONG]
     assert ["dcgan", "0/1/1"] in [line.split() for line in session.table()]
 

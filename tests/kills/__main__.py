@@ -43,14 +43,16 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        session = Session(Path(folder), options.output, options.seed, options.fresh_every)
-        for number in range(options.trials):
-            if time.monotonic() > deadline:
-                print(f"{options.minutes:g} minutes are over")
-                break
-            name, kind = names[number % len(names)], kinds[number // len(names) % len(kinds)]
-            session.try_once(number, name, kind, Random(f"{options.seed} {number} {name} {kind}"))
-        sys.exit(session.close(" ".join(sys.argv[1:])))
+        session = Session(Path(folder), options.output, f"make kills ARGS={' '.join(sys.argv[1:])!r}", options.fresh_every)
+        try:
+            for number in range(options.trials):
+                if time.monotonic() > deadline:
+                    break
+                name, kind = names[number % len(names)], kinds[number // len(names) % len(kinds)]
+                session.try_once(number, name, kind, Random(f"{options.seed} {number} {name} {kind}"))
+        except KeyboardInterrupt:
+            print("\nstopped")
+        sys.exit(session.close())
 
 
 if __name__ == "__main__":

@@ -36,12 +36,12 @@ class Session:
     Args:
         folder: for runs; emptied of those that were exact.
         output: where results and the runs that were not exact are kept.
-        seed: of the trials, for the record.
+        command: for the record.
         fresh_every: one trial in so many starts new interpreters.
     """
 
-    def __init__(self, folder: Path, output: Path, seed: int, fresh_every: int) -> None:
-        self.folder, self.output, self.seed, self.fresh_every = folder, output, seed, fresh_every
+    def __init__(self, folder: Path, output: Path, command: str, fresh_every: int) -> None:
+        self.folder, self.output, self.command, self.fresh_every = folder, output, command, fresh_every
         self.pictures = draw_pictures(folder / "pictures")
         self.calm: dict[tuple[str, bool], Calm] = {}
         self.outcomes: list[Outcome] = []
@@ -94,6 +94,7 @@ class Session:
             self._run(trial)
         trial.remove()
         self.outcomes.append(outcome)
+        self.write()
         where = "; ".join(f"{share:.3f} {stage}" for share, stage in zip(outcome.shares, outcome.stages, strict=True))
         told = ": ".join(filter(None, [where or "over before the moment", outcome.damage, "; ".join(outcome.wrong)]))
         label = f"{kind}, fresh" if fresh else kind
@@ -105,26 +106,29 @@ class Session:
         except TimeoutError as error:
             trial.outcome.wrong.append(str(error))
             trial.outcome.outcome = WRONG
+        finally:
+            trial.end()
         if trial.outcome.outcome == WRONG:
-            shutil.copytree(trial.folder, self.output / f"{self.seed}-{trial.outcome.number}", dirs_exist_ok=True)
+            shutil.copytree(trial.folder, self.output / f"trial-{trial.outcome.number}", dirs_exist_ok=True)
 
-    def close(self, command: str) -> int:
-        """Print the table, write the results; the status of the program."""
-        print("\n" + "\n".join(self.table()))
+    def write(self) -> dict[str, int]:
+        """All results so far, after each trial: who runs it long may stop it any time."""
         counts = Counter(outcome.outcome for outcome in self.outcomes)
         interruptions = sum(len(outcome.shares) for outcome in self.outcomes)
-        summary = {
-            "trials": len(self.outcomes),
-            "interruptions": interruptions,
-            **{key: counts[key] for key in (EXACT, TOLD, WRONG)},
-        }
+        summary = {"trials": len(self.outcomes), "interruptions": interruptions}
+        summary |= {key: counts[key] for key in (EXACT, TOLD, WRONG)}
+        head = json.dumps({"command": self.command, **summary}, indent=1).removesuffix("\n}")
+        rows = ",\n  ".join(json.dumps(outcome.as_dict()) for outcome in self.outcomes)
+        (self.output / "results.json").write_text(f'{head},\n "rows": [\n  {rows}\n ]\n}}\n')
+        return summary
+
+    def close(self) -> int:
+        """Print the table; the status of the program."""
+        summary = self.write()
+        print("\n" + "\n".join(self.table()))
         print(", ".join(f"{key} {value}" for key, value in summary.items()))
-        record = {"command": f"make kills ARGS={command!r}", "seed": self.seed, **summary}
-        rows = [json.dumps(outcome.as_dict()) for outcome in self.outcomes]
-        text = json.dumps(record, indent=1).removesuffix("\n}") + ',\n "rows": [\n  ' + ",\n  ".join(rows) + "\n ]\n}\n"
-        (self.output / "results.json").write_text(text)
         print(f"results  {self.output / 'results.json'}")
-        return int(counts[WRONG] > 0 or not self.outcomes)
+        return int(summary[WRONG] > 0 or not self.outcomes)
 
     def table(self) -> list[str]:
         """A row for each configuration, a column for each kind: exact / told / WRONG."""

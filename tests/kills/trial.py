@@ -75,13 +75,15 @@ class Trial:
         self.configuration, self.folder, self.calm, self.outcome, self.rng = configuration, folder, calm, outcome, rng
         self.arguments = configuration.arguments(pictures, folder)
         self.attempts = 0
+        self.running: Attempt | None = None
 
     def start(self) -> Attempt:
         """The command, once more."""
         log = self.folder / f"{self.attempts}.log"
         self.attempts += 1
         settings = self.configuration
-        return Attempt(self.arguments, log, settings.processes, fresh=self.outcome.fresh, pages=settings.pages)
+        self.running = Attempt(self.arguments, log, settings.processes, fresh=self.outcome.fresh, pages=settings.pages)
+        return self.running
 
     def run(self) -> None:
         """Interrupt, continue, compare."""
@@ -154,6 +156,11 @@ class Trial:
             left = {str(path.relative_to(self.folder / "run")) for path in broken.untouched() if run in path.parents}
             unlike = {key for key in unlike - left if not broken.may_differ(key)}
         return [f"{key} differs" for key in sorted(unlike)]
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        if self.running is not None:
+            self.running.end()
 
     def remove(self, *names: str) -> None:
         """Folders of the trial; with no name everything."""
