@@ -83,8 +83,8 @@ class Session:
             return
         fresh = self.fresh_every > 0 and number % self.fresh_every == self.fresh_every - 1
         outcome = Outcome(number, name, kind, fresh)
-        folder = self.folder / f"trial-{number}"
-        folder.mkdir()
+        folder = self.folder / f"trial-{number}" / "disk"
+        folder.mkdir(parents=True)
         calm = self.calm_run(name, fresh=fresh)
         trial = Trial(CONFIGURATIONS[name], self.pictures, folder, calm, outcome, rng)
         if kind == "full-disk":
@@ -109,7 +109,7 @@ class Session:
         finally:
             trial.end()
         if trial.outcome.outcome == WRONG:
-            shutil.copytree(trial.folder, self.output / f"trial-{trial.outcome.number}", dirs_exist_ok=True)
+            shutil.copytree(trial.folder.parent, self.output / f"trial-{trial.outcome.number}", dirs_exist_ok=True)
 
     def write(self) -> dict[str, int]:
         """All results so far, after each trial: who runs it long may stop it any time."""

@@ -63,7 +63,7 @@ class Trial:
     Args:
         configuration: what is run.
         pictures: its real images.
-        folder: for the run, its cache, and the logs.
+        folder: for the run and its cache; logs lie beside it, or a full disk would take them too.
         calm: what it must come to.
         outcome: to be filled.
         rng: decides the moments.
@@ -79,7 +79,7 @@ class Trial:
 
     def start(self) -> Attempt:
         """The command, once more."""
-        log = self.folder / f"{self.attempts}.log"
+        log = self.folder.parent / f"{self.attempts}.log"
         self.attempts += 1
         settings = self.configuration
         self.running = Attempt(self.arguments, log, settings.processes, fresh=self.outcome.fresh, pages=settings.pages)
@@ -163,6 +163,6 @@ class Trial:
             self.running.end()
 
     def remove(self, *names: str) -> None:
-        """Folders of the trial; with no name everything."""
-        for folder in [self.folder / name for name in names] or [self.folder]:
+        """Folders of the run and its cache; with no name everything."""
+        for folder in [self.folder / name for name in names] or [self.folder.parent]:
             shutil.rmtree(folder, ignore_errors=True)
