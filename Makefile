@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test slow bench lint clean
+.PHONY: help run test slow kills bench lint clean
 
 help:  ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 12
@@ -22,6 +22,9 @@ test: $(BIN)/bootlight  ## the test suite
 
 slow: $(BIN)/bootlight  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+kills: $(BIN)/bootlight  ## interrupt and damage small runs at random, as long as you like (ARGS="--trials 200 --seed 3")
+	PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m kills $(ARGS)
 
 bench: $(BIN)/bootlight  ## speed against other tools (ARGS="training data": some of it); writes docs/benchmarks.md
 	$(BIN)/pip install --quiet --editable '.[bench]'

@@ -13,9 +13,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PATIENCE_SECONDS = 120.0  # of a test that waits for a process; the machine may be busy
 Stall = tuple[str, float]  # dotted name of a function, and how long a call of it lasts at least
@@ -27,7 +26,6 @@ class Job:
     def __init__(self, launcher: "Launcher", pid: int, log: Path) -> None:
         self.launcher, self.pid, self.log = launcher, pid, log
         self.status: int | None = None
-        self.seconds = 0.0
 
     def poll(self) -> int | None:
         """Exit status, -9 after SIGKILL, None as long as it runs."""
@@ -63,13 +61,6 @@ class Job:
     def output(self) -> str:
         """What it has printed."""
         return self.log.read_text(encoding="utf-8", errors="replace")
-
-    def cpu_seconds(self) -> float:
-        """Of its own, in steps of a hundredth; a clock that does not run faster on a busy machine."""
-        with suppress(FileNotFoundError):  # it has ended: what was last seen
-            user, system = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-            self.seconds = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        return self.seconds
 
     def children(self) -> list[int]:
         """Its processes but itself, such as loader workers, also after its death."""
@@ -109,16 +100,15 @@ class Launcher:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
-    def start(self, *arguments: str, stalls: Iterable[Stall] = (), without: Iterable[str] = ()) -> Job:
+    def start(self, *arguments: str, stalls: Iterable[Stall] = ()) -> Job:
         """Start `bootlight fit` with these arguments.
 
         Args:
             arguments: of the command line.
             stalls: functions that are to take longer, so that a moment is not missed.
-            without: functions that are to do nothing.
         """
         log = self.folder / f"{len(self.jobs)}.log"
-        request = {"arguments": ["fit", *arguments], "stalls": list(stalls), "without": list(without), "log": str(log)}
+        request = {"arguments": ["fit", *arguments], "stalls": list(stalls), "log": str(log)}
         pid = self.ask(request)
         self.jobs.append(Job(self, pid, log))
         return self.jobs[-1]
@@ -152,15 +142,10 @@ def serve() -> dict[str, Any]:
     sys.exit()
 
 
-def owner_of(name: str) -> tuple[Any, str]:
-    """Module or class of a dotted name, and the last part of the name."""
-    owner, _, attribute = name.rpartition(".")
-    return pkgutil.resolve_name(owner), attribute
-
-
 def stall(name: str, seconds: float) -> None:
     """Let each call of a function last longer."""
-    owner, attribute = owner_of(name)
+    place, _, attribute = name.rpartition(".")
+    owner = pkgutil.resolve_name(place)
     function = getattr(owner, attribute)
 
     def slow(*args: Any, **kwargs: Any) -> Any:
@@ -171,18 +156,20 @@ def stall(name: str, seconds: float) -> None:
     setattr(owner, attribute, slow)
 
 
-def main() -> None:
-    """Be a launcher, or, in a fork of one, a run."""
-    request = serve()
-    os.setpgid(0, 0)
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT)
-    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
+def become_program(arguments: list[str], log: Path, *, fresh: bool = False) -> NoReturn:
+    """Be `bootlight` in this process, which is a fork, and end with its status.
+
+    Args:
+        arguments: of the command line.
+        log: file to which it prints.
+        fresh: whether an interpreter is started for it.
+    """
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number, target in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (output, 2)):
         os.dup2(number, target)
-    for name, seconds in request["stalls"]:
-        stall(name, seconds)
-    for name in request["without"]:
-        setattr(*owner_of(name), lambda *_: None)
-    sys.argv = ["bootlight", *request["arguments"]]
+    if fresh:
+        os.execv(sys.executable, [sys.executable, "-m", "bootlight", *arguments])
+    sys.argv = ["bootlight", *arguments]
     from bootlight.__main__ import main as bootlight
 
     status = 0
@@ -198,6 +185,15 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # at once: taking torch apart module by module costs more than a tiny run
+
+
+def main() -> None:
+    """Be a launcher, or, in a fork of one, a run."""
+    request = serve()
+    os.setpgid(0, 0)
+    for name, seconds in request["stalls"]:
+        stall(name, seconds)
+    become_program(request["arguments"], Path(request["log"]))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,16 @@
 """Real processes, really killed: SIGKILL, SIGTERM, Ctrl-C, the clock, and a second run in the same folder."""
 
-import itertools
 import os
-import random
 import signal
-import time
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from kill_harness import Launcher
-from tiny_runs import DCGAN, DDPM, draw_pictures, fingerprint, options
+from tiny_runs import DDPM, draw_pictures, fingerprint, options
 
 from bootlight.__main__ import run_verb
-from bootlight.runs.folder import RunFolder
 
 SETTINGS = {
     "data.num_workers": 2, "data.num_steps": 5, "bootstrap.num_generations": 2, "bootstrap.warm_start": "true",
@@ -115,79 +111,3 @@ def test_one_run_at_a_time(launcher, command, calm, tmp_path):
     assert len(first.children()) == 2  # its loader workers notice after some seconds only
     finish(launcher, command(run))
     assert fingerprint(run) == calm
-
-
-LONG = {
-    "data.num_steps": 10, "bootstrap.num_generations": 3, "bootstrap.num_synthetic": 12, "bootstrap.checkpoint_every": 3,
-    "data.num_workers": 0, "bootstrap.warm_start": "false",
-}  # fmt: skip
-WORKERS, WARM_START, BF16 = {"data.num_workers": 2}, {"bootstrap.warm_start": "true"}, {"trainer.precision": "bf16-mixed"}
-CLASSES = ["--model.num_classes=2", "--model.dropout=0.2", "--model.warmup_steps=5"]
-CLASSIFIER = {"evaluation.features": "bootlight.ClassifierFeatures", "evaluation.features.name": "ab"}
-VARIANTS = {
-    "ddpm": (DDPM, {}),
-    "ddpm, bf16, workers, warm start": (DDPM, BF16 | WORKERS | WARM_START),
-    "ddpm, classes, two batches, workers": ([*DDPM, *CLASSES], CLASSIFIER | WORKERS | {"trainer.accumulate_grad_batches": 2}),
-    "dcgan, workers": (DCGAN, WORKERS),
-    "dcgan, bf16, warm start": (DCGAN, BF16 | WARM_START),
-    "dcgan, workers, warm start": (DCGAN, WORKERS | WARM_START),
-}
-KILLS_OF_A_VARIANT = 5
-PICTURES = ["bootlight.bootstrap.loop.write_report", "bootlight.bootstrap.write_strip"]  # would take half of a run's time
-
-
-def stage_on_disk(run: Path) -> str:
-    """Where a run has come to, as far as its files tell."""
-    generations = RunFolder(run).generations()
-    if not generations:
-        networks = [path.name.partition("-")[0] for path in run.glob("references/*.safetensors")]
-        return f"before generation 0, networks trained: {', '.join(networks) or 'none'}"
-    folder, name = generations[-1], f"generation {len(generations) - 1}"
-    half = [path.name for path in run.rglob(".*.tmp")]
-    writing = f", writing {half[0].rsplit('.', 2)[0].lstrip('.')}" if half else ""
-    if folder.is_evaluated:
-        return f"{name} evaluated, pages{writing}"
-    if folder.is_synthesized:
-        return f"{name} evaluation{writing}"
-    if folder.is_trained:
-        return f"{name} synthesis, {len(list(folder.samples.rglob('[0-9]*.png')))} images{writing}"
-    saved = sorted(path.stem for path in folder.checkpoints.glob("*.ckpt"))
-    return f"{name} training, checkpoints: {' '.join(saved) or 'none'}{writing}"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_killed_at_any_moment(launcher, command, tmp_path, monkeypatch, variant):
-    model, changes = VARIANTS[variant]
-    for name in PICTURES:
-        monkeypatch.setattr(name, lambda *_: None)
-    calm = calm_run(command(tmp_path / "calm", model, **LONG | changes), tmp_path / "calm")
-    seconds = cpu_seconds_of(launcher.start(*command(tmp_path / "timed", model, **LONG | changes), without=PICTURES))
-    assert fingerprint(tmp_path / "timed") == calm
-    rng = random.Random(variant)
-    lines = []
-    for number in itertools.count():
-        run, moment = tmp_path / f"run {number}", rng.uniform(0, seconds)
-        arguments = command(run, model, **LONG | changes)
-        job = launcher.start(*arguments, without=PICTURES)
-        job.wait_for(lambda job=job, moment=moment: job.cpu_seconds() >= moment or job.status is not None)
-        time.sleep(rng.uniform(0, 0.01))  # finer than the clock, and into waiting for the disk
-        if job.poll() is not None:  # it took less than the one before
-            continue
-        os.kill(job.pid, signal.SIGKILL)
-        assert job.wait() == -signal.SIGKILL
-        stage = stage_on_disk(run)
-        finish(launcher, arguments, without=PICTURES)
-        exact = fingerprint(run) == calm
-        lines.append(f"{variant}: at {moment:.2f} s of {seconds:.2f}: {stage}: {'exact' if exact else 'DIFFERS'}")
-        if len(lines) == KILLS_OF_A_VARIANT:
-            break
-    print("", *lines, sep="\n")
-    assert sum(line.endswith(" exact") for line in lines) == KILLS_OF_A_VARIANT
-
-
-def cpu_seconds_of(job) -> float:
-    """All that a job needs until its end."""
-    job.wait_for(lambda: job.cpu_seconds() and job.status is not None)
-    assert job.status == 0, job.output()
-    return job.seconds

@@ -1,0 +1,1 @@
+"""Runs that are interrupted at random moments, or damaged, and what they come to: `make kills`."""

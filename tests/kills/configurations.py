@@ -1,0 +1,82 @@
+"""What is run: another configuration is another entry."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tiny_runs import DCGAN, DDPM, options
+
+LONG = {
+    "data.num_steps": 8, "bootstrap.num_generations": 2, "bootstrap.num_synthetic": 8, "bootstrap.checkpoint_every": 3,
+    "evaluation.judge_steps": 3, "evaluation.judge_width": 4, "evaluation.judge_batch_size": 4,
+    "evaluation.features": "bootlight.PixelFeatures",
+}  # fmt: skip
+CLASSIFIER = {"evaluation.features": "bootlight.ClassifierFeatures", "evaluation.features.name": "ab"}
+DIGITS = {"data": "bootlight.Digits", "data.batch_size": 32, "data.num_real": 64, "synthesis.num_previews": 4}
+OF_FOLDERS = ("data.root", "data.image_size", "data.flip", "data.cache")  # what digits know nothing of
+GUIDED = ["--model.num_classes=2", "--model.sampler.guidance=2", "--model.warmup_steps=5"]
+FRESH = {"data.mixing": "bootlight.FreshReal", "data.mixing.num_parts": 3, "bootstrap.num_generations": 3}
+AUXILIARY = {"part": "auxiliary", "start_from": "model", "settings": {"data.num_steps": 6, "model.learning_rate": 1e-3}}
+TWO_PARTS = {
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train", "init_args": {"start_from": "@-1"}},
+            {"class_path": "bootlight.Train", "init_args": AUXILIARY},
+            {"class_path": "bootlight.Synthesize"},
+            {"class_path": "bootlight.Curate", "init_args": {"curator": {"class_path": "bootlight.KeepAll"}}},
+            {"class_path": "bootlight.Synthesize", "init_args": {"part": "auxiliary", "into": "probe", "n": 6}},
+            {"class_path": "bootlight.Evaluate", "init_args": {"of": ["samples", "probe"]}},
+        ]
+    )
+}
+GAUSSIAN = ["--model=bootlight.PixelGaussian"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A run of seconds.
+
+    Args:
+        model: arguments that say which model.
+        changes: of the settings in `LONG`; `{pictures}` in a value is the folder of the pictures.
+        without: settings that its data module does not have.
+        processes: connected by gloo, as torchrun would have started them.
+        pages: whether strip and report are drawn; see `Attempt`.
+    """
+
+    model: list[str]
+    changes: dict[str, object] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    processes: int = 1
+    pages: bool = False
+
+    def arguments(self, pictures: Path, folder: Path) -> list[str]:
+        """Of `bootlight fit`, with the run and its cache in a folder."""
+        settings = {"data.cache": folder / "cache"} | LONG | self.changes
+        if self.processes > 1:
+            settings |= {"trainer.strategy": "ddp_find_unused_parameters_true", "trainer.devices": self.processes}
+        left_out = tuple(f"--{key}=" for key in self.without)
+        found = [option.replace("{pictures}", str(pictures)) for option in options(pictures, folder / "run", **settings)]
+        return [*self.model, *(option for option in found if not option.startswith(left_out))]
+
+
+CONFIGURATIONS = {
+    "ddpm": Configuration(DDPM, pages=True),
+    "dropout, long average": Configuration([*DDPM, "--model.dropout=0.3", "--model.ema_decay=0.99"]),
+    "guided, classes, classifier": Configuration([*DDPM, *GUIDED], CLASSIFIER),
+    "two batches a step": Configuration(DDPM, {"trainer.accumulate_grad_batches": 2}),
+    "warm start": Configuration(DDPM, {"bootstrap.warm_start": "true", "bootstrap.num_generations": 3}),
+    "bf16, workers": Configuration(DDPM, {"trainer.precision": "bf16-mixed", "data.num_workers": 2}),
+    "teacher": Configuration(DDPM, {"data.teacher": "{pictures}/a", "data.num_teacher": 4}),
+    "fresh images": Configuration(DDPM, FRESH),
+    "callback with a state": Configuration(DDPM, {"trainer.callbacks": "kills.steered.Steered"}),
+    "dcgan": Configuration(DCGAN),
+    "dcgan, warm start, workers": Configuration(DCGAN, {"bootstrap.warm_start": "true", "data.num_workers": 2}),
+    "dcgan, bf16, warm start": Configuration(DCGAN, {"bootstrap.warm_start": "true", "trainer.precision": "bf16-mixed"}),
+    "gaussian, digits": Configuration(GAUSSIAN, DIGITS, without=OF_FOLDERS),
+    "two parts": Configuration(DDPM, TWO_PARTS),
+    "two parts, dcgan": Configuration(DCGAN, TWO_PARTS),
+    "two parts, two processes": Configuration(DDPM, TWO_PARTS, processes=2),
+    "two processes": Configuration(DDPM, processes=2, pages=True),
+    "two processes, dcgan": Configuration(DCGAN, {"bootstrap.num_generations": 3}, processes=2),
+}
