@@ -17,6 +17,7 @@ from bootlight.io.atomic import write_bytes
 from bootlight.io.pictures import encode_png
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.history import read_history
+from bootlight.runs.trainings import parts_of
 
 DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1]", "--model.num_res_blocks=0",
@@ -82,12 +83,12 @@ def state_of_training(checkpoint: Path) -> str:
 def fingerprint(run: Path) -> dict[str, str]:
     """What a run has come to: all weights, pictures, manifests, curves and scores, and the names of all its files."""
     found = {"files": "\n".join(sorted(str(path.relative_to(run)) for path in run.rglob("*")))}
-    wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/model.json", "gen_*/samples/*/*.png")
-    wanted += ("gen_*/samples/metadata.jsonl", "gen_*/*.png", "gen_*/metrics.json", "metrics.json", "metrics.csv", "strip.png")
+    wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/*.json", "gen_*/*/*/*.png", "gen_*/*/*.json*")
+    wanted += ("gen_*/*.png", "metrics.json", "metrics.csv", "strip.png")
     for file in sorted(file for pattern in wanted for file in run.glob(pattern)):
         found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
-    for folder in RunFolder(run).generations():
-        name = folder.path.name
+    for folder in (part for generation in RunFolder(run).generations() for part in parts_of(generation)):
+        name = folder.path.name if folder.part == "model" else f"{folder.path.name} {folder.part}"
         if folder.trained_checkpoint.exists():  # bootstrap.keep_checkpoints
             saved = torch.load(folder.trained_checkpoint, weights_only=True)
             found |= {f"{name} {key}": digest(saved[key]) for key in ("state_dict", "optimizer_states", "global_step")}
