@@ -8,12 +8,14 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
 from bootlight.errors import safe
 
 READER_LEFT = 128 + 13  # SIGPIPE, as shells have it
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PACKAGE = str(Path(__file__).parent) + os.sep
 
 
@@ -39,7 +41,7 @@ class _Record(logging.LogRecord):
 
 
 class _Stream(io.FileIO):
-    """A standard stream whose reader may leave, as `head` does.
+    """A standard stream whose reader may leave, as `head` does, or that goes into a file for which the disk has no more space.
 
     From then on it goes nowhere, and the command ends: as by SIGTERM where that is listened to, because work is saved then;
     else at once. A terminal that was closed (EIO) is no reason to end: who wants that is sent SIGHUP.
@@ -52,25 +54,29 @@ class _Stream(io.FileIO):
         """Write, or find that nobody reads.
 
         Raises:
-            SystemExit: nobody reads.
+            SystemExit: nobody reads, or the disk is full.
         """
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):
+            if error.errno not in (errno.EPIPE, errno.EIO, *FULL):
                 raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
             if error.errno == errno.EPIPE:
-                _leave()
+                _leave(READER_LEFT)
+            elif error.errno in FULL:
+                with suppress(OSError):  # the other stream may be in the same file
+                    os.write(2, f"bootlight: nothing more can be printed: {error.strerror}; free space there\n".encode())
+                _leave(1)
         return len(data)
 
 
 _leaving = False
 
 
-def _leave() -> None:
+def _leave(status: int) -> None:
     global _leaving
     if _leaving:
         return
@@ -78,7 +84,7 @@ def _leave() -> None:
     if callable(signal.getsignal(signal.SIGTERM)):
         signal.raise_signal(signal.SIGTERM)
     else:
-        raise SystemExit(READER_LEFT)  # no OSError, which would be taken for a fault of whatever file is at hand
+        raise SystemExit(status)  # no OSError, which would be taken for a fault of whatever file is at hand
 
 
 def open_streams() -> None:

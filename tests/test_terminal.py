@@ -53,6 +53,21 @@ def test_a_run_is_asked_to_stop_and_goes_on_to_where_it_can(broken):
         print("nowhere", file=broken)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is a device of Linux")
+def test_a_disk_that_has_no_space_for_what_is_printed(monkeypatch):
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM + "main()", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1 and "No space left on device" in ended.stderr
+        monkeypatch.setattr(terminal, "_leaving", False)
+        stream = io.TextIOWrapper(io.BufferedWriter(terminal._Stream(full.fileno())), line_buffering=True)
+        with stop_request.listening():  # a run saves before it ends
+            print("lost", file=stream)
+            assert stop_request.made
+            print("nowhere", file=stream)
+
+
 def test_a_worker_of_a_study_is_asked_to_stop(broken):
     children = Children()
     with children.listening():
