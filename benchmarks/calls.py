@@ -19,8 +19,8 @@ from bootlight.data.digits import Digits
 from bootlight.evaluation.compare import compare_measured, measure_set
 from bootlight.generators.ddpm import DDPM
 from bootlight.generators.load import load_generator
-from bootlight.images import to_uint8
-from bootlight.run_folder import RunFolder
+from bootlight.io.pictures import to_uint8
+from bootlight.runs.folder import RunFolder
 
 BATCH = 250
 SAMPLERS: dict[str, Sampler] = {

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bootlight.metrics.fd_infinity import frechet_infinity
-from bootlight.metrics.frechet import frechet_distance
-from bootlight.metrics.statistics import Statistics, feature_statistics
+from bootlight.metrics.distances.fd_infinity import frechet_infinity
+from bootlight.metrics.distances.frechet import frechet_distance
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics
 from bootlight.metrics.uncertainty import Z95
 
 REDRAWS = 150

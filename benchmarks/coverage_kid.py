@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bootlight.metrics.kernel_distance import Z95, Kernel, kernel_distance
-from bootlight.metrics.kid import polynomial_kernel, rbf_kernel
+from bootlight.metrics.distances.kernel_distance import Z95, Kernel, kernel_distance
+from bootlight.metrics.distances.kid import polynomial_kernel, rbf_kernel
 
 DIMENSIONS = 16
 REDRAWS = 1000

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from bootlight.metrics.authenticity import Authenticity
-from bootlight.metrics.copying import DataCopying
-from bootlight.metrics.density_coverage import DensityCoverage
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.precision_recall import PrecisionRecall
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.neighbours.authenticity import Authenticity
+from bootlight.metrics.neighbours.copying import DataCopying
+from bootlight.metrics.neighbours.density_coverage import DensityCoverage
+from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import Z95
 

@@ -20,11 +20,11 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from bootlight.metrics.frechet import frechet_jackknife
-from bootlight.metrics.frechet_remarks import tails_remark
-from bootlight.metrics.kernel_distance import kernel_distance
-from bootlight.metrics.kid import polynomial_kernel, rbf_kernel
-from bootlight.metrics.statistics import Statistics
+from bootlight.metrics.distances.frechet import frechet_jackknife
+from bootlight.metrics.distances.frechet_remarks import tails_remark
+from bootlight.metrics.distances.kernel_distance import kernel_distance
+from bootlight.metrics.distances.kid import polynomial_kernel, rbf_kernel
+from bootlight.metrics.distances.statistics import Statistics
 from bootlight.metrics.uncertainty import Z95
 
 REDRAWS = 300

@@ -15,8 +15,8 @@ import torch
 from ratios import compare, print_table
 from torch import Tensor
 
-from bootlight.metrics.frechet import frechet_distance, frechet_jackknife
-from bootlight.metrics.statistics import Statistics, feature_statistics
+from bootlight.metrics.distances.frechet import frechet_distance, frechet_jackknife
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics
 
 SIZE = 2048
 Moments = tuple[Any, Any]  # mean (D,), covariance (D, D), float64

@@ -18,8 +18,8 @@ import torch
 from ratios import compare, print_table
 from torch import Tensor, nn
 
-from bootlight.metrics.frozen import full_precision
-from bootlight.metrics.inception import InceptionFeatures
+from bootlight.metrics.features.frozen import full_precision
+from bootlight.metrics.features.inception import InceptionFeatures
 
 SIZE, BATCH = 64, 64
 TOLERANCE = 5e-6  # of the largest feature; the order of sums differs in each of 50 layers

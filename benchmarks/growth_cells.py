@@ -20,19 +20,23 @@ import torch
 from growth_study import make_study
 from torch import Tensor, nn
 
-from bootlight.callbacks.evaluation import Evaluation
-from bootlight.cli import BootlightCLI
+from bootlight.bootstrap.begin import begin
+from bootlight.bootstrap.builder import Builder
+from bootlight.cli import data as data_verb
+from bootlight.cli import report as report_verb
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.store import build_store
-from bootlight.images import encode_png, to_float
-from bootlight.quiet import quiet
-from bootlight.run_folder import GenerationContext, RunFolder
-from bootlight.synthesis import draw_missing, write_manifest
-from bootlight.tracking.strip import write_strip
-from bootlight.tracking.study_report import format_study_table, write_study_report
-from bootlight.tracking.table import write_table
-from bootlight.verbs import data as data_verb
-from bootlight.verbs import report as report_verb
+from bootlight.evaluation.generation import Evaluation
+from bootlight.io.pictures import encode_png, to_float
+from bootlight.io.quiet import quiet
+from bootlight.report.strip import write_strip
+from bootlight.report.table import write_table
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
+from bootlight.studies.report import format_study_table, write_study_report
+from bootlight.synthesis.drawing import Drawing, draw_missing
+from bootlight.synthesis.folder import write_manifest
+from bootlight.synthesis.synthesizer import Draw, Requests
 
 Work = Callable[[], object]
 EDGE, BATCH = 16, 1000
@@ -87,7 +91,7 @@ def drawn(size: int, folder: Path) -> Work:
     def work() -> None:
         network: Any = SimpleNamespace(sample=sample, protocol=dict)
         generation = RunFolder(folder / "drawn").generation(0)
-        digests = draw_missing(network, generation, range(size), None, batch_size=BATCH)
+        digests = draw_missing(Drawing(network, Draw(), Requests(range(size))), generation, BATCH)
         write_manifest(generation, range(size), None, generation=0, protocol={}, digests=digests)
 
     return work
@@ -99,12 +103,9 @@ def scores(size: int, folder: Path) -> Work:
     images = GaussianImages(image_size=EDGE, channels=3, count=REFERENCES, num_steps=1)
     images.attach(context)
     images.setup()
-    evaluation, strategy = Evaluation(Coarse, judge_steps=0), SimpleNamespace(root_device=torch.device("cpu"))  # type: ignore[arg-type]
-    evaluation.attach(context)
+    evaluation = Evaluation(Coarse, judge_steps=0)  # type: ignore[arg-type]
     evaluation.use(Coarse(), None)
-    trainer: Any = SimpleNamespace(datamodule=images, is_global_zero=True, strategy=strategy)
-    network: Any = SimpleNamespace(image_size=EDGE, channels=3)
-    return partial(evaluation.run, trainer, network)
+    return partial(evaluation.scores, context.folder, images, torch.device("cpu"))
 
 
 def fit(run: Path, *settings: str) -> Work:
@@ -114,7 +115,7 @@ def fit(run: Path, *settings: str) -> Work:
         "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1",
     )  # fmt: skip
     quiet()
-    return lambda: BootlightCLI(["fit", *settings, *usual])
+    return lambda: begin(Builder([*settings, *usual]))
 
 
 def whole_run(size: int, folder: Path) -> Work:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bootlight.images import encode_png
-from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.io.pictures import encode_png
+from bootlight.runs.folder import GenerationFolder, RunFolder
 
 GENERATIONS, LOGGED = 3, 100
 SCORES = ("fd/train", "fd/holdout", "kid/train", "precision-k3/train", "recall-k3/train", "authpct/train")

@@ -30,7 +30,7 @@ from bootlight import DPMSolver, Epsilon, NoiseStreams, V
 from bootlight.data.datamodule import BootstrapData
 from bootlight.diffusion.denoiser import NetworkDenoiser
 from bootlight.diffusion.schedule import Schedule
-from bootlight.images import encode_png, to_arrays, to_float
+from bootlight.io.pictures import encode_png, to_arrays, to_float
 
 SIZE, TIMESTEPS = 32, 1000
 AT_ONCE = 50  # images of a network call in drawing

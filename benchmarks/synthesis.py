@@ -24,15 +24,17 @@ from PIL import Image
 from ratios import compare, print_table
 from torch import Tensor
 
-from bootlight.atomic import write_bytes
 from bootlight.diffusion.prediction import V
 from bootlight.diffusion.sampler import Ancestral
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
-from bootlight.images import encode_png, to_arrays, to_float
-from bootlight.run_folder import GenerationFolder
-from bootlight.synthesis import draw_missing, write_manifest
+from bootlight.io.atomic import write_bytes
+from bootlight.io.pictures import encode_png, to_arrays, to_float
+from bootlight.runs.folder import GenerationFolder
+from bootlight.synthesis.drawing import Drawing, Share, draw_missing
+from bootlight.synthesis.folder import write_manifest
+from bootlight.synthesis.synthesizer import Draw, Requests
 
 STEPS = 10
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -59,7 +61,7 @@ def draw_folder(module: Any, count: int, batch: int, timer: Callable[[], float] 
     with tempfile.TemporaryDirectory() as path:
         folder = GenerationFolder(Path(path))
         start = timer()
-        digests = draw_missing(module, folder, range(count), None, batch_size=batch)
+        digests = draw_missing(Drawing(module, Draw(), Requests(range(count))), folder, batch)
         write_manifest(folder, range(count), None, generation=0, protocol=module.protocol(), digests=digests)
         return timer() - start
 
@@ -67,7 +69,8 @@ def draw_folder(module: Any, count: int, batch: int, timer: Callable[[], float] 
 def draw_share(path: str, count: int, rank: int, processes: int) -> None:
     """What one of several processes draws of a folder, on one thread."""
     torch.set_num_threads(1)
-    draw_missing(faces(32), GenerationFolder(Path(path)), range(count), None, batch_size=8, rank=rank, world_size=processes)
+    drawing = Drawing(faces(32), Draw(), Requests(range(count)))
+    draw_missing(drawing, GenerationFolder(Path(path)), 8, share=Share(rank, processes))
 
 
 def draw_by(pool: ProcessPoolExecutor, count: int, processes: int) -> float:

@@ -8,16 +8,16 @@ from bootlight.errors import INTERRUPTED, BootlightError
 from bootlight.terminal import close_streams, open_streams
 
 VERBS = {
-    "fit": ("bootlight.verbs.fit", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
-    "sample": ("bootlight.verbs.sample", "draw images from a trained generation"),
-    "evaluate": ("bootlight.verbs.evaluate", "measure images against real ones"),
-    "compare": ("bootlight.verbs.compare", "tell whether sets of images, or generations, differ"),
-    "data": ("bootlight.verbs.data", "check sets of images for duplicates and leaks"),
-    "study": ("bootlight.verbs.study", "run several bootstraps, arms times seeds, and compare them"),
-    "report": ("bootlight.verbs.report", "rebuild table, strip and report of a run"),
-    "clean": ("bootlight.verbs.clean", "remove what nobody needs any more, of runs and of the cache"),
-    "weights": ("bootlight.verbs.weights", "fetch the Inception weights that FID needs"),
-    "doctor": ("bootlight.verbs.doctor", "look at this machine, and say what to mend before a run"),
+    "fit": ("bootlight.cli.fit", "run a bootstrap: train, synthesize, evaluate, mix, train again"),
+    "sample": ("bootlight.cli.sample", "draw images from a trained generation"),
+    "evaluate": ("bootlight.cli.evaluate", "measure images against real ones"),
+    "compare": ("bootlight.cli.compare", "tell whether sets of images, or generations, differ"),
+    "data": ("bootlight.cli.data", "check sets of images for duplicates and leaks"),
+    "study": ("bootlight.cli.study", "run several bootstraps, arms times seeds, and compare them"),
+    "report": ("bootlight.cli.report", "rebuild table, strip and report of a run"),
+    "clean": ("bootlight.cli.clean", "remove what nobody needs any more, of runs and of the cache"),
+    "weights": ("bootlight.cli.weights", "fetch the Inception weights that FID needs"),
+    "doctor": ("bootlight.cli.doctor", "look at this machine, and say what to mend before a run"),
 }
 HELP = "usage: bootlight VERB [options]\n\n{verbs}\n\nbootlight VERB --help says more about each.\n"
 

@@ -4,11 +4,21 @@ import math
 import traceback
 from pathlib import Path
 
-from bootlight.terminal import safe
-
 RUN_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: stopped early, the same command continues
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 MAX_MESSAGE = 1500  # characters; what is quoted in it comes from files that someone else may have written
+
+
+def safe(text: str, keep: str = "\n\t") -> str:
+    r"""Text as a terminal may show it: what does not print is spelled, `\x1b` or `\u202e`, and cannot command it.
+
+    Names of files, and all that stands in a run folder, may be somebody else's.
+
+    Args:
+        text: anything.
+        keep: characters that are left as they are.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 class BootlightError(Exception):

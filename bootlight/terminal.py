@@ -12,21 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
+from bootlight.errors import safe
+
 READER_LEFT = 128 + 13  # SIGPIPE, as shells have it
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PACKAGE = str(Path(__file__).parent) + os.sep
-
-
-def safe(text: str, keep: str = "\n\t") -> str:
-    r"""Text as a terminal may show it: what does not print is spelled, `\x1b` or `\u202e`, and cannot command it.
-
-    Names of files, and all that stands in a run folder, may be somebody else's.
-
-    Args:
-        text: anything.
-        keep: characters that are left as they are.
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 def say(text: str) -> None:

@@ -129,9 +129,7 @@ class Launcher:
 
 def serve() -> dict[str, Any]:
     """Fork for each request; returns in the new process, with what it is to do."""
-    import bootlight.cli
-    import bootlight.plan
-    import bootlight.verbs.fit  # noqa: F401
+    import bootlight.cli.fit  # noqa: F401
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -4,16 +4,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bootlight.callbacks import evaluation
-from bootlight.callbacks import synthesis as drawing
+from bootlight.bootstrap import synthesize
+from bootlight.cli import fit
 from bootlight.data import datamodule, extra
-from bootlight.run_folder import IMAGES_PER_FOLDER, GenerationFolder
-from bootlight.synthesis import draw_missing
-from bootlight.verbs import fit
+from bootlight.evaluation import generation as evaluation
+from bootlight.runs.folder import IMAGES_PER_FOLDER, GenerationFolder
+from bootlight.synthesis.drawing import Drawing, draw_missing
 
 DISTINCT = 1000  # pictures that are drawn; the others are links to them, of which a file may have 65,000
 ARGUMENTS = [
@@ -24,20 +24,22 @@ ARGUMENTS = [
     "--trainer.enable_progress_bar=false",
 ]  # fmt: skip
 PHASES = [
-    (drawing, "draw_missing"), (drawing, "write_manifest"), (evaluation, "drawn_source"), (evaluation, "extract"),
+    (synthesize, "draw_missing"), (synthesize, "write_manifest"), (evaluation, "drawn_source"), (evaluation, "extract"),
     (evaluation, "measure_all"), (extra, "read_drawn"), (extra, "check_drawn"), (datamodule, "build_store"),
     (datamodule, "open_drawn"),
 ]  # fmt: skip
 
 
-def forged(module: Any, folder: GenerationFolder, seeds: Sequence[int], labels: Any, **how: Any) -> dict[int, str]:
+def forged(drawing: Drawing, folder: GenerationFolder, batch_size: int, **how: Any) -> dict[int, str]:
     """In the place of `draw_missing`: some images are drawn, the others are the same once more."""
-    known = draw_missing(module, folder, seeds[:DISTINCT], labels, **how)
-    for i in range(DISTINCT, len(seeds)):
+    count = len(drawing.requests.seeds)
+    drawing.requests = drawing.requests[slice(DISTINCT)]
+    known = draw_missing(drawing, folder, batch_size, **how)
+    for i in range(DISTINCT, count):
         if i % IMAGES_PER_FOLDER == 0:
             folder.sample_file(i).parent.mkdir(exist_ok=True)
         os.link(folder.sample_file(i % DISTINCT), folder.sample_file(i))
-    return {i: known[i % DISTINCT] for i in range(len(seeds))}
+    return {i: known[i % DISTINCT] for i in range(count)}
 
 
 def memory(key: str) -> int:
@@ -65,7 +67,7 @@ def timed(module: Any, name: str, found: list[dict[str, Any]]) -> None:
 
 def main(count: int, folder: Path) -> None:
     """Run, and write the list of phases to `phases.json`."""
-    drawing.draw_missing = forged
+    synthesize.draw_missing = forged
     found: list[dict[str, Any]] = []
     for module, name in PHASES:
         timed(module, name, found)

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback
 
-from bootlight.images import encode_png
+from bootlight.io.pictures import encode_png
 
 DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1]", "--model.num_res_blocks=1",
@@ -36,7 +36,7 @@ DDPM = [
 DCGAN = ["--model=bootlight.DCGAN", "--model.width=4", "--model.latent_dim=4", "--model.ema_decay=0.9"]
 MODELS = {"ddpm": DDPM, "dcgan": DCGAN}
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["lightning.pytorch", "matplotlib.pyplot", "bootlight.verbs.fit"])
+SERVER.set_forkserver_preload(["lightning.pytorch", "matplotlib.pyplot", "bootlight.cli.fit"])
 PATIENCE = 300  # seconds for what takes a few on a quiet machine
 SLOWLY = "--trainer.callbacks=ranks.Slowly"
 
@@ -154,8 +154,9 @@ def _rank(args: list[str], variables: dict[str, str], log: Path) -> None:
     import torch
     from tqdm import tqdm
 
-    from bootlight import bootstrap, processes
+    from bootlight import bootstrap
     from bootlight.__main__ import main
+    from bootlight.distributed import processes
 
     torch.set_num_threads(1)
     processes.PATIENCE_SECONDS = 0.5  # the disks of this machine show a file at once

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from tracking_run import score, write_previews
 
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 Scores = Mapping[str, dict[str, Any]]
 

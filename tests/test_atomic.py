@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from bootlight.atomic import atomic_write, read_json, write_json
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import atomic_write, read_json, write_json
 
 
 def entries(folder):

@@ -9,12 +9,12 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from bootlight.atomic import read_json, write_json
 from bootlight.data.roots import load_roots
 from bootlight.errors import BootlightError, check_range
-from bootlight.images import encode_png
-from bootlight.run_folder import RunFolder
-from bootlight.tracking.history import read_history
+from bootlight.io.atomic import read_json, write_json
+from bootlight.io.pictures import encode_png
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_history
 
 GAUSSIAN = {"model": "gaussian.Gaussian"}
 DDPM = {

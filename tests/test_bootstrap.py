@@ -10,12 +10,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from bootlight.atomic import read_json
-from bootlight.callbacks.evaluation import Evaluation
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
-from bootlight.images import decode, encode_png
-from bootlight.run_folder import RunFolder, read_metadata
-from bootlight.stopping import stop_request
+from bootlight.evaluation.generation import Evaluation
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import decode, encode_png
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import read_metadata
 
 TINY_DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1,2]", "--model.num_res_blocks=1",
@@ -175,8 +176,8 @@ def test_an_interrupted_run_ends_as_if_it_never_had_been(bootlight, images, tmp_
 
 def break_once(monkeypatch, where: str) -> None:
     """Let the third picture, or the evaluation, fail once."""
-    import bootlight.callbacks.evaluation as evaluation
-    import bootlight.synthesis as synthesis
+    import bootlight.bootstrap.evaluate as evaluation
+    import bootlight.synthesis.folder as synthesis
 
     calls = {"synthesis": (synthesis, "write_bytes", 4), "evaluation": (evaluation, "write_json", 1)}
     if where not in calls:
@@ -207,7 +208,7 @@ def test_warm_start_begins_where_the_last_generation_ended(bootlight, images, tm
 
 @pytest.mark.slow
 def test_training_stopped_early_continues_with_the_same_command(bootlight, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("bootlight.cli.job_seconds", lambda _: 0.0)  # each job has time for one step
+    monkeypatch.setattr("bootlight.bootstrap.begin.job_seconds", lambda _: 0.0)  # each job has time for one step
     run, calm = tmp_path / "run", tmp_path / "calm"
     command = ["fit", *TINY_DDPM, *common(images, run, **{"trainer.max_time": "00:01:00:00", "bootstrap.num_generations": 1})]
     for step in (1, 2, 3):
@@ -228,7 +229,7 @@ def test_a_torn_end_of_training_is_trained_again_from_the_checkpoint_before(boot
     extra = [*TINY_DDPM, *NO_JUDGE, "--bootstrap.num_generations=1"]
     bootlight("fit", *common(images, calm), *extra)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bootlight.callbacks.publish.write_json", lambda *_: (_ for _ in ()).throw(KeyError("power cut")))
+        patch.setattr("bootlight.training.publish.write_json", lambda *_: (_ for _ in ()).throw(KeyError("power cut")))
         with pytest.raises(KeyError):
             bootlight("fit", *common(images, run), *extra)
     trained = run / "gen_000" / "checkpoints" / "trained.ckpt"
@@ -267,13 +268,14 @@ def test_everything_is_read_without_executing_code(bootlight, images, tmp_path):
 
 def test_a_stop_after_the_last_score_still_publishes_it(bootlight, images, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    score = Evaluation.run
+    score = Evaluation.scores
 
-    def score_and_hear_a_signal(self: Evaluation, *args: Any) -> None:
-        score(self, *args)
+    def score_and_hear_a_signal(self: Evaluation, *args: Any) -> Any:
+        found = score(self, *args)
         stop_request.reason = "SIGTERM"
+        return found
 
-    monkeypatch.setattr(Evaluation, "run", score_and_hear_a_signal)
+    monkeypatch.setattr(Evaluation, "scores", score_and_hear_a_signal)
     with pytest.raises(SystemExit) as stop:
         bootlight("fit", *TINY_DDPM, *common(images, run), *NO_JUDGE)
     assert stop.value.code == 75 and not (run / "gen_001").exists()

@@ -17,15 +17,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 from oracle import random_batch
 from torch.utils.data import DataLoader
 
-from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable, periodic_checkpoint, restoring_explained
-from bootlight.callbacks.states import PortableStates
-from bootlight.checkpoint_claims import why_unreadable
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
-from bootlight.quiet import quiet
-from bootlight.run_folder import GenerationFolder
+from bootlight.io.quiet import quiet
+from bootlight.runs.folder import GenerationFolder
+from bootlight.training.checkpoint_claims import why_unreadable
+from bootlight.training.checkpoints import AtomicCheckpointIO, newest_readable, periodic_checkpoint, restoring_explained
+from bootlight.training.states import PortableStates
 
-import bootlight.config_text  # isort: skip  what configurations can hold is said there
+import bootlight.bootstrap.config_text  # isort: skip  what configurations can hold is said there
 
 # All callbacks of Lightning, with arguments where they need some. A new one fails until it has a line.
 STOCK: dict[str, dict[str, object]] = {
@@ -76,10 +76,10 @@ def test_a_stock_callback_is_written_into_a_configuration_and_resumes(parser, na
         pytest.importorskip("rich")
     given = {"callbacks": [{"class_path": f"lightning.pytorch.callbacks.{name}", "init_args": STOCK[name]}]}
     config = parser.parse_object(given)
-    text = bootlight.config_text.written(parser, config)
+    text = bootlight.bootstrap.config_text.written(parser, config)
     assert "Unable" not in text
     again = parser.parse_string(text)
-    assert bootlight.config_text.written(parser, again) == text
+    assert bootlight.bootstrap.config_text.written(parser, again) == text
     (before,), (after,) = parser.instantiate(config).callbacks, parser.instantiate(again).callbacks
     assert type(before) is type(after) is getattr(stock, name)
     state = before.state_dict()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from raw_files import state_of_training
 
-from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable
-from bootlight.checkpoint_claims import check_claims, why_unreadable
 from bootlight.errors import BootlightError
-from bootlight.pickle_claims import Unreadable
-from bootlight.run_folder import GenerationFolder
+from bootlight.runs.folder import GenerationFolder
+from bootlight.training.checkpoint_claims import check_claims, why_unreadable
+from bootlight.training.checkpoints import AtomicCheckpointIO, newest_readable
+from bootlight.training.pickle_claims import Unreadable
 
 HUGE = (6 * 2**30).to_bytes(8, "little")
 LATER = b"\x85R."  # a tuple of one, call, stop
@@ -118,7 +118,7 @@ REASONS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_what_a_few_bytes_ask_for_is_never_made(tmp_path, monkeypatch, bomb):
-    monkeypatch.setattr("bootlight.pickle_claims.MAX_OPERATIONS", 50_000)
+    monkeypatch.setattr("bootlight.training.pickle_claims.MAX_OPERATIONS", 50_000)
     path = forged(tmp_path / "last.ckpt", BOMBS[bomb], **{"0": bytes(4)})
     tracemalloc.start()
     try:

@@ -13,17 +13,18 @@ from oracle import awaken, random_batch
 from raw_files import state_of_training
 from torch.utils.data import DataLoader
 
-from bootlight.atomic import file_sha256, read_json, write_json
-from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable, periodic_checkpoint
-from bootlight.callbacks.publish import Publish
-from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.diffusion.sampler import DDIM
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
 from bootlight.generators.load import load_generator
-from bootlight.quiet import quiet
-from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder
+from bootlight.io.atomic import file_sha256, read_json, write_json
+from bootlight.io.quiet import quiet
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.training.checkpoints import AtomicCheckpointIO, newest_readable, periodic_checkpoint
+from bootlight.training.publish import Publish
+from bootlight.training.stop import StopBetweenSteps
 
 
 @pytest.fixture
@@ -218,14 +219,13 @@ def dcgan():
 
 def publish(folder, module, config):
     """Publish as the end of a training does, without its trainer."""
-    callback = Publish()
-    callback.attach(GenerationContext(RunFolder(folder.path.parent), 0, 0, config))
+    callback = Publish(GenerationContext(RunFolder(folder.path.parent), 0, 0, config))
     strategy = SimpleNamespace(broadcast=lambda value: value)
     trainer = SimpleNamespace(
         is_global_zero=True, global_rank=0, local_rank=0, save_checkpoint=lambda path: None, strategy=strategy, ckpt_path=None,
-        fit_loop=SimpleNamespace(max_epochs=1),
+        loggers=[], datamodule=SimpleNamespace(num_steps=1),
     )  # fmt: skip
-    callback.run(trainer, module)
+    callback.publish(trainer, module)
 
 
 @pytest.mark.parametrize("build", [ddpm, dcgan])

@@ -12,10 +12,10 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from test_bad_input import write_noise
 from tiny_runs import write_plain_pages
 
-from bootlight import trackers
-from bootlight.checks import check_compiler, check_manual
+from bootlight.bootstrap import trackers
+from bootlight.bootstrap.checks import check_compiler, check_manual
 from bootlight.errors import BootlightError
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 
 class NeedsAPackage(Callback):
@@ -171,7 +171,7 @@ def test_wandb_online_needs_somebody_logged_in(nobody):
     pytest.importorskip("wandb", reason="W&B is optional: pip install bootlight[wandb]")
     from lightning.pytorch.loggers import WandbLogger
 
-    from bootlight.tracking.wandb_logger import BootstrapWandbLogger
+    from bootlight.loggers.wandb_logger import BootstrapWandbLogger
 
     trackers.check_loggers([CSVLogger("."), BootstrapWandbLogger(offline=True)])
     for logger in (BootstrapWandbLogger(), WandbLogger()):

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options, write_plain_pages
 
-from bootlight.cache_entries import entries
 from bootlight.errors import BootlightError
-from bootlight.owner import temporary_name
-from bootlight.record_lock import try_lock
-from bootlight.run_folder import RunFolder
+from bootlight.io.cache_entries import entries
+from bootlight.io.owner import temporary_name
+from bootlight.io.record_lock import try_lock
+from bootlight.runs.folder import RunFolder
 
 NOW = time.time()
 

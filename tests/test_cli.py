@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from bootlight.errors import BootlightError
-from bootlight.kept_config import differing_keys
-from bootlight.quiet import quiet
+from bootlight.io.quiet import quiet
+from bootlight.runs.kept_config import differing_keys
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -155,7 +155,7 @@ def test_the_plan_of_several_devices_is_measured_on_one(bootlight, monkeypatch, 
         assert work(1) > 0  # an image, which two devices could not share
         return 60.0
 
-    monkeypatch.setattr("bootlight.plan.seconds_per_image", a_minute)
+    monkeypatch.setattr("bootlight.bootstrap.plan.seconds_per_image", a_minute)
     bootlight(*PLAN, "--trainer.devices=2", "--trainer.strategy=ddp")
     out = capsys.readouterr().out
     assert sizes == [32, 100]  # of 64 to train on, each device has half; of a call in drawing, all
@@ -166,14 +166,14 @@ def test_the_plan_of_several_devices_is_measured_on_one(bootlight, monkeypatch, 
 
 
 def test_one_of_several_processes_prints_the_plan(capsys):
-    from bootlight.plan import print_plan
+    from bootlight.bootstrap.plan import print_plan
 
     print_plan(None, None, None, 1, lambda **_: SimpleNamespace(is_global_zero=False))
     assert capsys.readouterr().out == ""
 
 
 def test_the_plan_times_a_whole_batch_only_where_that_is_quick():
-    from bootlight.plan import LONG, PROBE_IMAGES, seconds_per_image
+    from bootlight.bootstrap.plan import LONG, PROBE_IMAGES, seconds_per_image
 
     assert seconds_per_image(lambda images: 1.0 + LONG, 64) == (1.0 + LONG) / PROBE_IMAGES
     assert seconds_per_image(lambda images: 0.1 + 0.01 * images, 50) == pytest.approx(0.012)  # (0.1 + 0.5) / 50

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, options, write_plain_pages
 
-from bootlight.clock import REST, Clock
-from bootlight.run_folder import RunFolder
-from bootlight.tracking.history import read_timing
-from bootlight.tracking.seconds import format_seconds
+from bootlight.report.seconds import format_seconds
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_timing
+from bootlight.runs.timing import REST, Clock
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def time(monkeypatch):
             self.now += seconds
 
     hand = Hand()
-    monkeypatch.setattr("bootlight.clock.time", SimpleNamespace(perf_counter=lambda: hand.now))
+    monkeypatch.setattr("bootlight.runs.timing.time", SimpleNamespace(perf_counter=lambda: hand.now))
     return hand
 
 
@@ -91,11 +91,11 @@ def test_a_run_says_where_its_time_went(bootlight, monkeypatch, tmp_path, time, 
     fit = Program(bootlight, monkeypatch, *model, *options(pictures, tmp_path / "run", **judge | more))
     slow = [
         ("bootlight.generators.dcgan.DCGAN.training_step", 1 / 8 if model is DDPM else 1),
-        ("bootlight.callbacks.synthesis.write_manifest", 32),
+        ("bootlight.bootstrap.synthesize.write_manifest", 32),
         ("bootlight.generators.base.GeneratorModule.sample", 2),
-        ("bootlight.callbacks.evaluation.measure_all", 64),
+        ("bootlight.evaluation.generation.measure_all", 64),
         ("bootlight.data.batches.gather", 1 / 8),
-        ("bootlight.bootstrap.write_table", 128),
+        ("bootlight.bootstrap.loop.write_table", 128),
     ]
     slow += [("bootlight.generators.ddpm.DDPM.training_step", 1)] if model is DDPM else []
     for name, seconds in slow:

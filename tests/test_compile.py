@@ -12,9 +12,9 @@ from torch import nn
 
 from bootlight.data.reader import open_images
 from bootlight.generators.dcgan import DCGAN as DCGANModule
-from bootlight.images import decode
-from bootlight.run_folder import RunFolder
-from bootlight.tracking.history import read_history
+from bootlight.io.pictures import decode
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_history
 
 
 @pytest.mark.parametrize(

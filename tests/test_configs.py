@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bootlight.atomic import read_json
-from bootlight.images import encode_png
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import encode_png
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FEW = [

@@ -10,21 +10,22 @@ import pytest
 import safetensors.torch
 import torch
 
-from bootlight.atomic import read_json
 from bootlight.data import extra
 from bootlight.data.extra import open_drawn
 from bootlight.data.resolve import resolve
 from bootlight.data.store import build_store
-from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError
 from bootlight.evaluation.streamed import drawn_source
+from bootlight.evaluation.trained_networks import load_network, save_network
 from bootlight.generators.load import load_generator
-from bootlight.images import encode_png
-from bootlight.metrics.feature_cache import cached_features
-from bootlight.published import published_weights
-from bootlight.reference import load_network, save_network
-from bootlight.run_folder import RunFolder, read_metadata, sample_name
-from bootlight.synthesis import write_image, write_manifest
+from bootlight.generators.published import published_weights
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import encode_png
+from bootlight.metrics.features.feature_cache import cached_features
+from bootlight.runs.drawn import check_drawn, read_drawn
+from bootlight.runs.folder import RunFolder, sample_name
+from bootlight.runs.manifest import read_metadata
+from bootlight.synthesis.folder import write_image, write_manifest
 
 COUNT = 4
 
@@ -115,7 +116,7 @@ def test_the_record_is_there_before_the_manifest_and_runs_without_it_are_read(fo
 def test_what_was_looked_at_is_not_read_again_until_it_changes(folder, monkeypatch):
     """Else a run would be quadratic in its generations: each asks for the images of all before it."""
     read = []
-    monkeypatch.setattr("bootlight.drawn.file_sha256", lambda path: read.append(path) or rows[int(Path(path).stem)].sha256)
+    monkeypatch.setattr("bootlight.runs.drawn.file_sha256", lambda path: read.append(path) or rows[int(Path(path).stem)].sha256)
     rows = read_drawn(folder)
     for _ in range(3):
         check_drawn(folder, rows)
@@ -144,7 +145,7 @@ def test_decoded_images_are_opened_once_in_a_process(folder, tmp_path):
             calls.append(root)
             return build(root, **kwargs)
 
-    stores = [open_drawn(folder, ("a", "b"), Build()) for _ in range(3)]
+    stores = [open_drawn(folder, ("a", "b"), Build())[0] for _ in range(3)]
     assert len(calls) == 1 and all(store.images is stores[0].images for store in stores)
     os.utime(folder.sample_file(0), ns=(1, 1))
     open_drawn(folder, ("a", "b"), Build())

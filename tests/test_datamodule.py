@@ -11,15 +11,16 @@ import torch
 from few_digits import never
 
 from bootlight import Batch
-from bootlight.cache_folder import default_cache
-from bootlight.callbacks.evaluation import Evaluation
-from bootlight.checks import check_input
+from bootlight.bootstrap.checks import check_input
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
-from bootlight.metrics.inception_weights import default_file
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.evaluation.generation import Evaluation
+from bootlight.io.cache_folder import default_cache
+from bootlight.metrics.features.inception_weights import default_file
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 COUNT = 50
 PIXELS = np.arange(COUNT * 4, dtype=np.uint8).reshape(COUNT, 2, 2, 1)
@@ -132,11 +133,10 @@ def test_batch_size_must_be_divisible_by_the_devices():
 @pytest.mark.parametrize(("key", "batch", "judge_batch"), [("data.batch_size", 8, 9), ("evaluation.judge_batch_size", 9, 8)])
 def test_both_batch_sizes_are_checked_by_their_own_names_before_anything_is_read_or_trained(key, batch, judge_batch):
     trainer = cpu_trainer(3, 0)
-    trainer.callbacks = [Evaluation(judge_steps=1, judge_batch_size=judge_batch)]
     data, context = InMemory("memory", 2, 1, num_steps=1, batch_size=batch), GenerationContext(RunFolder(Path("unused")), 0, 0)
     data.setup = never
     with pytest.raises(BootlightError, match=rf"^{key} is 8; it must be a multiple of the 3 devices$"):
-        check_input(None, data, trainer, context, 1)
+        check_input(None, data, trainer, context, 1, 1, Evaluation(judge_steps=1, judge_batch_size=judge_batch))
 
 
 # Steps and batches

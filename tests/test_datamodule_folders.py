@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from bootlight.atomic import write_bytes
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Accumulate, Replace
-from bootlight.images import encode_png
-from bootlight.run_folder import GenerationContext, RunFolder, sample_name, write_metadata
+from bootlight.io.atomic import write_bytes
+from bootlight.io.pictures import encode_png
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder, sample_name
+from bootlight.runs.manifest import write_metadata
 
 
 def grey(value):

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_folder import draw
 from lightning.pytorch import Callback
 from ranks import DDPM, MODELS, SLOWLY, Ranks, calm, pictures, results, settings, wait_until
 
-from bootlight.atomic import read_json
 from bootlight.generators.load import load_generator
-from bootlight.images import decode
-from bootlight.run_folder import GenerationContext, RunFolder, read_metadata
-from bootlight.synthesis import draw_missing, image_seeds
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import decode
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import read_metadata
+from bootlight.synthesis.folder import image_seeds
 
 # What one process draws from the same weights
 
@@ -28,7 +31,7 @@ def test_one_process_draws_the_images_of_two_from_the_same_weights(tmp_path, nam
     for generation in range(2):
         folder, alone = run.generation(generation), RunFolder(tmp_path).generation(generation)
         seeds = image_seeds(GenerationContext(run, generation, 0), 20)
-        draw_missing(load_generator(folder), alone, seeds, None, batch_size=2)
+        draw(load_generator(folder), alone, seeds, None, batch_size=2)
         for row in read_metadata(folder):
             drawn = (alone.samples / row["file_name"]).read_bytes()
             assert hashlib.sha256(drawn).hexdigest() == row["sha256"]  # batch norm too has the statistics of rank 0 alone

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from machine_facts import FACTS, GIB, TORCH, Usage, only
 
+from bootlight.cli import doctor as verb
 from bootlight.data.datamodule import BootstrapData
 from bootlight.doctor import examine as examine_module
 from bootlight.doctor import folders, hardware, packages, processes, tracker
 from bootlight.doctor.finding import Finding, guarded
-from bootlight.metrics import inception_weights
-from bootlight.verbs import doctor as verb
+from bootlight.metrics.features import inception_weights
 
 # The verb
 
@@ -74,7 +74,7 @@ def test_a_terminal_without_the_marks_gets_the_words(monkeypatch):
 
 def test_a_reader_that_leaves_ends_it_quietly():
     code = (
-        "import bootlight.doctor.examine as e, bootlight.verbs.doctor as v\n"
+        "import bootlight.doctor.examine as e, bootlight.cli.doctor as v\n"
         "from bootlight.doctor.finding import Finding\n"
         "from bootlight.terminal import open_streams\n"
         "open_streams()\n"
@@ -100,7 +100,7 @@ def run_apart(facts, setup, *args):
     """The verb in a process of its own, with these answers of torch."""
     code = (
         f"import sys; {setup}\n"
-        "import bootlight.doctor.examine as e, bootlight.verbs.doctor as v\n"
+        "import bootlight.doctor.examine as e, bootlight.cli.doctor as v\n"
         f"e.ask_torch = lambda: {facts!r}\n"
         "try:\n    v.main(sys.argv[1:])\nfinally:\n"
         "    print('heavy:', sorted({'torch', 'torchvision', 'lightning', 'wandb', 'numpy'} & set(sys.modules)))"

@@ -11,7 +11,7 @@ from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
 from bootlight.evaluation.sources import StoreSource
-from bootlight.images import encode_png
+from bootlight.io.pictures import encode_png
 
 
 def scene(seed: int, size: int = 32) -> np.ndarray:

@@ -7,11 +7,11 @@ from importlib.metadata import version
 import pytest
 import torch
 
-from bootlight import environment
-from bootlight.environment import cpu_model, cpuinfo_field, describe, differences, note_environment
 from bootlight.errors import BootlightError
-from bootlight.run_config import OtherStreams, check_config, check_streams
-from bootlight.run_folder import RunFolder
+from bootlight.runs import environment
+from bootlight.runs.config import OtherStreams, check_config, check_streams
+from bootlight.runs.environment import cpu_model, cpuinfo_field, describe, differences, note_environment
+from bootlight.runs.folder import RunFolder
 
 CPUINFO = "processor\t: 0\nmodel name\t: Fast CPU @ 3: GHz\nflags\t\t: avx2 amx_bf16\n\nprocessor\t: 1\nmodel name\t: Other\n"
 

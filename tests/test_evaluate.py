@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from bootlight.errors import BootlightError
-from bootlight.images import decode_whole, encode_png
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import FrechetDistance
+from bootlight.io.pictures import decode_whole, encode_png
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.features.features import PixelFeatures
 
 PIXELS = ["--features=bootlight.PixelFeatures", "--features.size=2"]
 

@@ -8,21 +8,23 @@ import pytest
 import torch
 from torch import nn
 
-from bootlight.atomic import read_json, write_json
-from bootlight.callbacks.evaluation import Evaluation
+from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt, check_complete
 from bootlight.evaluation.compare import compare_measured, measure_set
+from bootlight.evaluation.generation import Evaluation
 from bootlight.evaluation.suite import finite, measure_all
-from bootlight.images import encode_png
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.kid import KernelDistance
+from bootlight.io.atomic import read_json, write_json
+from bootlight.io.pictures import encode_png
+from bootlight.metrics.distances.kid import KernelDistance
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import Score
-from bootlight.run_folder import RunFolder, write_metadata
-from bootlight.tracking.report_scores import scores_table
-from bootlight.tracking.scores import read_scores
-from bootlight.tracking.table import format_table
+from bootlight.report.report_scores import scores_table
+from bootlight.report.scores import read_scores
+from bootlight.report.table import format_table
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import write_metadata
 
 NETWORK = PixelFeatures(1)
 PIXELS = ["--features=bootlight.PixelFeatures", "--features.size=1"]
@@ -180,13 +182,14 @@ def test_a_generation_is_written_with_what_could_be_measured(tmp_path, broken_ki
 
     data = SimpleNamespace(
         available=Images(), holdout=Images(), reference=lambda which, limit: np.arange(15), cache=tmp_path / "cache",
-        num_real=15, num_synthetic=0, num_steps=4, batch_size=2,
+        image_size=8, channels=3, num_real=15, num_synthetic=0, num_steps=4, batch_size=2,
     )  # fmt: skip
     evaluation = Evaluation(metrics=["fd", "kid"])
-    evaluation.use(PixelFeatures(1), Diverged())
-    evaluation.context = SimpleNamespace(folder=folder, generation=0)
-    trainer = SimpleNamespace(is_global_zero=True, datamodule=data, strategy=SimpleNamespace(root_device=torch.device("cpu")))
-    evaluation.run(trainer, SimpleNamespace(image_size=8, channels=3))
+    generation = SimpleNamespace(
+        folder=folder, number=0, data=data, features=PixelFeatures(1), judge=Diverged(), measures=True,
+        device=torch.device("cpu"), builder=SimpleNamespace(evaluation=evaluation),
+    )  # fmt: skip
+    Evaluate().run(generation)
     written = read_json(folder.metrics)
     assert set(written["scores"]) == {"fd-pixels/train", "fd-pixels/holdout"}
     judged = {"discriminator_score", "discriminator_score/train", "discriminator_score/holdout"}

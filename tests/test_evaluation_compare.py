@@ -9,7 +9,7 @@ from scipy import stats
 
 from bootlight.evaluation.compare import Difference, Measured, compare_means, compare_measured, difference, measure_set
 from bootlight.evaluation.suite import measure_all
-from bootlight.metrics.features import PixelFeatures
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import jackknife_standard_error
 

@@ -9,7 +9,7 @@ import pytest
 from bootlight.errors import BootlightError
 from bootlight.evaluation.pairs import drawn_from, pairing
 from bootlight.evaluation.sources import open_source
-from bootlight.images import encode_png
+from bootlight.io.pictures import encode_png
 
 PICTURE = encode_png(np.zeros((2, 2, 3), dtype=np.uint8))
 

@@ -11,8 +11,9 @@ from bootlight.data.resolve import resolve
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import StoreSource, open_source
-from bootlight.images import decode, encode_png
-from bootlight.run_folder import RunFolder, write_metadata
+from bootlight.io.pictures import decode, encode_png
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import write_metadata
 
 
 def picture(seed: int, height: int = 6, width: int = 6) -> np.ndarray:

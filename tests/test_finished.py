@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options, write_plain_pages
 
-from bootlight.bootstrap import BootstrapSettings
+from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.errors import BootlightError
-from bootlight.finished import remove_left, remove_spent, spent
 from bootlight.generators.base import GeneratorModule
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.finished import remove_left, remove_spent, spent
+from bootlight.runs.folder import RunFolder
 
 
 def a_run(path: Path, generations: int) -> RunFolder:
@@ -115,7 +116,7 @@ def test_a_kill_before_a_checkpoint_is_removed_is_made_up_for(bootlight, tmp_pat
     pictures = draw_pictures(tmp_path / "pictures")
     fit = Program(bootlight, monkeypatch, *DCGAN, *options(pictures, tmp_path / "run", **{"bootstrap.num_generations": 2}))
     with monkeypatch.context() as patch:
-        patch.setattr("bootlight.bootstrap.remove_spent", lambda *_: (_ for _ in ()).throw(KeyError("killed")))
+        patch.setattr("bootlight.bootstrap.loop.remove_spent", lambda *_: (_ for _ in ()).throw(KeyError("killed")))
         for _ in range(2):
             with pytest.raises(KeyError):
                 fit()

@@ -11,7 +11,7 @@ from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options
 
 from bootlight.errors import BootlightError
 
-WRITERS = ("bootlight.atomic", "bootlight.tracking.history", "bootlight.callbacks.generation_end")
+WRITERS = ("bootlight.io.atomic", "bootlight.loggers.history", "bootlight.training.step_clock")
 FILES = ["last.ckpt", "trained.ckpt", "model.safetensors", "model.json", "previews.png", "000001.png", "metadata.jsonl",
          "samples.json", "train.jsonl", "timing.jsonl", "metrics.json", "metrics.csv", "strip.png", "report.html"]  # fmt: skip
 

@@ -86,12 +86,12 @@ def make(folder: Path) -> None:
     import yaml
 
     from bootlight.data.store_folder import sums
+    from bootlight.evaluation.trained_networks import save_network
     from bootlight.generators.dcgan import DCGAN
-    from bootlight.images import encode_png
-    from bootlight.metrics.feature_cache import cached_features
-    from bootlight.reference import save_network
-    from bootlight.run_folder import RunFolder
-    from bootlight.synthesis import write_image, write_manifest
+    from bootlight.io.pictures import encode_png
+    from bootlight.metrics.features.feature_cache import cached_features
+    from bootlight.runs.folder import RunFolder
+    from bootlight.synthesis.folder import write_image, write_manifest
 
     run = RunFolder(folder)
     generation = run.generation(0)
@@ -128,24 +128,25 @@ def readers() -> list[Callable[[Path], object]]:
     """All that reads a run folder, without what it would train."""
     import torch
 
-    from bootlight.bootstrap import check_streams
-    from bootlight.callbacks.checkpoints import AtomicCheckpointIO, newest_readable
-    from bootlight.callbacks.evaluation import final_loss
-    from bootlight.callbacks.synthesis import read_batch_size
+    from bootlight.bootstrap.loop import check_streams
+    from bootlight.bootstrap.synthesize import read_batch_size
     from bootlight.data.extra import noted_classes, open_drawn
     from bootlight.data.resolve import resolve
     from bootlight.data.store import _open, build_store
-    from bootlight.environment import note_environment
+    from bootlight.evaluation.generation import final_loss
     from bootlight.evaluation.judge_file import find_judge, load_judge
     from bootlight.evaluation.reference_stats import load_statistics
     from bootlight.evaluation.streamed import drawn_source
     from bootlight.generators.load import load_generator
-    from bootlight.kept_config import differing_keys, read_config
-    from bootlight.metrics.feature_cache import cached_features
-    from bootlight.run_folder import RunFolder, read_generation_metrics
-    from bootlight.run_links import check_links
-    from bootlight.tracking.history import read_timing
-    from bootlight.tracking.table import format_table, write_table
+    from bootlight.metrics.features.feature_cache import cached_features
+    from bootlight.report.table import format_table, write_table
+    from bootlight.runs.environment import note_environment
+    from bootlight.runs.folder import RunFolder
+    from bootlight.runs.history import read_timing
+    from bootlight.runs.kept_config import differing_keys, read_config
+    from bootlight.runs.links import check_links
+    from bootlight.runs.trainings import read_generation_metrics
+    from bootlight.training.checkpoints import AtomicCheckpointIO, newest_readable
 
     def build(root: Path, **kwargs: object) -> object:
         return build_store(root, image_size=8, channels=3, cache=root.parents[1] / "decoded", **kwargs)

@@ -9,7 +9,7 @@ from bootlight.diffusion.sampler import DDIM, Ancestral
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ema import EMA
-from bootlight.images import to_uint8
+from bootlight.io.pictures import to_uint8
 
 SEEDS = [11, 5, 2**62, 7]
 

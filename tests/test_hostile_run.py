@@ -19,28 +19,29 @@ from raw_files import chunk, raw_png, state_of_training
 from tracking_run import make_run, metrics
 
 import bootlight as package
-from bootlight.atomic import MAX_JSON_BYTES, read_json
-from bootlight.callbacks.checkpoints import newest_readable
 from bootlight.data.datamodule import BootstrapData
 from bootlight.diffusion.prediction import Prediction
 from bootlight.diffusion.sampler import Sampler
-from bootlight.drawn import read_drawn
 from bootlight.errors import BootlightError
 from bootlight.evaluation.judge_file import load_judge
+from bootlight.evaluation.trained_networks import save_network
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
 from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations, load_generator
 from bootlight.generators.trust import MAX_VALUES, OWN
-from bootlight.images import encode_png
-from bootlight.kept_config import differing_keys, read_config
-from bootlight.reference import save_network
-from bootlight.run_folder import GenerationContext, RunFolder
-from bootlight.run_links import check_links
-from bootlight.tracking.history import read_history, read_timing
-from bootlight.tracking.report import write_report
-from bootlight.tracking.scores import read_generation
-from bootlight.tracking.strip import write_strip
+from bootlight.io.atomic import MAX_JSON_BYTES, read_json
+from bootlight.io.pictures import encode_png
+from bootlight.report.report import write_report
+from bootlight.report.scores import read_generation
+from bootlight.report.strip import write_strip
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.drawn import read_drawn
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_history, read_timing
+from bootlight.runs.kept_config import differing_keys, read_config
+from bootlight.runs.links import check_links
+from bootlight.training.checkpoints import newest_readable
 
 SMALL = {
     "width": 8,
@@ -125,7 +126,7 @@ def test_a_model_names_no_code_but_ours_at_any_depth(tmp_path, marker, sampler):
 
 @pytest.mark.parametrize(
     "name",
-    ["evil.Thing", "evil.evil", "os.system", "subprocess.Popen", "bootlight.atomic.os.system", "bootlight.errors.one_line"],
+    ["evil.Thing", "evil.evil", "os.system", "subprocess.Popen", "bootlight.io.atomic.os.system", "bootlight.errors.one_line"],
 )
 def test_a_generator_is_one_of_ours_or_trusted(tmp_path, marker, name):
     folder = publish(tmp_path / "run", DCGAN(8, 1, width=4), name)

@@ -12,9 +12,9 @@ from PIL import Image
 from raw_files import chunk, raw_png, squeezed_zeros
 
 from bootlight.errors import BootlightError
-from bootlight.images import decode, decode_whole
-from bootlight.picture_header import read_header
-from bootlight.png_notes import without_notes
+from bootlight.io.picture_header import read_header
+from bootlight.io.pictures import decode, decode_whole
+from bootlight.io.png_notes import without_notes
 
 SIZE = 6
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6

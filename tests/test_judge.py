@@ -9,9 +9,9 @@ import torch
 from few_digits import FewDigits, digits, equal, never, tensors, weights
 from lightning.pytorch import Trainer
 
+from bootlight.evaluation.trained_networks import reference_key, train_judge
 from bootlight.generators.dcgan import DCGAN
-from bootlight.images import to_float
-from bootlight.reference import reference_key, train_judge
+from bootlight.io.pictures import to_float
 
 quiet = pytest.mark.filterwarnings(  # Lightning's own use of torch; whole batches need no workers
     "ignore:.*LeafSpec",

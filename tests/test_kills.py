@@ -21,8 +21,8 @@ AGAIN = "run the same command again to continue\n"
 # Moments: what is slowed down, so that none is missed; what lies on the disk then, and what does not.
 JUDGE = ("bootlight.generators.dcgan.DCGAN.training_step", "real_previews.png", "references/judge*.safetensors")
 TRAINING = ("bootlight.generators.ddpm.DDPM.training_step", "gen_000/checkpoints/last.ckpt", "gen_000/model.json")
-CHECKPOINT = ("bootlight.callbacks.checkpoints.torch.save", "gen_001/checkpoints/.last.ckpt.*.tmp", "gen_001/model.json")
-SYNTHESIS = ("bootlight.synthesis.write_bytes", "gen_000/samples/00000/000002.png", "gen_000/samples/metadata.jsonl")
+CHECKPOINT = ("bootlight.training.checkpoints.torch.save", "gen_001/checkpoints/.last.ckpt.*.tmp", "gen_001/model.json")
+SYNTHESIS = ("bootlight.synthesis.folder.write_bytes", "gen_000/samples/00000/000002.png", "gen_000/samples/metadata.jsonl")
 EVALUATION = ("bootlight.PixelFeatures.forward", "gen_000/samples/metadata.jsonl", "gen_000/metrics.json")
 
 

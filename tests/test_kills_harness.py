@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options, write_plain_pages
 
 from bootlight.__main__ import run_verb
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

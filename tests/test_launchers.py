@@ -10,7 +10,7 @@ from programs import BIN, Program
 from ranks import DDPM, MODELS, PATIENCE, SLOWLY, Ranks, calm, results, settings, wait_until
 from torch import nn
 
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 
 def lightning(args: list[str], run: Path) -> list[str]:

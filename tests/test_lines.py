@@ -9,10 +9,11 @@ import pytest
 
 from bootlight.data import reader_manifest
 from bootlight.data.reader import open_images
-from bootlight.drawn import DrawnImage, read_drawn
 from bootlight.errors import BootlightError
-from bootlight.lines import MAX_LINE_BYTES, short_lines
-from bootlight.run_folder import GenerationFolder, sample_name, write_metadata
+from bootlight.io.lines import MAX_LINE_BYTES, short_lines
+from bootlight.runs.drawn import DrawnImage, read_drawn
+from bootlight.runs.folder import GenerationFolder, sample_name
+from bootlight.runs.manifest import write_metadata
 
 
 def packed(tmp_path, kind, files):

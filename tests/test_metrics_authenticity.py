@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.authenticity import Authenticity, authentic
-from bootlight.metrics.features import PixelFeatures
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.neighbours.authenticity import Authenticity, authentic
 from bootlight.metrics.uncertainty import WILSON, wilson_interval
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bootlight.metrics.congruence import BLOCK, congruence
+from bootlight.metrics.distances.congruence import BLOCK, congruence
 
 
 def normal(*shape: int, seed: int) -> Tensor:

@@ -12,10 +12,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics import cells, neighbours
-from bootlight.metrics.cells import cells_of, k_means
-from bootlight.metrics.copying import MIN_IN_CELL, DataCopying, cell_average, mann_whitney
-from bootlight.metrics.features import PixelFeatures
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.neighbours import cells, neighbours
+from bootlight.metrics.neighbours.cells import cells_of, k_means
+from bootlight.metrics.neighbours.copying import MIN_IN_CELL, DataCopying, cell_average, mann_whitney
 from bootlight.metrics.uncertainty import jackknife_standard_error
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics import neighbours
-from bootlight.metrics.density_coverage import DensityCoverage, coverage, densities, expected_coverage
-from bootlight.metrics.features import PixelFeatures
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.neighbours import neighbours
+from bootlight.metrics.neighbours.density_coverage import DensityCoverage, coverage, densities, expected_coverage
 from bootlight.metrics.uncertainty import WILSON_JACKKNIFE, jackknife_standard_error, share_interval
 
 

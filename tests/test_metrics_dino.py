@@ -15,9 +15,9 @@ from random_inception import pictures
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics import dino
-from bootlight.metrics.dino import DinoFeatures
-from bootlight.metrics.features import score_name
+from bootlight.metrics.features import dino
+from bootlight.metrics.features.dino import DinoFeatures
+from bootlight.metrics.features.features import score_name
 
 WHY = "DINOv2's network comes from timm, the extra dino"
 WIDTH, HEADS, BLOCKS, EDGE = 384, 6, 12, 37  # of ViT-S/14 at 518 x 518 pixels, as Meta publishes it

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
-from bootlight.images import to_float
+from bootlight.io.pictures import to_float
 from bootlight.metrics.discriminator import DiscriminatorScore
 from bootlight.metrics.uncertainty import PLUS_FOUR
 

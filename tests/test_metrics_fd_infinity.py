@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.fd_infinity import Extrapolation, FrechetInfinity, frechet_infinity
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import frechet_distance, frechet_jackknife
-from bootlight.metrics.statistics import Statistics, feature_statistics
+from bootlight.metrics.distances.fd_infinity import Extrapolation, FrechetInfinity, frechet_infinity
+from bootlight.metrics.distances.frechet import frechet_distance, frechet_jackknife
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.rng import torch_rng
 
 MANY = 10**9  # images of a reference that is known exactly

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bootlight.data.store import store_from_arrays
-from bootlight.metrics import feature_cache
-from bootlight.metrics.feature_cache import cached_features, feature_key
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.inception import InceptionFeatures
+from bootlight.metrics.features import feature_cache
+from bootlight.metrics.features.feature_cache import cached_features, feature_key
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.features.inception import InceptionFeatures
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
 

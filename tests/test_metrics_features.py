@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.features import PixelFeatures, feature_name, score_name, weights_remark
-from bootlight.metrics.frechet import FrechetDistance
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.features.features import PixelFeatures, feature_name, score_name, weights_remark
 
 
 def test_pixels_are_means_of_cells_between_0_and_1() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bootlight.errors import BootlightError
+from bootlight.metrics.distances.frechet import frechet_distance
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics
 from bootlight.metrics.exact import BLOCK
-from bootlight.metrics.frechet import frechet_distance
-from bootlight.metrics.statistics import Statistics, feature_statistics
 
 MANY = 10**6  # a count that does not limit the rank
 

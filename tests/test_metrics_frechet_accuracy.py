@@ -6,8 +6,8 @@ import torch
 from mpmath import mp, mpf
 from torch import Tensor
 
-from bootlight.metrics.frechet import frechet_distance
-from bootlight.metrics.statistics import Statistics, feature_statistics
+from bootlight.metrics.distances.frechet import frechet_distance
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics
 
 SIZE = 8
 MANY = 10**9  # a count that does not limit the rank

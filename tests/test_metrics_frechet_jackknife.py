@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bootlight.metrics.distances.frechet import frechet_distance, frechet_jackknife
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics
 from bootlight.metrics.exact import BLOCK
-from bootlight.metrics.frechet import frechet_distance, frechet_jackknife
-from bootlight.metrics.statistics import Statistics, feature_statistics
 
 MANY = 10**9  # images of a reference that is known exactly
 

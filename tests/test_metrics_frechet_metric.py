@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import FrechetDistance, frechet_distance, frechet_jackknife
-from bootlight.metrics.frozen import Frozen
+from bootlight.metrics.distances.frechet import FrechetDistance, frechet_distance, frechet_jackknife
+from bootlight.metrics.distances.statistics import feature_statistics
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.features.frozen import Frozen
 from bootlight.metrics.score import Score
-from bootlight.metrics.statistics import feature_statistics
 
 
 def pictures(count: int, seed: int, channels: int = 3) -> Tensor:

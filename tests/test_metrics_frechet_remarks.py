@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bootlight.metrics.fd_infinity import FrechetInfinity
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import FrechetDistance, frechet_distance, frechet_jackknife
-from bootlight.metrics.frechet_remarks import collapse_remarks, count_remark, effective_rank, real_bias
-from bootlight.metrics.statistics import Statistics, feature_statistics
+from bootlight.metrics.distances.fd_infinity import FrechetInfinity
+from bootlight.metrics.distances.frechet import FrechetDistance, frechet_distance, frechet_jackknife
+from bootlight.metrics.distances.frechet_remarks import collapse_remarks, count_remark, effective_rank, real_bias
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics
+from bootlight.metrics.features.features import PixelFeatures
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bootlight.metrics.frozen import Frozen, full_precision
+from bootlight.metrics.features.frozen import Frozen, full_precision
 
 PLACES: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
 

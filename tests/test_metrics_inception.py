@@ -12,11 +12,11 @@ from random_inception import pictures, random_state
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics import inception_network, inception_weights
-from bootlight.metrics.feature_metric import common_protocol
-from bootlight.metrics.features import feature_name, score_name
-from bootlight.metrics.inception import InceptionFeatures
-from bootlight.metrics.inception_weights import INCEPTION_SHA256, INCEPTION_URL, fetch_inception_weights
+from bootlight.metrics.features import inception_network, inception_weights
+from bootlight.metrics.features.feature_metric import common_protocol
+from bootlight.metrics.features.features import feature_name, score_name
+from bootlight.metrics.features.inception import InceptionFeatures
+from bootlight.metrics.features.inception_weights import INCEPTION_SHA256, INCEPTION_URL, fetch_inception_weights
 
 
 @pytest.fixture(scope="module")

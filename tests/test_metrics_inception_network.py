@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bootlight.metrics.inception_network import _Branches, _MaxPool
+from bootlight.metrics.features.inception_network import _Branches, _MaxPool
 
 
 def normal(*shape: int, seed: int) -> Tensor:

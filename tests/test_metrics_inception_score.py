@@ -11,7 +11,7 @@ from torchmetrics.image.inception import InceptionScore as OtherInceptionScore
 
 from bootlight.errors import BootlightError
 from bootlight.metrics import exact
-from bootlight.metrics.inception_score import InceptionScore, inception_score
+from bootlight.metrics.distances.inception_score import InceptionScore, inception_score
 
 SURE = 1e4  # a logit that leaves no doubt: exp(-1e4) is 0 in float64
 

@@ -12,8 +12,8 @@ from torchmetrics.image.kid import poly_mmd
 
 from bootlight.errors import BootlightError
 from bootlight.metrics import exact
-from bootlight.metrics.kernel_distance import Kernel, KernelEstimate, kernel_distance, score_interval
-from bootlight.metrics.kid import polynomial_kernel, rbf_kernel
+from bootlight.metrics.distances.kernel_distance import Kernel, KernelEstimate, kernel_distance, score_interval
+from bootlight.metrics.distances.kid import polynomial_kernel, rbf_kernel
 
 BANDWIDTH = 1.7
 KERNELS = {"polynomial": polynomial_kernel, "rbf": rbf_kernel(BANDWIDTH)}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.kernel_distance import kernel_distance
-from bootlight.metrics.kid import KernelDistance, median_distance, polynomial_kernel, rbf_kernel
+from bootlight.metrics.distances.kernel_distance import kernel_distance
+from bootlight.metrics.distances.kid import KernelDistance, median_distance, polynomial_kernel, rbf_kernel
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import Score
 
 

@@ -11,10 +11,10 @@ from torchmetrics.image.mifid import MemorizationInformedFrechetInceptionDistanc
 
 from bootlight.errors import BootlightError
 from bootlight.metrics import exact
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import frechet_distance
-from bootlight.metrics.mifid import MemorizationInformedFrechetDistance, mifid, nearest_cosine_distances, penalised
-from bootlight.metrics.statistics import feature_statistics
+from bootlight.metrics.distances.frechet import frechet_distance
+from bootlight.metrics.distances.mifid import MemorizationInformedFrechetDistance, mifid, nearest_cosine_distances, penalised
+from bootlight.metrics.distances.statistics import feature_statistics
+from bootlight.metrics.features.features import PixelFeatures
 
 
 def normal(*shape: int, seed: int) -> Tensor:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bootlight.metrics import neighbours
-from bootlight.metrics.neighbours import ball_counts, blocks, nearest, pair_distances
+from bootlight.metrics.neighbours import neighbours
+from bootlight.metrics.neighbours.neighbours import ball_counts, blocks, nearest, pair_distances
 
 
 def normal(*shape: int, seed: int) -> Tensor:

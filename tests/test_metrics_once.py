@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bootlight.metrics import frechet, neighbours, statistics
-from bootlight.metrics.authenticity import Authenticity
-from bootlight.metrics.density_coverage import DensityCoverage
-from bootlight.metrics.fd_infinity import FrechetInfinity
-from bootlight.metrics.feature_metric import FeatureMetric
-from bootlight.metrics.frechet import FrechetDistance
-from bootlight.metrics.neighbours import nearest, own_nearest
+from bootlight.metrics.distances import frechet, statistics
+from bootlight.metrics.distances.fd_infinity import FrechetInfinity
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics, reference_statistics
+from bootlight.metrics.features.feature_metric import FeatureMetric
+from bootlight.metrics.neighbours import neighbours
+from bootlight.metrics.neighbours.authenticity import Authenticity
+from bootlight.metrics.neighbours.density_coverage import DensityCoverage
+from bootlight.metrics.neighbours.neighbours import nearest, own_nearest
+from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
 from bootlight.metrics.once import kept, once, shared
-from bootlight.metrics.precision_recall import PrecisionRecall
-from bootlight.metrics.statistics import Statistics, feature_statistics, reference_statistics
 
 
 def normal(*shape: int, seed: int) -> Tensor:

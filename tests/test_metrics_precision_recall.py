@@ -10,9 +10,9 @@ from torch import Tensor
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from bootlight.errors import BootlightError
-from bootlight.metrics import neighbours
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.precision_recall import PrecisionRecall, precision, recall
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.neighbours import neighbours
+from bootlight.metrics.neighbours.precision_recall import PrecisionRecall, precision, recall
 from bootlight.metrics.uncertainty import WILSON, WILSON_JACKKNIFE, jackknife_standard_error, share_interval, wilson_interval
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from random_inception import pictures, random_state
 from torch import Tensor, nn
 
-from bootlight.metrics.frechet import FrechetDistance
-from bootlight.metrics.inception import DIALECTS, InceptionFeatures
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.features.inception import DIALECTS, InceptionFeatures
 
 WHY = "a tool to compare with; see the extra dev"
 # Small, upright, exactly the network's size along one edge, and larger.

@@ -5,14 +5,14 @@ import scipy.stats
 import torch
 
 from bootlight.evaluation.answer import Answer
-from bootlight.metrics.authenticity import Authenticity
-from bootlight.metrics.density_coverage import DensityCoverage
 from bootlight.metrics.discriminator import discriminator_score
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.precision_recall import PrecisionRecall
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.neighbours.authenticity import Authenticity
+from bootlight.metrics.neighbours.density_coverage import DensityCoverage
+from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
 from bootlight.metrics.score import SHARE, Score, format_interval
-from bootlight.tracking.scores import GenerationScores
-from bootlight.tracking.table import score_column
+from bootlight.report.scores import GenerationScores
+from bootlight.report.table import score_column
 
 NETWORK = PixelFeatures(1)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import FrechetDistance
-from bootlight.metrics.inception import InceptionFeatures
-from bootlight.metrics.sfid import SpatialFrechetDistance
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.distances.sfid import SpatialFrechetDistance
+from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.features.inception import InceptionFeatures
 
 
 class Corners(nn.Module):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from bootlight.evaluation.reference_stats import measure_against, save_statistics
-from bootlight.metrics.fd_infinity import FrechetInfinity
-from bootlight.metrics.features import PixelFeatures
-from bootlight.metrics.frechet import FrechetDistance, frechet_distance, frechet_jackknife
-from bootlight.metrics.frechet_remarks import FEW_CARRIERS, HEAVY, ONE_SIDED, tails_remark
-from bootlight.metrics.statistics import Statistics, feature_statistics, kurtosis
+from bootlight.metrics.distances.fd_infinity import FrechetInfinity
+from bootlight.metrics.distances.frechet import FrechetDistance, frechet_distance, frechet_jackknife
+from bootlight.metrics.distances.frechet_remarks import FEW_CARRIERS, HEAVY, ONE_SIDED, tails_remark
+from bootlight.metrics.distances.statistics import Statistics, feature_statistics, kurtosis
+from bootlight.metrics.features.features import PixelFeatures
 
 RNG = torch.Generator().manual_seed(0)
 

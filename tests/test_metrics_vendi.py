@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bootlight.errors import BootlightError
 from bootlight.metrics import exact
-from bootlight.metrics.features import PixelFeatures
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.vendi import VendiScore, vendi_score
 
 ORDERS = [0.5, 1.0, 2.0, math.inf]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 # MiB that a process may need at most beyond what it had before the first image was drawn, for each million of images, besides
 # 192 features of 4 bytes: names, hashes and labels as Python objects, of which there are several lists at a time.

@@ -155,7 +155,8 @@ def test_arms_of_the_bootstrapping_paper(real_fraction, generation, size, tmp_pa
         def synthetic(self, generation):
             return Source("synthetic", pixels(6_600), np.arange(6_600), generation)
 
-    from bootlight.run_folder import GenerationContext, RunFolder
+    from bootlight.runs.context import GenerationContext
+    from bootlight.runs.folder import RunFolder
 
     data = Pixels("none", 1, 1, num_steps=1, real_fraction=real_fraction, holdout_fraction=0.0)
     data.attach(GenerationContext(RunFolder(tmp_path), generation, 0))

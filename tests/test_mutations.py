@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from raw_files import state_of_training
 
-from bootlight.atomic import read_json, read_weights
-from bootlight.callbacks.checkpoints import newest_readable
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
 from bootlight.generators.load import load_generator
-from bootlight.images import decode
-from bootlight.kept_config import read_config
-from bootlight.run_folder import GenerationFolder
-from bootlight.tracking.scores import read_generation
+from bootlight.io.atomic import read_json, read_weights
+from bootlight.io.pictures import decode
+from bootlight.report.scores import read_generation
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.kept_config import read_config
+from bootlight.training.checkpoints import newest_readable
 
 SHARES = {
     "png": 300, "jpeg": 250, "webp": 250, "zip": 300, "metadata.jsonl": 250, "dataset.json": 200, "config.yaml": 200,

@@ -5,7 +5,7 @@ import torch
 
 from bootlight.evaluation import near
 from bootlight.evaluation.near import nearest_within
-from bootlight.metrics.neighbours import nearest
+from bootlight.metrics.neighbours.neighbours import nearest
 
 randn = torch.randn
 

@@ -10,9 +10,10 @@ from programs import BIN, Program
 from ranks import DCGAN, DDPM, SLOWLY, Ranks, calm, free_port, in_group_of_two, results, settings, wait_until
 from raw_files import state_of_training
 
-from bootlight.bootstrap import checkpoint_for_all
+from bootlight.bootstrap.train import checkpoint_for_all
 from bootlight.errors import BootlightError
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 
 def without_scores(found: dict[str, str]) -> dict[str, str]:

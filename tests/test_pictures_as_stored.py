@@ -10,8 +10,8 @@ from PIL import Image
 from bootlight.errors import BootlightError
 from bootlight.evaluation.source_remarks import reading_remarks, size_remark
 from bootlight.evaluation.sources import open_source
-from bootlight.images import decode, decode_stored, decode_whole
-from bootlight.picture_header import Header, read_header
+from bootlight.io.picture_header import Header, read_header
+from bootlight.io.pictures import decode, decode_stored, decode_whole
 
 RGBA = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
 GREY16 = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)

@@ -17,9 +17,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from ranks import in_group_of_two
 
-from bootlight import processes
-from bootlight.errors import BootlightError
-from bootlight.processes import (
+from bootlight.distributed import processes
+from bootlight.distributed.processes import (
     agree,
     barrier,
     check_same,
@@ -30,7 +29,8 @@ from bootlight.processes import (
     take_from_rank_0,
     wait_for,
 )
-from bootlight.stopping import StopRequest, leave_if_asked, stop_request
+from bootlight.distributed.stopping import StopRequest, leave_if_asked, stop_request
+from bootlight.errors import BootlightError
 
 
 def agree_on_own(rank: int) -> object:
@@ -238,7 +238,7 @@ def test_a_signal_is_passed_on_once(monkeypatch):
 def test_the_first_ctrl_c_is_a_request_where_a_state_can_be_saved_and_the_second_is_not(monkeypatch, capfd):
     request, now = StopRequest(), [100.0]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("bootlight.stopping.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bootlight.distributed.stopping.time.monotonic", lambda: now[0])
     with request.listening():
         assert signal.getsignal(signal.SIGINT) is request
         with pytest.raises(KeyboardInterrupt):  # nothing to save

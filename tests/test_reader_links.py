@@ -12,7 +12,7 @@ from bootlight.data.reader import open_images
 from bootlight.data.reading import Reading
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import open_source
-from bootlight.images import encode_png
+from bootlight.io.pictures import encode_png
 
 FOLLOW = Reading(follow_links=True)
 

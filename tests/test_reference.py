@@ -6,9 +6,9 @@ import torch
 from few_digits import FewDigits, digits, equal, never, tensors, weights
 
 from bootlight.errors import BootlightError
-from bootlight.images import to_float
+from bootlight.evaluation.trained_networks import ClassifierFeatures, TrainedOnReal, load_network, reference_key, save_network
+from bootlight.io.pictures import to_float
 from bootlight.networks.classifier import Classifier
-from bootlight.reference import ClassifierFeatures, TrainedOnReal, load_network, reference_key, save_network
 
 CPU = torch.device("cpu")
 

@@ -11,11 +11,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from bootlight import reference_cache
-from bootlight.atomic import read_json
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
-from bootlight.reference_cache import shared
-from bootlight.stopping import stop_request
+from bootlight.io.atomic import read_json
+from bootlight.runs import shared_cache as reference_cache
+from bootlight.runs.shared_cache import shared
 
 WEIGHTS = safetensors.torch.save({"w": torch.arange(3.0)})
 

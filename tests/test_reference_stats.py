@@ -8,8 +8,8 @@ import torch
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.reference_stats import load_statistics, save_statistics
-from bootlight.images import encode_png
-from bootlight.metrics.statistics import feature_statistics
+from bootlight.io.pictures import encode_png
+from bootlight.metrics.distances.statistics import feature_statistics
 
 FEATURES = np.random.default_rng(0).standard_normal((50, 4))
 MU, SIGMA = FEATURES.mean(0), np.cov(FEATURES.T)

@@ -15,9 +15,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from oracle import tiny_ddpm
 
+from bootlight.bootstrap.rehearsal import is_written_in, rehearse, watched_by
+from bootlight.bootstrap.trainers import TRIAL_STEPS, trial_trainer
 from bootlight.errors import BootlightError
-from bootlight.rehearsal import is_written_in, rehearse, watched_by
-from bootlight.trainers import TRIAL_STEPS, trial_trainer
 
 CONFIG = {"accelerator": "cpu", "plugins": None, "limit_val_batches": None, "use_distributed_sampler": False, "max_epochs": 1}
 

@@ -14,17 +14,17 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options, state_of_training, write_plain_pages
 
-from bootlight.callbacks.checkpoints import AtomicCheckpointIO
-from bootlight.callbacks.stop import StopBetweenSteps
-from bootlight.run_folder import RunFolder
-from bootlight.stopping import stop_request
+from bootlight.distributed.stopping import stop_request
+from bootlight.runs.folder import RunFolder
+from bootlight.training.checkpoints import AtomicCheckpointIO
+from bootlight.training.stop import StopBetweenSteps
 
 CLASSES = ["--model.num_classes=2", "--model.dropout=0.2", "--model.label_dropout=0.3"]
 WARM_UP = ["--model.warmup_steps=3", "--model.linear_decay=true"]
 BF16 = {"trainer.precision": "bf16-mixed"}
 WORKERS = {"data.num_workers": 2}
 WARM_START = {"bootstrap.warm_start": "true", "bootstrap.num_generations": 2}
-TIMING = "bootlight.callbacks.generation_end.append_timing"
+TIMING = "bootlight.training.step_clock.append_timing"
 TWO_BATCHES = {"trainer.accumulate_grad_batches": 2, "data.num_steps": 5}  # the third step has one batch only
 VARIANTS = {
     "ddpm": (DDPM, {}),
@@ -184,7 +184,7 @@ def test_a_timer_begins_anew_with_each_job():
 MOMENTS = {
     "judge": ("bootlight.generators.dcgan.DCGAN.training_step", lambda *_: True, "real_previews.png", "references/judge*"),
     "synthesis": (
-        "bootlight.synthesis.write_bytes",
+        "bootlight.synthesis.folder.write_bytes",
         lambda path, _: path.name == "000001.png",
         "gen_000/samples/00000/000001.png",
         "gen_000/samples/00000/000004.png",  # the second batch was drawn meanwhile: it is kept

@@ -7,17 +7,19 @@ import zipfile
 import numpy as np
 import pytest
 
-from bootlight.atomic import read_json, write_bytes
+from bootlight.cli.data import main
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
+from bootlight.evaluation.real_images import check_same_images, list_skipped
 from bootlight.evaluation.sources import open_source
-from bootlight.images import encode_png
-from bootlight.real_images import check_same_images, list_skipped
-from bootlight.run_folder import GenerationContext, RunFolder, sample_name, write_metadata
-from bootlight.verbs.data import main
+from bootlight.io.atomic import read_json, write_bytes
+from bootlight.io.pictures import encode_png
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder, sample_name
+from bootlight.runs.manifest import write_metadata
 
 BAD = b"\x89PNG\r\n\x1a\n no picture"
 

@@ -4,23 +4,18 @@ import json
 
 import pytest
 
-from bootlight.atomic import write_json
-from bootlight.callbacks.generation_end import append_timing
+from bootlight.cli.sample import find_generation, parse_seeds
 from bootlight.data.resolve import split_suffix
-from bootlight.drawn import read_drawn
 from bootlight.errors import BootlightError
-from bootlight.lock import locked
-from bootlight.record_lock import LOCK_NAME
-from bootlight.run_folder import (
-    GenerationContext,
-    GenerationFolder,
-    RunFolder,
-    read_generation_metrics,
-    read_metadata,
-    sample_name,
-    write_metadata,
-)
-from bootlight.verbs.sample import find_generation, parse_seeds
+from bootlight.io.atomic import write_json
+from bootlight.io.lock import locked
+from bootlight.io.record_lock import LOCK_NAME
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.drawn import read_drawn
+from bootlight.runs.folder import GenerationFolder, RunFolder, sample_name
+from bootlight.runs.manifest import read_metadata, write_metadata
+from bootlight.runs.trainings import read_generation_metrics
+from bootlight.training.step_clock import append_timing
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from programs import BIN
 from ranks import DDPM, SLOWLY, Ranks, calm, results, settings, wait_until
 
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "slurm.sbatch"
 

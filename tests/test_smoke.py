@@ -10,14 +10,13 @@ from lightning.pytorch import Callback
 from test_bad_input import write_noise
 from tiny_runs import write_plain_pages
 
-from bootlight.callbacks.evaluation import Evaluation
-from bootlight.callbacks.synthesis import Synthesis
+from bootlight.bootstrap.smoke import Smoke, hurried, mark, renew, set_aside
 from bootlight.data.extra import Extra
 from bootlight.data.mixing import AccumulateSubsample
 from bootlight.errors import BootlightError
+from bootlight.evaluation.generation import Evaluation
 from bootlight.generators.ddpm import DDPM
-from bootlight.metrics.features import PixelFeatures
-from bootlight.smoke import Smoke, hurried, mark, renew, set_aside
+from bootlight.metrics.features.features import PixelFeatures
 
 
 class Called(Callback):
@@ -29,34 +28,36 @@ class Called(Callback):
 
 def parts(**options):
     evaluation = Evaluation(PixelFeatures, metrics=("fd", "precision-recall"), judge_steps=500, max_real=90)
-    trainer = SimpleNamespace(callbacks=[Synthesis(1000, num_previews=2), evaluation])
-    return FewDigits(**options), trainer, evaluation
+    return FewDigits(**options), evaluation
 
 
 def test_all_counts_of_images_keep_their_proportions():
     mixing = AccumulateSubsample(size=70)
-    data, trainer, evaluation = parts(num_real=80, num_duplicates=40, mixing=mixing)  # of 100 images 10 are held out
-    small = Smoke.of(data, trainer, num_generations=3)
+    data, evaluation = parts(num_real=80, num_duplicates=40, mixing=mixing)  # of 100 images 10 are held out
+    small = Smoke.of(data, evaluation, num_synthetic=1000, num_generations=3)
     # precision and recall with k = 5 need 7 images of the 90 to train on: 8 / 90 of all, which is more than 16 / 1000.
     assert small == Smoke(num_images=10, share=8 / 90, num_synthetic=16, num_reference=16)
     model = DDPM(8, 1, width=8, channel_multipliers=(1,), num_heads=1, attention_resolutions=())
     data.trainer = None
-    small.shrink(model, data, trainer)
+    small.shrink_model(model)
+    small.shrink_data(data)
+    small.shrink_evaluation(evaluation)
     assert (data.num_images, data.limit_real, data.extra, data.mixing.size_limit) == (10, 7, Extra(num_duplicates=3), 6)
     data.setup()
     assert (len(data.available), len(data.real), data.num_steps) == (9, 7, 3)
-    assert trainer.callbacks[0].num_synthetic == 16 and model.protocol()["num_steps"] == 2
+    assert model.protocol()["num_steps"] == 2
     assert (evaluation.judge_steps, evaluation.max_real) == (2, 16)
     assert isinstance(evaluation.features(), PixelFeatures)
 
 
 def test_a_small_run_is_not_made_larger():
-    data, trainer, evaluation = parts()
-    trainer.callbacks[0].num_synthetic, evaluation.judge_steps, evaluation.max_real = 9, 0, 12
-    small = Smoke.of(data, trainer, num_generations=1)
-    assert small.share == 1 and small.num_images == 100
-    small.shrink(SimpleNamespace(set_num_steps=lambda _: None), data, trainer)
-    assert (trainer.callbacks[0].num_synthetic, evaluation.judge_steps, evaluation.max_real) == (9, 0, 12)
+    data, evaluation = parts()
+    evaluation.judge_steps, evaluation.max_real = 0, 12
+    small = Smoke.of(data, evaluation, num_synthetic=9, num_generations=1)
+    assert small.share == 1 and small.num_images == 100 and small.num_synthetic == 9
+    small.shrink_model(SimpleNamespace(set_num_steps=lambda _: None))
+    small.shrink_evaluation(evaluation)
+    assert (evaluation.judge_steps, evaluation.max_real) == (0, 12)
     assert hurried(PixelFeatures()).name == "pixels"
 
 

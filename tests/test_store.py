@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bootlight.cache_folder import temporary_cache
 from bootlight.data import contents
 from bootlight.data import store as store_module
 from bootlight.data.reader import open_images
@@ -28,9 +27,10 @@ from bootlight.data.store_folder import publish_folder
 from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import open_source
-from bootlight.images import encode_png
-from bootlight.owner import temporary_name
-from bootlight.record_lock import try_lock
+from bootlight.io.cache_folder import temporary_cache
+from bootlight.io.owner import temporary_name
+from bootlight.io.pictures import encode_png
+from bootlight.io.record_lock import try_lock
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
@@ -307,7 +307,9 @@ def half_written(cache, name):
 
 def process_that_writes():
     """A process, to be killed, and the name that it gives to what it writes."""
-    code = f"import time; from bootlight.owner import temporary_name as t; print(t({'ab' * 32!r}), flush=True); time.sleep(60)"
+    code = (
+        f"import time; from bootlight.io.owner import temporary_name as t; print(t({'ab' * 32!r}), flush=True); time.sleep(60)"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     name = process.stdout.readline().strip()
     return process, name
@@ -400,7 +402,7 @@ def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_image(root, tmp_p
 
 
 def test_a_temporary_cache_ends_with_its_process(tmp_path):
-    code = "from bootlight.cache_folder import temporary_cache as t; (t() / 'x').write_text('x'); print(t())"
+    code = "from bootlight.io.cache_folder import temporary_cache as t; (t() / 'x').write_text('x'); print(t())"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).parent == tmp_path and list(tmp_path.iterdir()) == []
@@ -419,7 +421,7 @@ def test_a_full_disk_leaves_nothing_and_where_there_is_no_room_at_all_that_is_sa
         if any(str(disk) in os.readlink(f"/proc/self/fd/{file}") for disk in full_disks):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bootlight.atomic.os.fsync", full)
+    monkeypatch.setattr("bootlight.io.atomic.os.fsync", full)
     with pytest.warns(UserWarning, match="No space left on device"):
         assert Path(build(root, cache).images.filename).is_relative_to(temporary)
     assert entries(cache) == []

@@ -8,16 +8,18 @@ import pytest
 from few_digits import FewDigits
 from oracle import tiny_ddpm
 
-from bootlight.atomic import write_json
-from bootlight.checks import check_labels
+from bootlight.bootstrap.checks import check_labels
 from bootlight.data.batches import gather
 from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, Replace, Source
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.gaussian import PixelGaussian
-from bootlight.images import encode_png
+from bootlight.io.atomic import write_json
+from bootlight.io.pictures import encode_png
 from bootlight.rng import NoiseStreams
-from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, write_metadata
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.runs.manifest import write_metadata
 
 
 @pytest.fixture

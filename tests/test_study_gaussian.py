@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_runs import write_plain_pages
 
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 from bootlight.studies.gaussian_loop import Loop, expected_variances
 
 SIZE, REAL, DRAWN, LAST = 16, 100, 100, 3

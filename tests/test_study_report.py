@@ -11,10 +11,9 @@ from test_tracking_report import HOSTILE, Page, path_points
 from tracking_run import score, write_previews
 
 from bootlight.errors import BootlightError
-from bootlight.run_folder import RunFolder
-from bootlight.studies.gaussian_loop import Loop, expected_variances
-from bootlight.tracking.strip import write_strip
-from bootlight.tracking.study_charts import (
+from bootlight.report.strip import write_strip
+from bootlight.runs.folder import RunFolder
+from bootlight.studies.charts import (
     BETTER,
     COLORS,
     UNKNOWN,
@@ -26,7 +25,8 @@ from bootlight.tracking.study_charts import (
     difference_chart,
     loss_chart,
 )
-from bootlight.tracking.study_report import format_study_table, write_study_report
+from bootlight.studies.gaussian_loop import Loop, expected_variances
+from bootlight.studies.report import format_study_table, write_study_report
 
 CLAIM = {"text": "Samples help.", "score": "discriminator_score", "higher": "mixed", "lower": "real70"}
 

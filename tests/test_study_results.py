@@ -7,10 +7,10 @@ from study_folder import judge, write_record, write_run
 from tracking_run import score
 
 from bootlight.errors import BootlightError
+from bootlight.report.scores import main_scores
 from bootlight.studies.record import read_record
 from bootlight.studies.remarks import study_remarks
 from bootlight.studies.results import read_study
-from bootlight.tracking.scores import main_scores
 
 
 def fd(value, n=100, error=0.1):

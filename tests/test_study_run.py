@@ -7,15 +7,16 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_runs import write_plain_pages
 
-import bootlight.reference as reference
-from bootlight.atomic import read_json
+import bootlight.evaluation.trained_networks as reference
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
 from bootlight.evaluation.judge_file import find_judge, load_judge
-from bootlight.images import decode_whole
+from bootlight.io.atomic import read_json
+from bootlight.io.pictures import decode_whole
 from bootlight.rng import numpy_rng
-from bootlight.run_folder import RunFolder, read_metadata, write_metadata
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.manifest import read_metadata, write_metadata
 from bootlight.studies import plan
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.job import Job
@@ -64,7 +65,7 @@ def study(bootlight, tmp_path, monkeypatch):
         return 0
 
     monkeypatch.setattr("bootlight.studies.child.Children.run", fit)
-    monkeypatch.setattr("bootlight.verbs.study.check", lambda command: None)
+    monkeypatch.setattr("bootlight.cli.study.check", lambda command: None)
     return run
 
 
@@ -122,8 +123,8 @@ def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, cap
 
 
 def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, capsys):
-    monkeypatch.setattr("bootlight.plan.training_seconds", lambda *_: 60.0)
-    monkeypatch.setattr("bootlight.plan.drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.training_seconds", lambda *_: 60.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.drawing_seconds", lambda *_: 0.0)
     minutes = []
     for devices in (1, 2):
         study("--dry-run", "--trainer.devices", str(devices))
@@ -132,8 +133,8 @@ def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, 
 
 
 def test_dry_run_counts_the_start_of_each_run(study, monkeypatch, capsys):
-    monkeypatch.setattr("bootlight.plan.training_seconds", lambda *_: 0.0)
-    monkeypatch.setattr("bootlight.plan.drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.training_seconds", lambda *_: 0.0)
+    monkeypatch.setattr("bootlight.bootstrap.plan.drawing_seconds", lambda *_: 0.0)
     started = []
     monkeypatch.setattr("bootlight.studies.plan.startup_seconds", lambda job: started.append(job) or 90.0)
     study("--dry-run", "--seeds", "0", "1", "2")
@@ -169,11 +170,12 @@ def test_what_a_run_would_refuse_is_told_with_its_arm_and_nothing_is_written(stu
 def test_the_same_input_is_looked_at_once(study, monkeypatch, capsys):
     looked = []
 
-    def check(model, data, trainer, context, num_generations, compiled):
-        looked.append((data.num_real, context.seed, num_generations, compiled))
+    def check(builder):
+        loop = builder.bootstrap
+        looked.append((builder.datamodule.num_real, builder.seed, loop.num_generations, loop.compile))
         print("images: all of them")
 
-    monkeypatch.setattr("bootlight.studies.input_checks.check_input", check)
+    monkeypatch.setattr("bootlight.studies.input_checks.check_all", check)
     study("--dry-run", "--seeds", "3", "4")
     assert sorted(looked) == [(20, 0, 1, False), (100, 0, 1, False)]
     assert capsys.readouterr().out.count("images: all of them") == 1

@@ -7,11 +7,11 @@ import pytest
 from study_folder import judge, write_record, write_run
 from tracking_run import score
 
+from bootlight.report.table import spreadsheet_text
 from bootlight.studies.claims import judge_claims
 from bootlight.studies.results import read_study
 from bootlight.studies.table import format_markdown, format_text, judge_cells, markdown_text, table_lines
 from bootlight.studies.table_files import write_tables
-from bootlight.tracking.table import spreadsheet_text
 
 ARMS = {"real70": "70 % original", "mixed": "70 % original+30 % samples"}
 

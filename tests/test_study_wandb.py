@@ -10,7 +10,7 @@ from study_folder import judge, write_record, write_run
 from tracking_run import score
 
 from bootlight.errors import BootlightError
-from bootlight.tracking.wandb_study import INSTALL, main, write_wandb_report
+from bootlight.studies.tracker import INSTALL, main, write_wandb_report
 
 pytest.importorskip("wandb", reason="W&B is optional: pip install bootlight[wandb]")
 
@@ -54,7 +54,7 @@ def folder(tmp_path):
             run = write_run(tmp_path, arm, seed, [row | {"kid/train": score(1.0, 0.1, 9)}])
             config = json.loads(run.config.read_text())
             options = {"project": "faces", "group": "it's table1", "tags": [arm]}
-            logger = {"class_path": "bootlight.tracking.wandb_logger.BootstrapWandbLogger", "init_args": options}
+            logger = {"class_path": "bootlight.loggers.wandb_logger.BootstrapWandbLogger", "init_args": options}
             run.config.write_text(json.dumps(config | {"trainer": {"logger": [{"class_path": "CSVLogger"}, logger]}}))
     return tmp_path
 
@@ -136,7 +136,7 @@ def test_the_real_api_accepts_the_report(folder):
     from wandb_workspaces.expr import expr_to_filters
 
     from bootlight.studies.results import read_study
-    from bootlight.tracking.wandb_study import Place, build_report
+    from bootlight.studies.tracker import Place, build_report
 
     report = build_report(api, read_study(folder), Place("me", "faces", "it's table1"))
     group, tags = expr_to_filters(report.blocks[1].runsets[0].filters).filters

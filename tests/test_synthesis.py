@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_folder import draw
 from gaussian import Gaussian
 from PIL import Image
 
-from bootlight import synthesis
 from bootlight.data.store import build_store
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
-from bootlight.images import to_uint8
-from bootlight.run_folder import GenerationContext, GenerationFolder, RunFolder, read_metadata, sample_name
-from bootlight.stopping import Stopped
-from bootlight.synthesis import draw_missing, image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
+from bootlight.io.pictures import to_uint8
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder, RunFolder, sample_name
+from bootlight.runs.manifest import read_metadata
+from bootlight.synthesis import folder as synthesis
+from bootlight.synthesis.folder import image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
 
 SEEDS = [3, 1, 4, 15, 9, 2, 6]
 
@@ -102,7 +105,7 @@ def test_labels_are_shuffled_by_the_seed():
 @pytest.mark.parametrize("labels", [None, torch.tensor([0, 1, 2, 2, 1, 0, 1])])
 def test_files_are_the_rounded_samples(folder, labels):
     module = Counting(None if labels is None else 3)
-    draw_missing(module, folder, SEEDS, labels, batch_size=3)
+    draw(module, folder, SEEDS, labels, batch_size=3)
     written = files(folder)
     assert sorted(written) == [f"samples/{sample_name(i)}" for i in range(7)]  # and no temporary files
     expected = to_uint8(Counting(module.num_classes).sample(SEEDS, labels=labels)).permute(0, 2, 3, 1).numpy()
@@ -115,22 +118,22 @@ def test_files_are_the_rounded_samples(folder, labels):
 
 def test_second_call_draws_nothing(folder):
     module = Counting()
-    draw_missing(module, folder, SEEDS, None, batch_size=3)
+    draw(module, folder, SEEDS, None, batch_size=3)
     assert module.asked == [[3, 1, 4], [15, 9, 2], [6]]
     before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*.png")}
-    draw_missing(module, folder, SEEDS, None, batch_size=3)
+    draw(module, folder, SEEDS, None, batch_size=3)
     assert len(module.asked) == 3
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*.png")} == before
 
 
 def test_missing_files_are_drawn_again_in_their_batch(folder):
     module, labels = Counting(3), torch.tensor([0, 1, 2, 2, 1, 0, 1])
-    draw_missing(module, folder, SEEDS, labels, batch_size=3)
+    draw(module, folder, SEEDS, labels, batch_size=3)
     before = files(folder)
     for index in (1, 6):
         folder.sample_file(index).unlink()
     module.asked.clear()
-    draw_missing(module, folder, SEEDS, labels, batch_size=3)
+    draw(module, folder, SEEDS, labels, batch_size=3)
     assert module.asked == [[3, 1, 4], [6]]  # whole batches: the network sees what it saw before
     assert files(folder) == before
 
@@ -138,10 +141,10 @@ def test_missing_files_are_drawn_again_in_their_batch(folder):
 @pytest.mark.parametrize("world_size", [2, 3, 5])
 def test_ranks_together_draw_what_one_draws(tmp_path, world_size):
     alone, shared = GenerationFolder(tmp_path / "alone"), GenerationFolder(tmp_path / "shared")
-    draw_missing(Counting(), alone, SEEDS, None, batch_size=2)
+    draw(Counting(), alone, SEEDS, None, batch_size=2)
     modules = [Counting() for _ in range(world_size)]
     for rank, module in enumerate(modules):
-        draw_missing(module, shared, SEEDS, None, batch_size=2, rank=rank, world_size=world_size)
+        draw(module, shared, SEEDS, None, batch_size=2, rank=rank, world_size=world_size)
     assert files(shared) == files(alone)
     asked = [seed for module in modules for batch in module.asked for seed in batch]
     assert sorted(asked) == sorted(SEEDS)  # each image by one rank
@@ -150,19 +153,16 @@ def test_ranks_together_draw_what_one_draws(tmp_path, world_size):
 
 
 def test_stops_between_batches(folder):
-    calls = []
+    class Asked(Counting):
+        def sample(self, seeds, *, labels=None):
+            if len(self.asked) == 1:
+                stop_request.reason = "a test"
+            return super().sample(seeds, labels=labels)
 
-    def check():
-        calls.append(len(list(folder.path.rglob("*.png"))))
-        if len(calls) == 3:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        draw_missing(Counting(), folder, SEEDS, None, batch_size=3, check=check)
-    # While a batch is drawn, the one before is written; the one before that has been.
-    assert calls[0] == 0 <= calls[1] <= 3 <= calls[2] <= 6 and len(calls) == 3
+    with stop_request.listening():
+        digests = draw(Asked(), folder, SEEDS, None, batch_size=3)
     assert sorted(files(folder)) == [f"samples/{sample_name(i)}" for i in range(6)]  # nothing that was drawn is lost
-    assert not folder.is_synthesized
+    assert sorted(digests) == list(range(6)) and not folder.is_synthesized
 
 
 def test_a_failed_write_leaves_no_picture(folder, monkeypatch):
@@ -175,7 +175,7 @@ def test_a_failed_write_leaves_no_picture(folder, monkeypatch):
 
     monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(BootlightError, match=r"000002\.png: No space left on device"):
-        draw_missing(Counting(), folder, SEEDS, None, batch_size=3)
+        draw(Counting(), folder, SEEDS, None, batch_size=3)
     assert sorted(files(folder)) == [f"samples/{sample_name(i)}" for i in range(2)]
 
 
@@ -183,7 +183,7 @@ def test_nan_is_refused_before_anything_is_written(folder):
     module = Counting()
     module.sums.fill_(float("nan"))
     with pytest.raises(BootlightError, match="NaN"):
-        draw_missing(module, folder, SEEDS, None, batch_size=3)
+        draw(module, folder, SEEDS, None, batch_size=3)
     assert files(folder) == {}
 
 
@@ -204,7 +204,7 @@ def test_a_batch_is_drawn_while_the_one_before_is_written(folder, monkeypatch):
             return super().sample(seeds, labels=labels)
 
     monkeypatch.setattr(synthesis, "write_bytes", wait_and_write)
-    draw_missing(Telling(), folder, SEEDS, None, batch_size=3)
+    draw(Telling(), folder, SEEDS, None, batch_size=3)
     assert len(files(folder)) == 7
 
 
@@ -215,7 +215,7 @@ def test_an_error_in_the_last_batch_is_told(folder, monkeypatch):
     monkeypatch.setattr(synthesis, "write_bytes", refuse)
     for seeds in (SEEDS[:3], SEEDS):  # in the only batch; in the first of several
         with pytest.raises(BootlightError, match=r"cannot write 000000\.png"):
-            draw_missing(Counting(), folder, seeds, None, batch_size=3)
+            draw(Counting(), folder, seeds, None, batch_size=3)
 
 
 # Manifest and previews
@@ -224,7 +224,7 @@ def test_an_error_in_the_last_batch_is_told(folder, monkeypatch):
 @pytest.mark.parametrize("labels", [None, torch.tensor([0, 1, 2, 2, 1, 0, 1])])
 def test_manifest(folder, labels, tmp_path):
     module = Counting(None if labels is None else 3)
-    draw_missing(module, folder, SEEDS, labels, batch_size=3)
+    draw(module, folder, SEEDS, labels, batch_size=3)
     assert not folder.is_synthesized
     write_manifest(folder, SEEDS, labels, generation=4, protocol={"sampler": "Ancestral", "num_steps": 50})
     assert folder.is_synthesized
@@ -244,9 +244,9 @@ def test_manifest(folder, labels, tmp_path):
 
 
 def test_hashes_are_of_what_was_written_and_read_where_it_was_there(folder):
-    draw_missing(Counting(), folder, SEEDS[:4], None, batch_size=3)
+    draw(Counting(), folder, SEEDS[:4], None, batch_size=3)
     folder.sample_file(3).unlink()
-    digests = draw_missing(Counting(), folder, SEEDS, None, batch_size=3)
+    digests = draw(Counting(), folder, SEEDS, None, batch_size=3)
     assert digests == {i: hashlib.sha256(folder.sample_file(i).read_bytes()).hexdigest() for i in (3, 4, 5, 6)}
     for i in (0, 6):  # of these two, the first is read
         folder.sample_file(i).write_bytes(b"other")
@@ -256,7 +256,7 @@ def test_hashes_are_of_what_was_written_and_read_where_it_was_there(folder):
 
 
 def test_manifest_needs_every_file(folder):
-    draw_missing(Counting(), folder, SEEDS[:3], None, batch_size=3)
+    draw(Counting(), folder, SEEDS[:3], None, batch_size=3)
     with pytest.raises(FileNotFoundError, match=r"000003\.png"):
         write_manifest(folder, SEEDS[:4], None, generation=0, protocol={})
     assert not folder.is_synthesized

@@ -12,12 +12,13 @@ from tracking_run import make_run, metrics
 
 from bootlight import tracking
 from bootlight.errors import BootlightError
+from bootlight.loggers import history
+from bootlight.loggers.history import HistoryLogger
 from bootlight.metrics.score import Score, format_value
-from bootlight.run_folder import RunFolder
-from bootlight.tracking import history
-from bootlight.tracking.history import HistoryLogger, read_history, read_timing
-from bootlight.tracking.scores import main_scores, read_scores, score_names
-from bootlight.tracking.table import WIDTH, format_table, write_table
+from bootlight.report.scores import main_scores, read_scores, score_names
+from bootlight.report.table import WIDTH, format_table, write_table
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_history, read_timing
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bootlight.errors import BootlightError
-from bootlight.tracking import neighbours
-from bootlight.tracking.neighbours import CAPTION, GAP, HEAD, MARGIN, MAX_ROWS, SPLIT, write_neighbours
+from bootlight.report import neighbours
+from bootlight.report.neighbours import CAPTION, GAP, HEAD, MARGIN, MAX_ROWS, SPLIT, write_neighbours
 
 EDGE = 64  # 8-pixel images are enlarged eight times
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from tracking_run import make_run, metrics
 
-from bootlight.bootstrap import finish
-from bootlight.run_folder import RunFolder
-from bootlight.tracking.curves import Curve, group_means, history_chart, score_chart
-from bootlight.tracking.page import table
-from bootlight.tracking.report import write_report
-from bootlight.tracking.report_run import format_duration
-from bootlight.tracking.report_scores import summary
-from bootlight.tracking.scores import read_scores
-from bootlight.tracking.strip import write_strip
+from bootlight.bootstrap.loop import finish
+from bootlight.report.curves import Curve, group_means, history_chart, score_chart
+from bootlight.report.page import table
+from bootlight.report.report import write_report
+from bootlight.report.report_run import format_duration
+from bootlight.report.report_scores import summary
+from bootlight.report.scores import read_scores
+from bootlight.report.strip import write_strip
+from bootlight.runs.folder import RunFolder
 
 HOSTILE = "<script>alert('x')</script>&\"$\\frac{"
 VOID = {"meta", "img", "br"}

@@ -8,9 +8,9 @@ from PIL import Image
 from tracking_run import COLUMNS, make_run, tile_value, write_previews
 
 from bootlight.errors import BootlightError
-from bootlight.run_folder import RunFolder
-from bootlight.tracking import strip
-from bootlight.tracking.strip import GAP, LABEL_WIDTH, MARGIN, write_strip
+from bootlight.report import strip
+from bootlight.report.strip import GAP, LABEL_WIDTH, MARGIN, write_strip
+from bootlight.runs.folder import RunFolder
 
 EDGE = 64  # 8-pixel previews are enlarged eight times
 

@@ -16,12 +16,12 @@ pytest.importorskip("wandb", reason="W&B is optional: pip install bootlight[wand
 import wandb
 from wandb_file import Log, finished_logs, read_log, wait_for
 
-from bootlight import trackers
+from bootlight.bootstrap import trackers
 from bootlight.errors import BootlightError
-from bootlight.tracking import wandb_logger
-from bootlight.tracking.history import HistoryLogger
-from bootlight.tracking.wandb_files import next_row
-from bootlight.tracking.wandb_logger import BootstrapWandbLogger
+from bootlight.loggers import wandb_logger
+from bootlight.loggers.history import HistoryLogger
+from bootlight.loggers.wandb_files import next_row
+from bootlight.loggers.wandb_logger import BootstrapWandbLogger
 
 STEPS = 10
 AXES = {"generation": "", "total_step": "", "train/*": "total_step", "generation/*": "generation"}

@@ -20,9 +20,9 @@ from tracking_run import metrics
 from wandb_attempts import EVENTS_OF_A_STEP, GENERATIONS, STEPS, loss, rate
 from wandb_file import finished_logs
 
-from bootlight.run_folder import RunFolder
-from bootlight.tracking.history import read_rows
-from bootlight.tracking.scores import read_generation
+from bootlight.report.scores import read_generation
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_rows
 
 ATTEMPTS = Path(__file__).with_name("wandb_attempts.py")
 QUICK = {

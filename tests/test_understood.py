@@ -7,9 +7,8 @@ import pytest
 from few_digits import never
 from test_datamodule_folders import folder_of, on_disk
 
-from bootlight.atomic import write_bytes
-from bootlight.checks import check_labels
-from bootlight.cli import BootlightCLI
+from bootlight.bootstrap.checks import check_labels
+from bootlight.bootstrap.understood import count_classes, understand
 from bootlight.data.leaks import Leak, find_leak
 from bootlight.data.mixing import Source
 from bootlight.data.roots import list_roots, load_roots
@@ -17,7 +16,7 @@ from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
-from bootlight.understood import count_classes, understand
+from bootlight.io.atomic import write_bytes
 
 
 def model_of(kind, num_classes=None):
@@ -161,7 +160,7 @@ def test_a_leak_is_told(tmp_path):
 def parsed(monkeypatch, bootlight, tmp_path):
     """The objects of `fit` with tiny settings; nothing is run."""
     made = []
-    monkeypatch.setattr(BootlightCLI, "fit", lambda cli, model, **_: made.append((cli, model)))
+    monkeypatch.setattr("bootlight.cli.fit.begin", lambda builder: made.append((builder, builder.model)))
     monkeypatch.setattr("bootlight.data.roots.build_union", never)  # nothing is decoded
 
     def parse(root, **changes):
@@ -179,10 +178,10 @@ def parsed(monkeypatch, bootlight, tmp_path):
 def test_auto_is_the_number_of_classes_and_none_without(parsed, tmp_path):
     labelled = folder_of(tmp_path / "root", greys("train/a/1.png", "train/b/2.png", "test/c/3.png", "test/a/4.png"))
     cli, model = parsed(labelled)
-    assert model.num_classes == 3 == cli.settings.model.init_args.num_classes
-    assert "num_classes: 3" in cli._parser("fit").dump(cli.settings, skip_none=False)
+    assert model.num_classes == 3 == cli.config.model.init_args.num_classes
+    assert "num_classes: 3" in cli.text
     cli, model = parsed(folder_of(tmp_path / "flat", greys("1.png", "2.png")))
-    assert model.num_classes is None and cli.settings.model.init_args.num_classes is None
+    assert model.num_classes is None and cli.config.model.init_args.num_classes is None
     with pytest.raises(BootlightError, match=r"^data\.root is empty"):
         parsed("")
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bootlight.atomic import write_bytes
-from bootlight.bootstrap import run_bootstrap
-from bootlight.cli import BootlightCLI
-from bootlight.images import encode_png
-from bootlight.run_folder import RunFolder
-from bootlight.stopping import stop_request
-from bootlight.tracking.history import read_history
-from bootlight.verbs.fit import quiet
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.loop import run_bootstrap
+from bootlight.cli.fit import quiet
+from bootlight.distributed.stopping import stop_request
+from bootlight.io.atomic import write_bytes
+from bootlight.io.pictures import encode_png
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.history import read_history
+from bootlight.runs.trainings import parts_of
 
 DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1]", "--model.num_res_blocks=0",
@@ -82,12 +83,12 @@ def state_of_training(checkpoint: Path) -> str:
 def fingerprint(run: Path) -> dict[str, str]:
     """What a run has come to: all weights, pictures, manifests, curves and scores, and the names of all its files."""
     found = {"files": "\n".join(sorted(str(path.relative_to(run)) for path in run.rglob("*")))}
-    wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/model.json", "gen_*/samples/*/*.png")
-    wanted += ("gen_*/samples/metadata.jsonl", "gen_*/*.png", "gen_*/metrics.json", "metrics.json", "metrics.csv", "strip.png")
+    wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/*.json", "gen_*/*/*/*.png", "gen_*/*/*.json*")
+    wanted += ("gen_*/*.png", "metrics.json", "metrics.csv", "strip.png")
     for file in sorted(file for pattern in wanted for file in run.glob(pattern)):
         found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
-    for folder in RunFolder(run).generations():
-        name = folder.path.name
+    for folder in (part for generation in RunFolder(run).generations() for part in parts_of(generation)):
+        name = folder.path.name if folder.part == "model" else f"{folder.path.name} {folder.part}"
         if folder.trained_checkpoint.exists():  # bootstrap.keep_checkpoints
             saved = torch.load(folder.trained_checkpoint, weights_only=True)
             found |= {f"{name} {key}": digest(saved[key]) for key in ("state_dict", "optimizer_states", "global_step")}
@@ -105,19 +106,19 @@ class Program:
     """
 
     def __init__(self, bootlight: Callable[..., None], monkeypatch, *arguments: str) -> None:
-        parsed: list[BootlightCLI] = []
+        parsed: list[Builder] = []
         with monkeypatch.context() as patch:
-            patch.setattr(BootlightCLI, "fit", lambda cli, model, **_: parsed.append(cli))
+            patch.setattr("bootlight.cli.fit.begin", parsed.append)
             bootlight("fit", *arguments)
-        (self.cli,) = parsed
-        self.settings = self.cli.config_init["fit"].bootstrap
+        (self.builder,) = parsed
+        self.settings = self.builder.bootstrap
         self.run = Path(self.settings.run_dir)
 
     def __call__(self) -> None:
         self.run.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings(), stop_request.listening():
             quiet()
-            run_bootstrap(self.settings, 0, self.cli)
+            run_bootstrap(self.builder)
 
     def anew(self) -> None:
         """Without anything left of earlier jobs."""
@@ -135,8 +136,8 @@ class Program:
 
 def write_plain_pages(monkeypatch) -> None:
     """Half of a tiny run would be matplotlib's; `test_kills.py` has real pages."""
-    monkeypatch.setattr("bootlight.bootstrap.write_report", lambda run: write_bytes(run.report, b"report"))
-    monkeypatch.setattr("bootlight.bootstrap.write_strip", lambda run: write_bytes(run.strip, table_of(run).encode()))
+    monkeypatch.setattr("bootlight.bootstrap.loop.write_report", lambda run: write_bytes(run.report, b"report"))
+    monkeypatch.setattr("bootlight.bootstrap.loop.write_strip", lambda run: write_bytes(run.strip, table_of(run).encode()))
 
 
 def table_of(run: RunFolder) -> str:

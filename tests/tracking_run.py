@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 EDGE = 8
 COLUMNS = 5

@@ -15,11 +15,11 @@ from pathlib import Path
 import wandb.sdk.launch  # noqa: F401 - or each attempt would, at the cost of all the rest
 from tracking_run import metrics, write_previews
 
-from bootlight.atomic import write_json
-from bootlight.run_folder import RunFolder
-from bootlight.tracking import wandb_logger
-from bootlight.tracking.history import HistoryLogger
-from bootlight.tracking.wandb_logger import BootstrapWandbLogger
+from bootlight.io.atomic import write_json
+from bootlight.loggers import wandb_logger
+from bootlight.loggers.history import HistoryLogger
+from bootlight.loggers.wandb_logger import BootstrapWandbLogger
+from bootlight.runs.folder import RunFolder
 
 GENERATIONS, STEPS, EVERY = 2, 10, 4
 EVENTS_OF_A_STEP = 4  # before it, after its first values, between its checkpoint and its row, after it

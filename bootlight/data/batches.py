@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bootlight.batch import Batch
-from bootlight.clock import clock
 from bootlight.data.mixing import Source
 from bootlight.errors import BootlightError
 from bootlight.rng import derive_key, numpy_rng, seed_everywhere
+from bootlight.runs.timing import clock
 
 
 def check_shares(key: str, batch_size: int, world_size: int) -> None:

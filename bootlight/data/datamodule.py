@@ -9,7 +9,6 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from bootlight.batch import Batch
-from bootlight.cache_folder import default_cache
 from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
 from bootlight.data.extra import Build, Extra, open_drawn
 from bootlight.data.mixing import Accumulate, MixingPolicy, Source
@@ -17,10 +16,12 @@ from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
 from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError, check_named, check_range
-from bootlight.images import to_float
-from bootlight.paths import expanded
+from bootlight.io.cache_folder import default_cache
+from bootlight.io.paths import expanded
+from bootlight.io.pictures import to_float
 from bootlight.rng import derive_key, derive_seed, numpy_rng
-from bootlight.run_folder import GenerationContext, RunFolder
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 
 class BootstrapData(LightningDataModule):
@@ -189,8 +190,8 @@ class BootstrapData(LightningDataModule):
     def synthetic(self, generation: int) -> Source:
         """The images that an earlier generation of this run has drawn."""
         folder = self.context.run.generation(generation)
-        store = open_drawn(folder, self.real.store.class_names, self._build)
-        return Source("synthetic", store, np.arange(len(store.images)), generation)
+        store, kept = open_drawn(folder, self.real.store.class_names, self._build)
+        return Source("synthetic", store, kept, generation)
 
     @property
     def _build(self) -> Build:

@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bootlight.atomic import read_json
 from bootlight.data.mixing import MixingPolicy, Source
 from bootlight.data.reading import SAFE
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
-from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError, check_named, check_range
+from bootlight.io.atomic import read_json
 from bootlight.rng import numpy_rng
-from bootlight.run_folder import GenerationFolder, how_to_redraw
+from bootlight.runs.curation import read_curation
+from bootlight.runs.drawn import check_drawn, read_drawn
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.manifest import how_to_redraw
 
 _built_before: dict[tuple[Path, str], tuple[bytes, Store]] = {}
 Build = Callable[..., Store]  # `build_store` with image size, channels and cache already given
@@ -130,17 +133,17 @@ class Extra:
         """
         if self.teacher is None:
             return []
-        store = open_teacher(self.teacher, real.store.class_names, build)
+        store, kept = open_teacher(self.teacher, real.store.class_names, build)
         count = self.wanted(num_available)
-        found = len(store.images)
+        found = len(kept)
         if count is not None:
             self.check_enough(count, found)
-        chosen = np.sort(numpy_rng(seed, "teacher").permutation(found)[:count])
+        chosen = np.sort(kept[numpy_rng(seed, "teacher").permutation(found)[:count]])
         return [Source("synthetic", store, chosen)] * (len(chosen) > 0)
 
 
-def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> Store:
-    """All images of a teacher, with labels as positions in `class_names`.
+def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:
+    """All images of a teacher, with labels as positions in `class_names`; and the positions of those that may be used.
 
     Labels are known by the names of their classes. A generation that was drawn before runs noted these has positions already.
 
@@ -151,7 +154,7 @@ def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> Store
         root, split = resolve(text)
         if class_names and split is None and root.name == "samples" and (root / "metadata.jsonl").exists():
             folder = GenerationFolder(root.parent)
-            store = open_drawn(folder, noted_classes(folder) or class_names, build)
+            store, kept = open_drawn(folder, noted_classes(folder) or class_names, build)
             lacking = [name for i, name in enumerate(store.class_names) if i in store.labels and name not in class_names]
             if lacking:
                 raise BootlightError(
@@ -159,11 +162,12 @@ def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> Store
                 )
         else:
             store = build(root, split=split)
+            kept = np.arange(len(store.images))
     except BootlightError as error:
         raise BootlightError(f"data.teacher: {error}") from error
     known = {name: position for position, name in enumerate(class_names)}
     positions = np.array([known.get(name, -1) for name in store.class_names] + [-1], np.int64)  # the last: no label
-    return replace(store, labels=positions[store.labels], class_names=class_names)
+    return replace(store, labels=positions[store.labels], class_names=class_names), kept
 
 
 def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
@@ -173,8 +177,8 @@ def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
-def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Store:
-    """The images that a generation has drawn.
+def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:
+    """The images that a generation has drawn, with the labels that a curator has left them; and the positions of those kept.
 
     Raises:
         BootlightError: the folder is incomplete, damaged or changed, or has labels beyond the classes.
@@ -185,13 +189,16 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
         store = _built(folder, mark, build)
     except BootlightError as error:
         raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-    labels = {row.file_name: -1 if row.label is None else row.label for row in rows}
+    curated = read_curation(folder)
+    said = rows if curated is None else list(curated.values())
+    labels = {row.file_name: -1 if row.label is None else row.label for row in said}
     numbers = [labels[name] for name in sorted(labels)]  # the store holds what is listed, in this order
     if len(numbers) != len(store.names):
         raise BootlightError(f"{folder.metadata} lists {len(numbers)} images in {len(store.names)}; {how_to_redraw(folder)}")
     if not all(-1 <= number < len(class_names) for number in numbers):
         raise BootlightError(f"{folder.metadata} has labels beyond the {len(class_names)} classes; {how_to_redraw(folder)}")
-    return Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key)
+    kept = np.array([i for i, name in enumerate(sorted(labels)) if curated is None or curated[name].keep], np.int64)
+    return Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key), kept
 
 
 def _built(folder: GenerationFolder, mark: bytes, build: Build) -> Store:

@@ -16,7 +16,7 @@ from bootlight.data.left_out import LeftOut
 from bootlight.data.reader_folder import FolderFiles
 from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_long, is_wanted, plain
 from bootlight.errors import BootlightError
-from bootlight.run_marks import run_folders
+from bootlight.runs.marks import run_folders
 
 MAX_ZIP_ENTRIES = 2_000_000  # each costs half a kilobyte of memory before the first can be looked at
 MAX_NAME = 4096  # characters, with the folders; as in file systems

@@ -10,8 +10,8 @@ from typing import IO
 from bootlight.data.left_out import LeftOut
 from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted, plain
 from bootlight.errors import BootlightError
-from bootlight.lines import MAX_IMAGES
-from bootlight.run_marks import is_run
+from bootlight.io.lines import MAX_IMAGES
+from bootlight.runs.marks import is_run
 
 FOLLOW = "set data.follow_links to true (--follow-links) if you trust where it leads"
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 from bootlight.data.reader_files import Files
 from bootlight.data.reader_names import MANIFESTS, MAX_FILE_BYTES, composed
 from bootlight.errors import BootlightError
-from bootlight.lines import MAX_LINE_BYTES, Readable, short_lines
+from bootlight.io.lines import MAX_LINE_BYTES, Readable, short_lines
 
 Labels = dict[str, str | None]  # image name -> class name
 Rows = Iterable[tuple[str, Any, Any]]  # where a row is, the name of an image, its label

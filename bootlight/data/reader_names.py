@@ -4,7 +4,7 @@ import unicodedata
 from collections import Counter
 
 from bootlight.errors import BootlightError
-from bootlight.images import SUFFIXES
+from bootlight.io.pictures import SUFFIXES
 
 LONG = ("metadata.jsonl", "metadata.csv")
 MANIFESTS = (*LONG, "dataset.json")

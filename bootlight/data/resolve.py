@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 from bootlight.data.reader_splits import is_split
-from bootlight.drawn import check_drawn, read_drawn
 from bootlight.errors import BootlightError, check_named
-from bootlight.paths import expanded_text
-from bootlight.run_folder import GenerationFolder, RunFolder
-from bootlight.run_marks import GENERATION, is_run
+from bootlight.io.paths import expanded_text
+from bootlight.runs.drawn import check_drawn, read_drawn
+from bootlight.runs.folder import SAMPLES, GenerationFolder, RunFolder
+from bootlight.runs.marks import GENERATION, is_run
 
 
 def split_suffix(text: str) -> tuple[Path, str]:
@@ -41,7 +41,9 @@ def resolve(text: str) -> tuple[Path, str | None]:
         return root, suffix.lower()
     if is_generation(root):
         return _drawn_alone(text, root, suffix), None
-    drawn = [folder for folder in RunFolder(root).generations() if folder.is_synthesized]
+    suffix, _, into = suffix.partition("/")
+    generations = [folder.of_images(into or SAMPLES) for folder in RunFolder(root).generations()]
+    drawn = [folder for folder in generations if folder.is_synthesized]
     if not drawn and not suffix:
         return root, None
     wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(int(folder.path.name[4:]))]

@@ -14,8 +14,8 @@ from bootlight.data.reading import Reading
 from bootlight.data.resolve import resolve, split_suffix
 from bootlight.data.store import Store, build_union
 from bootlight.data.store_skipped import tell_skipped
+from bootlight.distributed.processes import rank
 from bootlight.errors import BootlightError
-from bootlight.processes import rank
 
 
 class Loaded(NamedTuple):

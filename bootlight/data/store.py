@@ -14,10 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bootlight.atomic import atomic_write, read_json, write_json
-from bootlight.cache_entries import note_use, remove_leftovers
-from bootlight.cache_folder import can_keep, tell_not_kept, temporary_cache
-from bootlight.cache_limit import cache_limit, keep_below
 from bootlight.data.contents import Part, Union, content_key, read_union
 from bootlight.data.reader import ImageSet
 from bootlight.data.reading import SAFE, Reading
@@ -26,7 +22,11 @@ from bootlight.data.store_passes import BadPictures, over_images
 from bootlight.data.store_skipped import keep_bad, known_bad
 from bootlight.data.store_turn import turn
 from bootlight.errors import BootlightError
-from bootlight.images import decode
+from bootlight.io.atomic import atomic_write, read_json, write_json
+from bootlight.io.cache_entries import note_use, remove_leftovers
+from bootlight.io.cache_folder import can_keep, tell_not_kept, temporary_cache
+from bootlight.io.cache_limit import cache_limit, keep_below
+from bootlight.io.pictures import decode
 
 MAX_NAMES_BYTES = 2**30  # of the names of all images
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bootlight.atomic import file_sha256
-from bootlight.cache_entries import hold
 from bootlight.errors import BootlightError
-from bootlight.owner import temporary_name
+from bootlight.io.atomic import file_sha256
+from bootlight.io.cache_entries import hold
+from bootlight.io.owner import temporary_name
 
 _checked: set[tuple[Path, int, int, int]] = set()
 

@@ -8,9 +8,8 @@ from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
-from bootlight.budget import Budget
-from bootlight.errors import BootlightError
-from bootlight.terminal import safe
+from bootlight.errors import BootlightError, safe
+from bootlight.io.budget import Budget
 
 T = TypeVar("T")
 CHUNK = 16  # images of one task; with THREADS it bounds what is in memory

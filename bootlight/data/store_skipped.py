@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from bootlight.atomic import read_json, write_bytes, write_json
-from bootlight.cache_folder import can_keep
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import read_json, write_bytes, write_json
+from bootlight.io.cache_folder import can_keep
 
 MAX_RECORD = 2**30  # bytes; a line for each bad picture
 SHOWN = 5  # names in the line that is told

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bootlight.cache_entries import own_locks
-from bootlight.processes import in_group
-from bootlight.record_lock import is_still, try_lock
-from bootlight.stopping import leave_if_asked
+from bootlight.distributed.processes import in_group
+from bootlight.distributed.stopping import leave_if_asked
+from bootlight.io.cache_entries import own_locks
+from bootlight.io.record_lock import is_still, try_lock
 
 POLL_SECONDS = 0.1
 

@@ -6,11 +6,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bootlight.atomic import write_bytes
-from bootlight.cache_folder import default_cache
 from bootlight.doctor.finding import Finding, note, ok, problem
 from bootlight.errors import BootlightError
-from bootlight.paths import expanded
+from bootlight.io.atomic import write_bytes
+from bootlight.io.cache_folder import default_cache
+from bootlight.io.paths import expanded
 
 GIB = 2**30
 LITTLE, TOO_LITTLE = 10 * GIB, GIB // 4  # a small run needs some tens of MiB, configs/ffhq128_paper.yaml about 10 GiB
@@ -95,7 +95,7 @@ def locks(folder: Path) -> list[Finding]:
 
 def weights(path: Path | None) -> list[Finding]:
     """Whether the Inception weights for FID are there (None = where `bootlight weights` puts them), and are the right ones."""
-    from bootlight.metrics.inception_weights import INCEPTION_SHA256, default_file  # here, for its tqdm may be missing
+    from bootlight.metrics.features.inception_weights import INCEPTION_SHA256, default_file
 
     say = note if path is None else problem  # who names a file wants FID
     path, wanted = expanded(path or default_file()), INCEPTION_SHA256

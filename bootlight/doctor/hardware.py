@@ -9,7 +9,7 @@ from typing import Any
 
 from bootlight.doctor.ask_torch import Facts
 from bootlight.doctor.finding import Finding, note, ok, problem
-from bootlight.environment import cpu_model, cpuinfo_field
+from bootlight.runs.environment import cpu_model, cpuinfo_field
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")

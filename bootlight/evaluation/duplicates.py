@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from bootlight.errors import safe
 from bootlight.evaluation.near import nearest_within
 from bootlight.evaluation.sources import ImageSource
-from bootlight.terminal import safe
 
 EDGE = 16  # pixels of a thumbnail
 NEAR = 0.03  # root-mean-square difference of two thumbnails, pixels in [0, 1], that still counts as the same picture

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bootlight.errors import BootlightError
+from bootlight.errors import BootlightError, safe
 from bootlight.evaluation.sources import ImageSource
-from bootlight.metrics.feature_cache import cached_features, feature_key
-from bootlight.metrics.feature_metric import look
-from bootlight.metrics.frozen import Frozen
-from bootlight.terminal import safe
+from bootlight.metrics.features.feature_cache import cached_features, feature_key
+from bootlight.metrics.features.feature_metric import look
+from bootlight.metrics.features.frozen import Frozen
 
 
 def extract(

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from bootlight.atomic import read_json, read_weights
 from bootlight.errors import BootlightError
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations
+from bootlight.io.atomic import read_json, read_weights
 from bootlight.metrics.discriminator import JudgeLogits
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 
 class Judge(NamedTuple):

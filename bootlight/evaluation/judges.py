@@ -10,22 +10,22 @@ from lightning.pytorch import Trainer
 from scipy.stats import t as student
 from torch import Tensor, nn
 
-from bootlight.cache_folder import tell_not_kept
-from bootlight.callbacks.progress import GenerationProgressBar
-from bootlight.callbacks.stop import StopBetweenSteps
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.store import Store, store_from_arrays
+from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import ImageSource, StoreSource
+from bootlight.evaluation.trained_networks import load_network, reference_key, save_network, trained_gan
 from bootlight.generators.dcgan import DCGAN
-from bootlight.images import to_arrays
+from bootlight.io.cache_folder import tell_not_kept
+from bootlight.io.pictures import to_arrays
+from bootlight.io.quiet import quiet
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits
 from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import PLUS_FOUR, bounded_interval, bounded_mean
-from bootlight.quiet import quiet
-from bootlight.reference import load_network, reference_key, save_network, trained_gan
-from bootlight.reference_cache import shared
-from bootlight.stopping import stop_request
+from bootlight.runs.shared_cache import shared
+from bootlight.training.progress import GenerationProgressBar
+from bootlight.training.stop import StopBetweenSteps
 
 SECOND_GAN = "second-gan"
 DRAW = 100  # images of one call of a generator

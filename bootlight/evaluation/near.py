@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bootlight.metrics.neighbours import nearest, pair_distances
+from bootlight.metrics.neighbours.neighbours import nearest, pair_distances
 
 FEW = 2000  # points, with which everything is compared: finding directions would take longer
 DIRECTIONS = 32  # of largest variance: enough to tell most pictures apart

@@ -8,17 +8,17 @@ import torch
 from jsonargparse import ActionYesNo, ArgumentParser, Namespace
 from torch import Tensor, nn
 
-from bootlight.cache_folder import default_cache
 from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_images
-from bootlight.metrics.feature_metric import look
-from bootlight.metrics.features import FeatureNetwork
-from bootlight.metrics.frozen import Frozen
-from bootlight.metrics.inception import InceptionFeatures
-from bootlight.metrics.inception_weights import default_file
+from bootlight.io.cache_folder import default_cache
+from bootlight.metrics.features.feature_metric import look
+from bootlight.metrics.features.features import FeatureNetwork
+from bootlight.metrics.features.frozen import Frozen
+from bootlight.metrics.features.inception import InceptionFeatures
+from bootlight.metrics.features.inception_weights import default_file
 from bootlight.terminal import Usage
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bootlight.atomic import atomic_write, file_sha256
 from bootlight.errors import BootlightError
-from bootlight.metrics.feature_metric import common_protocol
-from bootlight.metrics.features import score_name
-from bootlight.metrics.frechet import frechet_jackknife
-from bootlight.metrics.frechet_remarks import count_remark, tails_remark
+from bootlight.io.atomic import atomic_write, file_sha256
+from bootlight.metrics.distances.frechet import frechet_jackknife
+from bootlight.metrics.distances.frechet_remarks import count_remark, tails_remark
+from bootlight.metrics.distances.statistics import Statistics
+from bootlight.metrics.features.feature_metric import common_protocol
+from bootlight.metrics.features.features import score_name
 from bootlight.metrics.score import Score
-from bootlight.metrics.statistics import Statistics
 
 # What numpy and zipfile raise: missing, damaged, encrypted and oddly packed files.
 FAULTS = (

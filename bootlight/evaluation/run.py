@@ -16,16 +16,16 @@ from bootlight.evaluation.reference_stats import check_width, load_statistics, m
 from bootlight.evaluation.source_remarks import source_remarks
 from bootlight.evaluation.sources import ImageSource, open_store
 from bootlight.evaluation.suite import finite, measure_all
-from bootlight.images import resized
+from bootlight.io.pictures import resized
 from bootlight.metrics.c2st import LEAST as LEAST_TOLD_APART
 from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import DiscriminatorScore
-from bootlight.metrics.neighbours import nearest
+from bootlight.metrics.distances.statistics import feature_statistics
+from bootlight.metrics.neighbours.neighbours import nearest
 from bootlight.metrics.pixel_statistics import LEAST_EDGE, PixelDifference, PixelStatistics
 from bootlight.metrics.score import Score
-from bootlight.metrics.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
-from bootlight.tracking.neighbours import MAX_ROWS, write_neighbours
+from bootlight.report.neighbours import MAX_ROWS, write_neighbours
 
 NEIGHBOURS = 5
 PICTURE_EDGE = 64  # pixels, where the images have several sizes

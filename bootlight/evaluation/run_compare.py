@@ -14,8 +14,8 @@ from bootlight.evaluation.pairs import pairing
 from bootlight.evaluation.source_remarks import source_remarks
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
-from bootlight.tracking.forest import Row, write_forest
-from bootlight.tracking.table import failed_lines, remark_line, remark_lines
+from bootlight.report.forest import Row, write_forest
+from bootlight.report.table import failed_lines, remark_line, remark_lines
 
 
 class Comparison(NamedTuple):

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from bootlight.evaluation.sources import FileSource, ImageSource
-from bootlight.picture_header import Header
+from bootlight.io.picture_header import Header
 
 KINDS: tuple[tuple[Callable[[Header], bool], str, str, str], ...] = (
     (

@@ -24,8 +24,8 @@ from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
 from bootlight.data.store_skipped import tell_skipped
 from bootlight.evaluation.streamed import in_batches
-from bootlight.images import decode_stored
-from bootlight.picture_header import Header, Headers
+from bootlight.io.picture_header import Header, Headers
+from bootlight.io.pictures import decode_stored
 
 Decode = Callable[[bytes, str], NDArray[np.uint8]]  # encoded picture and its name -> array (H, W, 3)
 

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from bootlight.data.layout import Layout
 from bootlight.data.store_passes import over_images
-from bootlight.drawn import DrawnImage, check_drawn, read_drawn
 from bootlight.errors import BootlightError
-from bootlight.images import decode
-from bootlight.picture_header import Header
-from bootlight.run_folder import GenerationFolder, how_to_redraw
+from bootlight.io.picture_header import Header
+from bootlight.io.pictures import decode
+from bootlight.runs.drawn import DrawnImage, check_drawn, read_drawn
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.manifest import how_to_redraw
 
 
 def in_batches(parts: Iterable[list[NDArray[np.uint8]]], size: int) -> Iterator[Tensor]:
@@ -39,7 +40,8 @@ def in_batches(parts: Iterable[list[NDArray[np.uint8]]], size: int) -> Iterator[
 
 
 def _batch(images: list[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
+    # Not a copy: of grey images that would have other strides than those of a store, and a network other last bits.
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
 
 
 @dataclass(frozen=True)

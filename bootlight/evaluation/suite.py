@@ -12,21 +12,21 @@ from tqdm import tqdm
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
-from bootlight.metrics.authenticity import Authenticity
-from bootlight.metrics.copying import DataCopying
-from bootlight.metrics.density_coverage import DensityCoverage
+from bootlight.metrics.distances.fd_infinity import FrechetInfinity
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.distances.inception_score import InceptionScore
+from bootlight.metrics.distances.kid import KernelDistance
+from bootlight.metrics.distances.mifid import MemorizationInformedFrechetDistance
+from bootlight.metrics.distances.sfid import SpatialFrechetDistance
 from bootlight.metrics.exact import BLOCK, checked
-from bootlight.metrics.fd_infinity import FrechetInfinity
-from bootlight.metrics.feature_metric import FeatureMetric
-from bootlight.metrics.features import weights_remark
-from bootlight.metrics.frechet import FrechetDistance
-from bootlight.metrics.inception_score import InceptionScore
-from bootlight.metrics.kid import KernelDistance
-from bootlight.metrics.mifid import MemorizationInformedFrechetDistance
+from bootlight.metrics.features.feature_metric import FeatureMetric
+from bootlight.metrics.features.features import weights_remark
+from bootlight.metrics.neighbours.authenticity import Authenticity
+from bootlight.metrics.neighbours.copying import DataCopying
+from bootlight.metrics.neighbours.density_coverage import DensityCoverage
+from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
 from bootlight.metrics.once import once
-from bootlight.metrics.precision_recall import PrecisionRecall
 from bootlight.metrics.score import Score
-from bootlight.metrics.sfid import SpatialFrechetDistance
 from bootlight.metrics.vendi import VendiScore
 
 Features = dict[str, Tensor]  # answers of a network by output, (N, D) each

@@ -1,7 +1,7 @@
 """The contract of a pluggable generator."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -29,6 +29,7 @@ class GeneratorModule(LightningModule, ABC):
             the images have, None where they have no labels.
     """
 
+    references: Mapping[str, str] = {}  # published networks that it needs besides its own, by a name of its choice
     accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
 
     def __init__(self, image_size: int, channels: int = 3, num_classes: int | Literal["auto"] | None = None) -> None:
@@ -49,6 +50,12 @@ class GeneratorModule(LightningModule, ABC):
         """Images (B, channels, image_size, image_size), about [-1, 1], one for each stream of `noise`.
 
         Image i must depend on stream i (and label i) alone. Called without gradients and in eval mode.
+        """
+
+    def attach(self, parts: "Mapping[str, GeneratorModule]") -> None:
+        """Take the networks that `references` names, by the same names, in eval mode; called after the constructor.
+
+        They are frozen, and none of this module's: keep them where `state_dict` does not find them, as in a list.
         """
 
     @property

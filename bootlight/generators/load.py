@@ -3,19 +3,21 @@
 import math
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 from jsonargparse import ArgumentParser
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bootlight.atomic import read_json
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.generators.parts import attach_recorded
+from bootlight.generators.published import published_weights
 from bootlight.generators.trust import class_paths, distrust, importable, only, refused
-from bootlight.published import published_weights
-from bootlight.run_folder import GenerationFolder
-from bootlight.run_links import check_links
+from bootlight.io.atomic import read_json
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.links import check_links
 
 MAX_EDGE = 1024  # of the images of a model that is not trusted: what a network needs to draw grows with their area
 SPARE_ELEMENTS = 10_000_000  # for schedules and the like, beyond what the weights account for
@@ -52,6 +54,7 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None, tr
         with only(importable(class_paths(config), trust)), limit:
             module = _build(config)
         module.load_published(state)
+        attach_recorded(module, folder, partial(load_generator, trust=trust))
     except BootlightError as error:
         raise BootlightError(f"{folder.model_config}: {error}") from error
     if num_steps is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bootlight.errors import BootlightError
-from bootlight.images import to_float
+from bootlight.io.pictures import to_float
 from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import WILSON, binomial_standard_error, wilson_interval
 from bootlight.networks.classifier import Classifier

@@ -6,8 +6,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from bootlight.errors import BootlightError
-from bootlight.images import to_float
-from bootlight.metrics.frozen import Frozen
+from bootlight.io.pictures import to_float
+from bootlight.metrics.features.frozen import Frozen
 from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import PLUS_FOUR, Z95, bounded_interval, bounded_mean
 
@@ -47,7 +47,7 @@ class DiscriminatorScore(Metric):
             ValueError: the judge does not answer with one logit for each image.
         """
         if images.dtype != torch.uint8:
-            raise TypeError(f"DiscriminatorScore takes uint8 images, not {images.dtype}; bootlight.images.to_uint8 converts")
+            raise TypeError(f"DiscriminatorScore takes uint8 images, not {images.dtype}: io.pictures.to_uint8 converts")
         logits = self._judge(to_float(images))
         if logits.numel() != len(images):
             raise ValueError(f"the judge answered {tuple(logits.shape)} to {len(images)} images; expected one logit for each")

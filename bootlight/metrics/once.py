@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bootlight.metrics.feature_cache import cached_features
+from bootlight.metrics.features.feature_cache import cached_features
 
 FORMAT = 1  # to be raised when what is kept in files would be another for the same features
 Answer = TypeVar("Answer")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.feature_metric import FeatureMetric
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 
 BANDS = 8

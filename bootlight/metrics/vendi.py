@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
 from bootlight.metrics.exact import blocks, checked, unit
-from bootlight.metrics.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
 from bootlight.metrics.score import Score
 
 IMAGES_FOR_EACH = 10  # fewer images for each effectively different one leave too little room under the bound n

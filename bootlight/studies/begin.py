@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bootlight.atomic import read_json, write_json
 from bootlight.errors import BootlightError
-from bootlight.kept_config import may_change
+from bootlight.io.atomic import read_json, write_json
+from bootlight.runs.kept_config import may_change
 from bootlight.studies.claim_lock import alone
 from bootlight.studies.job import Job
 from bootlight.studies.record import FORMAT

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bootlight.errors import BootlightError
-from bootlight.record_lock import LOCK_NAME, try_lock
+from bootlight.io.record_lock import LOCK_NAME, try_lock
 
 POLL_SECONDS = 0.05
 

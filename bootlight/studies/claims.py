@@ -6,13 +6,7 @@ from typing import NamedTuple
 from bootlight.metrics.score import format_value
 from bootlight.studies.record import Claim, StudyRecord
 from bootlight.studies.results import StudyResults, compare_arms
-from bootlight.studies.statistics import (
-    LEVEL,
-    PairedDifference,
-    holm,
-    images_needed,
-    seeds_range,
-)
+from bootlight.studies.statistics import LEVEL, PairedDifference, holm, images_needed, seeds_range
 from bootlight.studies.times import common, is_time, states_text
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"

@@ -3,12 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+from bootlight.generators.published import published_weights
 from bootlight.metrics.score import Score
-from bootlight.published import published_weights
-from bootlight.run_folder import GenerationFolder, RunFolder
+from bootlight.report.scores import GenerationScores
+from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.studies.settings import is_gaussian
 from bootlight.studies.times import plateau_scores
-from bootlight.tracking.scores import GenerationScores
 
 PIXEL_VARIANCE = "pixel_variance"
 LARGEST = 1e100
@@ -30,7 +30,7 @@ def with_derived(
 
 
 def _with_plateau(run: RunFolder, row: GenerationScores) -> GenerationScores:
-    from bootlight.tracking.history import read_history  # brings Lightning: other layouts do not wait for it
+    from bootlight.runs.history import read_history
 
     history = read_history(run.generation(row.generation).history)
     batch_size = row.images_seen / row.steps if row.steps else 0.0

@@ -5,12 +5,11 @@ import json
 from contextlib import redirect_stdout
 from typing import Any
 
-from bootlight.checks import check_input
-from bootlight.cli import BootlightCLI
-from bootlight.run_folder import GenerationContext
+from bootlight.bootstrap.begin import check_all
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.trainers import check_trainer_settings
 from bootlight.studies.job import Job
 from bootlight.terminal import say
-from bootlight.trainers import check_trainer_settings
 
 
 class InputChecks:
@@ -20,26 +19,24 @@ class InputChecks:
         self._seen: set[str] = set()
         self._told: set[str] = set()
 
-    def __call__(self, job: Job, cli: BootlightCLI) -> None:
+    def __call__(self, job: Job, builder: Builder) -> None:
         """Check an arm; of images that its teacher has yet to draw nothing is known.
 
         Args:
             job: of the arm.
-            cli: its objects; the data set up.
+            builder: its objects; the data set up.
 
         Raises:
             BootlightError: see `check_input`.
         """
-        key = json.dumps(_input(cli.settings.as_dict()), default=str, sort_keys=True)
+        key = json.dumps(_input(builder.config.as_dict()), default=str, sort_keys=True)
         if key in self._seen:
             return
         self._seen.add(key)
-        check_trainer_settings(cli.settings.trainer)
-        loop = cli.config_init[cli.subcommand].bootstrap
+        check_trainer_settings(builder.config.trainer)
         said = io.StringIO()
         with redirect_stdout(said):
-            context = GenerationContext(job.run, 0, job.seed)
-            check_input(cli.model, cli.datamodule, cli.trainer, context, loop.num_generations, loop.compile)
+            check_all(builder)
         for line in said.getvalue().splitlines():
             if line not in self._told:
                 say(line)

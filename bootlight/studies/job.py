@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bootlight.atomic import read_json, write_json
 from bootlight.errors import BootlightError
-from bootlight.kept_config import read_config
-from bootlight.run_folder import RunFolder
+from bootlight.io.atomic import read_json, write_json
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.kept_config import read_config
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
 

@@ -7,36 +7,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
-from bootlight.cli import PLANNED_BATCH, BootlightCLI
+from bootlight.bootstrap.begin import PLANNED_BATCH
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.causes import root_cause
+from bootlight.bootstrap.plan import PROBE, seconds_an_image
+from bootlight.bootstrap.trainers import make_trainer
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.extra import Extra
 from bootlight.errors import BootlightError
-from bootlight.generators.base import GeneratorModule
-from bootlight.plan import PROBE, seconds_an_image
-from bootlight.quiet import quiet
+from bootlight.io.quiet import quiet
+from bootlight.report.table import align
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.input_checks import InputChecks
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
 from bootlight.terminal import say
-from bootlight.tracking.table import align
-from bootlight.trainers import make_trainer
-from bootlight.verbs.fit import root_cause
 
 HEADER = ("arm", "waits for", "runs", "done", "training sets", "steps", "images seen", "drawn", "min a run", "min in all")
-
-
-class PlanCLI(BootlightCLI):
-    """Parses the arguments of a run and makes its objects, and stops there."""
-
-    def fit(self, model: GeneratorModule, **_: Any) -> None:
-        """Nothing is trained."""
 
 
 class Cost(NamedTuple):
@@ -70,12 +63,12 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
     for job in jobs:
         if job.is_begun and job.arm.name not in teachers:
             continue
-        cli = parsed(job)
-        drawn[job.arm.name] = cli.settings.bootstrap.num_synthetic
+        builder = parsed(job)
+        drawn[job.arm.name] = builder.bootstrap.num_synthetic
         if not job.is_begun:
             with named(job.arm):
-                set_up(job.arm, cli.datamodule, drawn)
-                check(job, cli)
+                set_up(job.arm, builder.datamodule, drawn)
+                check(job, builder)
 
 
 def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | None = None) -> None:
@@ -123,17 +116,19 @@ def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:
     return jobs_of(study, names, [study.seeds[0]])
 
 
-def _cost(job: Job, cli: PlanCLI, drawn: dict[str, int], measured: dict[str, tuple[float, float]], check: InputChecks) -> Cost:
+def _cost(
+    job: Job, builder: Builder, drawn: dict[str, int], measured: dict[str, tuple[float, float]], check: InputChecks
+) -> Cost:
     """What a run of an arm does; times are measured once for equal models and batches."""
-    data: BootstrapData = cli.datamodule
+    data: BootstrapData = builder.datamodule
     with named(job.arm):
         joining = set_up(job.arm, data, drawn)
         if not job.is_begun:
-            check(job, cli)
-    settings = cli.config_init[cli.subcommand].bootstrap
+            check(job, builder)
+    settings = builder.bootstrap
     sizes = [data.train_size(g, settings.num_synthetic) + joining for g in range(settings.num_generations)]
     steps = [data.steps_for(size) for size in sizes]
-    train, draw = _seconds(cli, data, measured)
+    train, draw = _seconds(builder, data, measured)
     seen, count = sum(steps) * data.batch_size, len(sizes) * settings.num_synthetic
     return Cost(sizes, sum(steps), seen, count, seen * train + count * draw)
 
@@ -166,20 +161,20 @@ def named(arm: Arm) -> Iterator[None]:
         raise BootlightError(f"arm {arm.name}: {error}") from error
 
 
-def _seconds(cli: PlanCLI, data: BootstrapData, measured: dict[str, tuple[float, float]]) -> tuple[float, float]:
+def _seconds(builder: Builder, data: BootstrapData, measured: dict[str, tuple[float, float]]) -> tuple[float, float]:
     """Of a training image and of a drawn one, where so many devices as a run has are so many times as fast as one."""
-    at_once = cli.settings.synthesis.batch_size
+    at_once = builder.config.synthesis.batch_size
     size = PLANNED_BATCH if at_once == "auto" else at_once
-    parts = [cli.settings.model.as_dict(), data.batch_size, size, cli.settings.trainer.as_dict()]
+    parts = [builder.config.model.as_dict(), data.batch_size, size, builder.config.trainer.as_dict()]
     key = json.dumps(parts, default=str, sort_keys=True)
     if key not in measured:
-        make = partial(make_trainer, cli._get(cli.config_init, "trainer"))
+        make = partial(make_trainer, dict(builder.config_init.trainer))
         with quietly():
-            measured[key] = seconds_an_image(cli.model, data, size, make(**PROBE), make)
+            measured[key] = seconds_an_image(builder.model, data, size, make(**PROBE), make)
     return measured[key]
 
 
-def parsed(job: Job) -> PlanCLI:
+def parsed(job: Job) -> Builder:
     """The objects of a run.
 
     Raises:
@@ -193,7 +188,7 @@ def parsed(job: Job) -> PlanCLI:
     quiet()
     try:
         with redirect_stderr(said):
-            return PlanCLI(["fit", *job.arguments()])
+            return Builder(job.arguments())
     except BootlightError as error:
         raise wrong(str(error)) from error
     except MisconfigurationException as error:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bootlight.atomic import read_json
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import read_json
 
 FORMAT = 1
 MAX_RUNS = 10_000  # arms x seeds

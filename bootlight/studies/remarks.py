@@ -1,8 +1,8 @@
 """What a reader must know before believing the numbers of a study."""
 
-from bootlight.atomic import read_json
-from bootlight.kept_config import differing_keys
+from bootlight.io.atomic import read_json
 from bootlight.metrics.score import by_remark
+from bootlight.runs.kept_config import differing_keys
 from bootlight.studies.results import Cell, StudyResults
 from bootlight.studies.settings import arguments, class_name
 from bootlight.studies.table import REAL, real_answers

@@ -4,17 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bootlight.atomic import read_json
 from bootlight.errors import BootlightError
-from bootlight.kept_config import read_config
+from bootlight.io.atomic import read_json
 from bootlight.metrics.score import Score
-from bootlight.run_folder import RunFolder
+from bootlight.report.scores import GenerationScores, read_generation, score_names
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.kept_config import read_config
 from bootlight.studies.derived import with_derived
 from bootlight.studies.record import Arm, StudyRecord, read_record
 from bootlight.studies.settings import number
 from bootlight.studies.statistics import PairedDifference, paired_difference
 from bootlight.studies.times import compare_times, is_time
-from bootlight.tracking.scores import GenerationScores, read_generation, score_names
 
 
 @dataclass(frozen=True)

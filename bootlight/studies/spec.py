@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bootlight.errors import BootlightError
-from bootlight.paths import expanded
+from bootlight.io.paths import expanded
 from bootlight.studies.record import Arm, Claim
 from bootlight.studies.yaml_file import Section, read_yaml
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
+from bootlight.errors import safe
 from bootlight.metrics.score import Score, format_value
+from bootlight.report.scores import main_scores
+from bootlight.report.table import GAP, WIDTH, align
 from bootlight.studies.plateau import LEFT
 from bootlight.studies.results import StudyResults
 from bootlight.studies.settings import is_number
 from bootlight.studies.statistics import Summary, summarise
 from bootlight.studies.times import count_states, describe
-from bootlight.terminal import safe
-from bootlight.tracking.scores import main_scores
-from bootlight.tracking.table import GAP, WIDTH, align
 
 JUDGE = "discriminator_score"
 REAL = {f"{JUDGE}/train": "real images, trained on", f"{JUDGE}/holdout": "real images, held out"}

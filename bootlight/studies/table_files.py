@@ -5,13 +5,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from bootlight.atomic import atomic_write, write_json
+from bootlight.io.atomic import atomic_write, write_json
+from bootlight.report.table import spreadsheet_text
 from bootlight.studies.claims import Verdict
 from bootlight.studies.results import StudyResults
 from bootlight.studies.statistics import Summary
 from bootlight.studies.table import JUDGE, Line, format_markdown, markdown_text
 from bootlight.studies.times import STATES
-from bootlight.tracking.table import spreadsheet_text
 
 
 def write_tables(results: StudyResults, lines: Sequence[Line], verdicts: Sequence[Verdict]) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bootlight.errors import INTERRUPTED, RUN_AGAIN
+from bootlight.errors import INTERRUPTED, RUN_AGAIN, safe
 from bootlight.studies.child import Children, bootlight_command
 from bootlight.studies.claim_lock import claimed
 from bootlight.studies.job import Job
 from bootlight.studies.spec import Study
-from bootlight.terminal import safe
 
 WAIT_SECONDS = 5.0  # for other workers
 SHOW_SECONDS = 2.0  # between looks at how far a run is

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from bootlight.atomic import read_text
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import read_text
 
 MAX_BYTES = 2**20
 

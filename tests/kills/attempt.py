@@ -137,9 +137,7 @@ def prepare() -> None:
     import sklearn.datasets  # noqa: F401
     import torch
 
-    import bootlight.cli
-    import bootlight.plan
-    import bootlight.verbs.fit  # noqa: F401
+    import bootlight.cli.fit  # noqa: F401
 
     torch.set_num_threads(1)
     sys.stdout.flush()

@@ -1,5 +1,6 @@
 """What is run: another configuration is another entry."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,19 @@ DIGITS = {"data": "bootlight.Digits", "data.batch_size": 32, "data.num_real": 64
 OF_FOLDERS = ("data.root", "data.image_size", "data.flip", "data.cache")  # what digits know nothing of
 GUIDED = ["--model.num_classes=2", "--model.sampler.guidance=2", "--model.warmup_steps=5"]
 FRESH = {"data.mixing": "bootlight.FreshReal", "data.mixing.num_parts": 3, "bootstrap.num_generations": 3}
+AUXILIARY = {"part": "auxiliary", "start_from": "model", "settings": {"data.num_steps": 6, "model.learning_rate": 1e-3}}
+TWO_PARTS = {
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train", "init_args": {"start_from": "@-1"}},
+            {"class_path": "bootlight.Train", "init_args": AUXILIARY},
+            {"class_path": "bootlight.Synthesize"},
+            {"class_path": "bootlight.Curate", "init_args": {"curator": {"class_path": "bootlight.KeepAll"}}},
+            {"class_path": "bootlight.Synthesize", "init_args": {"part": "auxiliary", "into": "probe", "n": 6}},
+            {"class_path": "bootlight.Evaluate", "init_args": {"of": ["samples", "probe"]}},
+        ]
+    )
+}
 GAUSSIAN = ["--model=bootlight.PixelGaussian"]
 
 
@@ -60,6 +74,9 @@ CONFIGURATIONS = {
     "dcgan, warm start, workers": Configuration(DCGAN, {"bootstrap.warm_start": "true", "data.num_workers": 2}),
     "dcgan, bf16, warm start": Configuration(DCGAN, {"bootstrap.warm_start": "true", "trainer.precision": "bf16-mixed"}),
     "gaussian, digits": Configuration(GAUSSIAN, DIGITS, without=OF_FOLDERS),
+    "two parts": Configuration(DDPM, TWO_PARTS),
+    "two parts, dcgan": Configuration(DCGAN, TWO_PARTS),
+    "two parts, two processes": Configuration(DDPM, TWO_PARTS, processes=2),
     "two processes": Configuration(DDPM, processes=2, pages=True),
     "two processes, dcgan": Configuration(DCGAN, {"bootstrap.num_generations": 3}, processes=2),
 }

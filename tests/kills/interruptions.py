@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from bootlight.errors import INTERRUPTED, RUN_AGAIN
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 from kills.attempt import Attempt
 
 # (attempt, folder of the run and its cache, random numbers) -> what is wrong; the attempt has ended afterwards

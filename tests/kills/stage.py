@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bootlight.run_folder import RunFolder
+from bootlight.runs.folder import RunFolder
 
 
 def stage_on_disk(run: Path) -> str:

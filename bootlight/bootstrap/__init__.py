@@ -1,0 +1,1 @@
+"""The loop over generations and its stages; a configuration becomes objects."""

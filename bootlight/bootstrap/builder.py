@@ -1,0 +1,240 @@
+"""A configuration becomes objects, anew for each training."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+
+from bootlight.bootstrap.changes import changed
+from bootlight.bootstrap.config_text import written
+from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
+from bootlight.bootstrap.smoke import Smoke, set_aside
+from bootlight.bootstrap.trainers import (
+    as_list,
+    check_packages,
+    drawing_trainer,
+    judge_trainer,
+    training_trainer,
+    trial_trainer,
+)
+from bootlight.bootstrap.understood import count_classes
+from bootlight.data.datamodule import BootstrapData
+from bootlight.errors import BootlightError, check_range
+from bootlight.evaluation.generation import Evaluation
+from bootlight.generators.base import GeneratorModule
+from bootlight.io.paths import expand_settings
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.terminal import Usage
+
+USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
+
+
+class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
+    """Lightning's, with safe errors."""
+
+
+class Parts(NamedTuple):
+    """Fresh objects for a training."""
+
+    model: GeneratorModule
+    data: BootstrapData
+    trainer: Trainer
+    context: GenerationContext
+
+
+class Builder(LightningCLI):
+    """Reads a configuration as LightningCLI does, and makes its objects as often as they are needed; it runs nothing.
+
+    Args:
+        args: arguments of `bootlight fit`, or the configuration as a dictionary.
+
+    Raises:
+        BootlightError: a setting that cannot be meant.
+    """
+
+    def __init__(self, args: list[str] | dict[str, Any]) -> None:
+        self._shared_loggers: list[Logger] | None = None
+        self._context: GenerationContext | None = None
+        self.smoke: Smoke | None = None
+        for plug_in in entry_points(group="bootlight.generators"):
+            plug_in.load()  # what is imported has a short name: --model DDPM
+        super().__init__(
+            GeneratorModule,
+            BootstrapData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={
+                "max_epochs": 1,
+                "use_distributed_sampler": False,
+                "enable_model_summary": False,
+                "logger": False,
+            },
+            # Without abbreviations: trainer.max_epoch would silently be max_epochs.
+            parser_kwargs={"prog": "bootlight fit", "usage": USAGE, "allow_abbrev": False},
+            parser_class=Parser,
+            args=args,
+            run=False,
+        )
+
+    def make_small(self, smoke: Smoke) -> None:
+        """From now on every generation is a trial."""
+        self.smoke = smoke
+        self.synthesis.num_synthetic = smoke.num_synthetic
+        smoke.shrink_evaluation(self.evaluation)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The sections that Lightning does not know."""
+        parser.add_class_arguments(BootstrapSettings, "bootstrap")
+        for key, section in (("synthesis", SynthesisSettings), ("evaluation", Evaluation)):
+            parser.add_class_arguments(section, key, fail_untyped=False, sub_configs=True)
+        parser.add_argument("--plan", action="store_true", help="print what the run would do and cost, and stop")
+        parser.add_argument("--smoke", action="store_true", help="try every stage of every generation, in seconds, and stop")
+        parser.add_argument("--stages", type=str, help="run only these, such as evaluate or train,synthesize (default: all)")
+        for key in ("image_size", "channels"):
+            parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
+        parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, make paths whole, and refuse seeds that only later would be found unfit."""
+        super().parse_arguments(parser, args)
+        expand_settings(self.config)
+        seed = self.config.seed_everything
+        if isinstance(seed, bool) or seed is None:
+            raise BootlightError(f"seed_everything is {seed}; give a number, so that the run can be repeated")
+        check_range("seed_everything", seed, 0, 2**32 - 1)
+        if self.config.smoke and self.config.plan:
+            raise BootlightError("--plan and --smoke: give one of them")
+        if self.config.smoke:
+            set_aside(self.config)
+
+    def instantiate_classes(self) -> None:
+        """Make the objects; before them, of `model.num_classes: auto`, the number that the images have.
+
+        Raises:
+            BootlightError: a logger or callback that needs a package which is missing.
+        """
+        arguments = self.config.model.init_args
+        if arguments.get("num_classes") == "auto":
+            arguments.num_classes = count_classes(self.data())
+        try:
+            super().instantiate_classes()
+        except ValueError:
+            check_packages(self.config.trainer)
+            raise
+
+    @property
+    def bootstrap(self) -> BootstrapSettings:
+        """The section of this name."""
+        settings: BootstrapSettings = self.config_init.bootstrap
+        return settings
+
+    @property
+    def synthesis(self) -> SynthesisSettings:
+        """The section of this name."""
+        settings: SynthesisSettings = self.config_init.synthesis
+        return settings
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The section of this name."""
+        settings: Evaluation = self.config_init.evaluation
+        return settings
+
+    @property
+    def run(self) -> RunFolder:
+        """The folder of the run."""
+        return RunFolder(Path(self.bootstrap.run_dir))
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.config.seed_everything)
+
+    @property
+    def text(self) -> str:
+        """The resolved configuration, YAML."""
+        return written(self.parser, self.config)
+
+    def changed(self, settings: Mapping[str, Any]) -> Any:
+        """The configuration with some dotted keys replaced; itself where there are none.
+
+        Raises:
+            BootlightError: a key or value that the configuration cannot have.
+        """
+        return self.config if not settings else changed(self.parser, self.config, settings)
+
+    def parts(self, context: GenerationContext, settings: Mapping[str, Any] | None = None) -> Parts:
+        """Fresh objects for a training.
+
+        Args:
+            context: run, generation and part.
+            settings: dotted keys that replace those of the configuration.
+        """
+        config = self.changed(settings or {})
+        context = replace(context, model=config.model.as_dict())
+        objects = self.parser.instantiate_classes(config)
+        trainer = self._trainer(objects.trainer, context)
+        if self.smoke is not None:
+            self.smoke.shrink_model(objects.model)
+            self.smoke.shrink_data(objects.data)
+        objects.data.attach(context)
+        return Parts(objects.model, objects.data, trainer, context)
+
+    def data(self, settings: Mapping[str, Any] | None = None) -> BootstrapData:
+        """Fresh data alone."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(BootstrapData, "data")
+        data: BootstrapData = parser.instantiate(parser.parse_object({"data": self.changed(settings or {}).data})).data
+        if self.smoke is not None:
+            self.smoke.shrink_data(data)
+        return data
+
+    def settings_of(self, part: str) -> Mapping[str, Any]:
+        """What the training of a part replaces in the configuration."""
+        return next((stage.changes for stage in self.bootstrap.stages or () if stage.changes and stage.part == part), {})
+
+    def model_of(self, part: str) -> GeneratorModule:
+        """A fresh model of a part, alone."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(GeneratorModule, "model")
+        config = self.changed(self.settings_of(part)).model
+        model: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
+        if self.smoke is not None:
+            self.smoke.shrink_model(model)
+        return model
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """Those of the user, the same ones in every generation: a tracker's run is the whole bootstrap."""
+        if self._shared_loggers is None:
+            self._shared_loggers = [logger for logger in as_list(self.config_init.trainer.logger) if isinstance(logger, Logger)]
+        return self._shared_loggers
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer of generation 0, by which devices and settings are known before there is a generation."""
+        return self._trainer(self.config_init.trainer, GenerationContext(self.run, 0, 0))
+
+    def _trainer(self, settings: Any, context: GenerationContext) -> Trainer:
+        return training_trainer(dict(settings), context, self.loggers, self.bootstrap.checkpoint_every)
+
+    def drawing_trainer(self, folder: GenerationFolder, callbacks: Sequence[Callback]) -> Trainer:
+        """A trainer whose `predict` draws on the devices of the run."""
+        return drawing_trainer(dict(self.config_init.trainer), folder, callbacks)
+
+    def judge_trainer(self) -> Trainer:
+        """A trainer of the same devices and precision, without the callbacks of a generation."""
+        return judge_trainer(dict(self.config_init.trainer), self.run, self.trainer.world_size)
+
+    def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:
+        """A trainer of the first steps."""
+        return trial_trainer(dict(self.config_init.trainer), callbacks, loggers, **own)

@@ -1,0 +1,36 @@
+"""A configuration with some of its settings replaced, for one part of a generation."""
+
+import json
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from bootlight.errors import BootlightError
+from bootlight.io.paths import expand_settings
+
+OPEN = ("data.", "model", "trainer.")  # what a part may have of its own; the rest is of the whole run
+
+
+def changed(parser: LightningArgumentParser, config: Namespace, settings: Mapping[str, Any]) -> Namespace:
+    """The configuration with dotted keys replaced, as if they were given last on the command line.
+
+    Raises:
+        BootlightError: a key that a part cannot have of its own, or a value that does not fit.
+    """
+    for key in settings:
+        if not key.startswith(OPEN):
+            raise BootlightError(f"bootstrap.stages: settings: {key} is of the whole run; a part has data, model, trainer")
+    arguments = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            found: Namespace = parser.parse_args(arguments, namespace=config.clone())
+    except (SystemExit, ValueError) as error:
+        reason = " ".join((said.getvalue() or str(error)).split())
+        raise BootlightError(f"bootstrap.stages: settings: {reason}") from error
+    expand_settings(found)
+    return found

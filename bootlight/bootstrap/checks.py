@@ -1,0 +1,249 @@
+"""Everything that can be found wrong before anything is trained or written; `fit` and its `--plan` ask the same."""
+
+from typing import TypeVar, cast
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from torch import nn
+
+from bootlight.bootstrap.trackers import check_loggers
+from bootlight.bootstrap.understood import layouts_of, understand
+from bootlight.data.batches import check_shares
+from bootlight.data.datamodule import BootstrapData
+from bootlight.distributed.processes import barrier, check_same, rank
+from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.evaluation.generation import Evaluation
+from bootlight.evaluation.real_images import check_same_images
+from bootlight.evaluation.suite import check_metrics, least_images
+from bootlight.evaluation.trained_networks import TrainedOnReal
+from bootlight.generators.base import GeneratorModule
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.distances.statistics import feature_statistics
+from bootlight.networks.dcgan import SIZES
+from bootlight.runs.context import GenerationContext
+from bootlight.terminal import say
+from bootlight.training.states import PortableStates
+
+Found = TypeVar("Found", bound=Callback)
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def check_input(
+    model: GeneratorModule,
+    data: BootstrapData,
+    trainer: Trainer,
+    context: GenerationContext,
+    num_generations: int,
+    num_synthetic: int,
+    evaluation: Evaluation | None,
+    compiled: bool = False,
+) -> nn.Module | None:
+    """Look at settings, images, labels, mixtures and loggers; open the data. Writes nothing into the run folder.
+
+    Args:
+        model: of a generation.
+        data: set up afterwards, for the generation of `context`.
+        trainer: of a generation.
+        context: of the first generation.
+        num_generations: of the run.
+        num_synthetic: images that a generation draws.
+        evaluation: what is measured; None = nothing.
+        compiled: with networks that torch compiles.
+
+    Returns:
+        The feature network, not yet trained if it is one that is; None where there is none.
+
+    Raises:
+        BootlightError: batches that the devices cannot share, unusable images or other ones than before, labels that do not
+            fit the model, missing weights, a logger that cannot be used, no compiler where one is needed.
+    """
+    check_batch_sizes(data, evaluation, trainer.world_size)
+    if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
+        raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
+    if not model.automatic_optimization:
+        check_manual(type(model).__name__, trainer)
+    if compiled:
+        check_compiler(trainer.strategy.root_device)
+    check_loggers(trainer.loggers)
+    states = find_callback(trainer, PortableStates)
+    if states is not None:
+        states.on_train_start(trainer, model)  # whether what callbacks keep can be read back
+    open_images(data, trainer, context)
+    if rank() == 0:
+        for line in understand(model, data).lines():
+            say(line)
+    check_labels(model, data)
+    check_mixtures(data, num_generations, num_synthetic)
+    features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
+    if evaluation is not None and evaluation.judge_steps > 0 and data.image_size not in SIZES:
+        raise BootlightError(
+            f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
+            f"data.image_size to one of {', '.join(map(str, SIZES))}"
+        )
+    return features
+
+
+def check_compiler(device: torch.device) -> None:
+    """For a CPU torch writes C++, which it hands to a compiler when a network is first called.
+
+    Raises:
+        BootlightError: there is none that works.
+    """
+    if device.type != "cpu":
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler  # slow to import
+
+    try:
+        get_cpp_compiler()
+    except RuntimeError as error:
+        raise BootlightError(
+            f"bootstrap.compile needs a C++ compiler ({' '.join(str(error).split())}); install g++, name one that works in the "
+            "variable CXX, or leave bootstrap.compile out"
+        ) from error
+
+
+def open_images(data: BootstrapData, trainer: Trainer, context: GenerationContext) -> None:
+    """Open the data, and make sure that they are those of the run, on every node.
+
+    Raises:
+        BootlightError: unusable images, or others.
+    """
+    data.attach(context)
+    set_up(data, trainer)
+    check_same("data.root", data.available.store.key, "give all nodes the same images")
+    check_same_images(context.run, data)
+
+
+def check_manual(name: str, trainer: Trainer) -> None:
+    """A model that steps its optimizers itself has gradients that Lightning does not touch.
+
+    Raises:
+        BootlightError: names the setting that would have no effect, or stop the training.
+    """
+    given = {
+        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches not in (None, 1),
+        "trainer.gradient_clip_val": bool(trainer.gradient_clip_val),
+        "trainer.gradient_clip_algorithm": trainer.gradient_clip_algorithm is not None,
+        "trainer.callbacks: GradientAccumulationScheduler": find_callback(trainer, GradientAccumulationScheduler) is not None,
+    }
+    for key, is_given in given.items():
+        if is_given:
+            raise BootlightError(f"{key} has no meaning for {name}, which steps its optimizers itself; leave it out")
+
+
+def check_batch_sizes(data: BootstrapData, evaluation: Evaluation | None, world_size: int) -> None:
+    """All devices have equal shares of a batch, the judge's too.
+
+    Raises:
+        BootlightError: they cannot.
+    """
+    check_shares("data.batch_size", data.batch_size, world_size)
+    if evaluation is not None and evaluation.judge_steps > 0:
+        check_shares("evaluation.judge_batch_size", evaluation.judge_batch_size, world_size)
+
+
+def check_mixtures(data: BootstrapData, num_generations: int, num_synthetic: int) -> None:
+    """Every generation will have a training set; better known now than when it begins.
+
+    Raises:
+        BootlightError: one will not.
+    """
+    for generation in range(num_generations):
+        if data.train_size(generation, num_synthetic) < 1:
+            raise BootlightError(
+                f"data.mixing leaves no image to train on at generation {generation}; set data.mixing.keep_real, or raise "
+                "data.mixing.synthetic_ratio"
+            )
+
+
+def set_up(data: BootstrapData, trainer: Trainer) -> None:
+    """One rank of each node decodes, the others find what it decoded."""
+    for first in (True, False):
+        if (trainer.local_rank == 0) is first:
+            data.setup()
+        barrier()
+
+
+def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
+    """A class-conditional model needs labelled images of exactly its number of classes.
+
+    Raises:
+        BootlightError: says how many classes there are, or images without a label.
+    """
+    if model.num_classes is None:
+        return
+    for source in () if model.accepts_unlabelled else data.joining:
+        if (source.store.labels[source.indices] < 0).any() and len(data.real.store.class_names) > 0:
+            raise BootlightError(
+                f"model.num_classes is {model.num_classes}, but images of data.teacher have no label, or one that the real "
+                "images lack; leave model.num_classes out, or take a teacher with the same classes"
+            )
+    found = len(data.real.store.class_names)
+    missing = int((data.real.store.labels[data.real.indices] < 0).sum())
+    reasons = [f"{layout.where}: {layout.why_no_classes}" for layout in layouts_of(data) if layout.stray]
+    if missing and reasons:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {'; '.join(reasons)}, so that none of them is a class; put each "
+            "picture into a folder or away, or leave model.num_classes out for an unconditional model"
+        )
+    if missing:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {missing} of the {len(data.real)} images in use of {data.root} "
+            "have no label; give them one, or leave model.num_classes out for an unconditional model"
+        )
+    if found != model.num_classes:
+        raise BootlightError(
+            f"model.num_classes is {model.num_classes}, but {data.root} has {found} classes; set it to that number, or leave "
+            "it out for an unconditional model"
+        )
+
+
+def find_callback(trainer: Trainer, kind: type[Found]) -> Found | None:
+    """The trainer's callback of a class, if it has one."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
+
+
+def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: int) -> nn.Module | None:
+    """Build the feature network, let it look at its weights and the data (methods `check`, `check_real`), show it two images.
+
+    Raises:
+        BootlightError: too few images for a distance, or a network that cannot be built or does not answer with features.
+    """
+    if evaluation.features is None:
+        return None
+    least = least_images(evaluation.metrics)
+    if num_synthetic < least:
+        raise BootlightError(f"bootstrap.num_synthetic is {num_synthetic}; evaluation.metrics needs at least {least} images")
+    if len(data.available) < least:
+        raise BootlightError(
+            f"{data.root}: {len(data.available)} images to train on; evaluation.metrics needs at least {least}, add some"
+        )
+    if evaluation.max_real < least:
+        raise BootlightError(f"evaluation.max_real is {evaluation.max_real}; evaluation.metrics needs at least {least}")
+    try:
+        network = cast(nn.Module, evaluation.features())
+        for name, given in (("check", ()), ("check_real", (data,))):
+            check = getattr(network, name, None)
+            if callable(check):
+                check(*given)
+        check_metrics(evaluation.metrics, network)
+        if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
+            probe_features(network, data)
+    except BootlightError:
+        raise
+    except Exception as error:  # someone else's code
+        raise BootlightError(f"evaluation.features: {told_in_a_line(error)}; correct it") from error
+    return network
+
+
+def probe_features(network: nn.Module, data: BootstrapData) -> None:
+    """Measure two real images as the evaluation will.
+
+    Raises:
+        BootlightError: the answer is not one row of finite features for each image.
+    """
+    metric = FrechetDistance(features=network, sync_on_compute=False)
+    images = data.real_images(data.real, 2)
+    metric.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=True)
+    feature_statistics(metric.real_features[0])

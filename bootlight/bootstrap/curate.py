@@ -1,0 +1,59 @@
+"""The stage that decides which drawn images later generations train on."""
+
+from __future__ import annotations
+
+from bootlight.bootstrap.generation import Generation
+from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.bootstrap.synthesize import Synthesize
+from bootlight.distributed.processes import barrier, wait_for
+from bootlight.errors import BootlightError
+from bootlight.evaluation.streamed import drawn_source
+from bootlight.runs.curation import Row, write_curation
+from bootlight.runs.drawn import read_drawn
+from bootlight.runs.folder import SAMPLES
+from bootlight.runs.references import check_name
+from bootlight.runs.timing import clock
+from bootlight.synthesis.curator import Curator
+
+
+class Curate(Stage):
+    """Each drawn image is kept or left out, and may get another label; the images themselves stay, and all are measured.
+
+    Args:
+        curator: says which.
+        of: folder of images.
+        generations: in which ones: all, the first, or all but the first.
+    """
+
+    def __init__(self, curator: Curator, of: str = SAMPLES, generations: Generations = "all") -> None:
+        check_name("into", of)
+        self.curator = curator
+        self.of = of
+        self.generations = generations
+
+    def check(self, earlier: list[Stage]) -> None:
+        """See `Stage`."""
+        if not any(isinstance(stage, Synthesize) and stage.into == self.of for stage in earlier):
+            raise BootlightError(f"bootstrap.stages: Curate of {self.of}, into which no stage before it draws")
+
+    def is_done(self, generation: Generation) -> bool:
+        """See `Stage`."""
+        return generation.folder.of_images(self.of).curation.exists()
+
+    def run(self, generation: Generation) -> None:
+        """See `Stage`."""
+        folder, data = generation.folder.of_images(self.of), generation.data
+        if not folder.is_synthesized:
+            raise BootlightError(f"{folder.samples} has not all images; run the stage that draws them")
+        if generation.writes:
+            with clock.part("files"):
+                images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_size, data.channels)
+            rows = [Row(row.file_name, True, row.label, "") for row in read_drawn(folder)]
+            with clock.part("evaluation"):
+                found = list(self.curator.rows(rows, images, generation.context))
+            if [row.file_name for row in found] != [row.file_name for row in rows]:
+                name = type(self.curator).__name__
+                raise BootlightError(f"{name}.rows answered other images than it was asked about; one row for each, in order")
+            write_curation(folder, found, len(data.real.store.class_names))
+        barrier()
+        wait_for(folder.curation)

@@ -1,0 +1,67 @@
+"""The stage that measures the images of a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from bootlight.bootstrap.generation import Generation
+from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.distributed.processes import agree
+from bootlight.distributed.stopping import Stopped, leave_if_asked
+from bootlight.errors import BootlightError
+from bootlight.evaluation.generation import final_loss
+from bootlight.io.atomic import write_json
+from bootlight.runs.folder import SAMPLES
+from bootlight.runs.references import check_name
+
+
+class Evaluate(Stage):
+    """Scores of the drawn images, by the section `evaluation`, in one `metrics.json` of the generation; rank 0 measures.
+
+    Args:
+        of: folders of images; the first one's scores are those of the generation, the others' stand under their own names.
+        generations: in which ones: all, the first, or all but the first.
+    """
+
+    def __init__(self, of: Sequence[str] = (SAMPLES,), generations: Generations = "all") -> None:
+        if isinstance(of, str) or not of:
+            raise BootlightError(f"bootstrap.stages: Evaluate of is {of!r}; give a list of folders, such as [samples]")
+        for name in of:
+            check_name("into", name)
+        self.of = list(of)
+        self.generations = generations
+
+    def is_done(self, generation: Generation) -> bool:
+        """See `Stage`."""
+        return not generation.measures or generation.folder.is_evaluated
+
+    def run(self, generation: Generation) -> None:
+        """See `Stage`."""
+        with suppress(Stopped):
+            if generation.measures:
+                self._measure(generation)
+        if not agree(generation.folder.is_evaluated):  # else the scores are published first
+            leave_if_asked()
+
+    def _measure(self, generation: Generation) -> None:
+        folder, data, evaluation = generation.folder, generation.data, generation.builder.evaluation
+        evaluation.use(generation.features, generation.judge)
+        found: dict[str, Any] = {}
+        for name in self.of:
+            if not folder.of_images(name).is_synthesized:
+                raise BootlightError(f"{folder.of_images(name).samples} has not all images; run the stage that draws them")
+            scores, failed = evaluation.scores(folder.of_images(name), data, generation.device)
+            found[name] = {"scores": {key: score.to_json() for key, score in scores.items()}}
+            found[name] |= {"failed": failed} if failed else {}
+        about = {
+            "generation": generation.number,
+            "num_real": data.num_real,
+            "num_synthetic": data.num_synthetic,
+            "steps": data.num_steps,
+            "images_seen": data.num_steps * data.batch_size,
+            "loss": final_loss(folder),
+        }
+        others = {name: found[name] for name in self.of[1:]}
+        write_json(folder.metrics, about | found[self.of[0]] | ({"folders": others} if others else {}))

@@ -1,0 +1,98 @@
+"""What the stages of one generation share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from bootlight.bootstrap.checks import set_up
+from bootlight.bootstrap.parts import PublishedParts
+from bootlight.data.datamodule import BootstrapData
+from bootlight.generators.base import GeneratorModule
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder
+from bootlight.synthesis.drawing import Share
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of a run.
+
+    Args:
+        context: run folder, number, seed.
+        builder: makes objects from the configuration.
+        features: feature network of the evaluation, where there is one.
+        judge: network of the discriminator score, where there is one; on rank 0.
+    """
+
+    context: GenerationContext
+    builder: Builder
+    features: nn.Module | None = None
+    judge: nn.Module | None = None
+
+    @property
+    def number(self) -> int:
+        """From 0."""
+        return self.context.generation
+
+    @property
+    def folder(self) -> GenerationFolder:
+        """Its files."""
+        return self.context.folder
+
+    @property
+    def measures(self) -> bool:
+        """Whether this process evaluates."""
+        return self.builder.trainer.is_global_zero
+
+    @property
+    def share(self) -> Share:
+        """Of this process in what is drawn: of all, or, where each node has a run folder of its own, of its node's."""
+        trainer = self.builder.trainer
+        if self.context.shared:
+            return Share(trainer.global_rank, trainer.world_size)
+        return Share(trainer.local_rank, trainer.num_devices)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes into the run folder that it sees."""
+        return self.share.rank == 0
+
+    @property
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self.builder.trainer.world_size
+
+    @property
+    def device(self) -> torch.device:
+        """Of this process."""
+        return self.builder.trainer.strategy.root_device
+
+    def at(self, number: int) -> Generation:
+        """Another generation of the same run."""
+        return Generation(replace(self.context, generation=number), self.builder, self.features, self.judge)
+
+    @cached_property
+    def new_data(self) -> BootstrapData:
+        """Real images mixed with those of earlier generations, as configured; not yet opened."""
+        data = self.builder.data()
+        data.attach(self.context)
+        return data
+
+    @cached_property
+    def data(self) -> BootstrapData:
+        """The same, open."""
+        if not self.new_data.sources:
+            set_up(self.new_data, self.builder.trainer)
+        return self.new_data
+
+    def published(self, part: str) -> GeneratorModule:
+        """The generator that a part of this generation has published."""
+        return PublishedParts(self.builder).load(self.folder.of_part(part))

@@ -1,0 +1,56 @@
+"""The networks that a generation has published, for stages that draw with them and for networks that refer to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.load import load_generator
+from bootlight.generators.parts import attach_recorded
+from bootlight.generators.published import published_weights
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.references import parse_reference
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+
+
+class PublishedParts:
+    """Loads networks of one run by its configuration, others as `bootlight sample` does.
+
+    Args:
+        builder: of the run.
+    """
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+
+    def load(self, folder: GenerationFolder) -> GeneratorModule:
+        """The network in a folder, in eval mode.
+
+        Args:
+            folder: of the generation, as seen from the part.
+
+        Raises:
+            BootlightError: it is missing or damaged, or, of another run, of a class that is not bootlight's.
+        """
+        if folder.path.parent.resolve() != self.builder.run.path.resolve():
+            return load_generator(folder)
+        model = self.builder.model_of(folder.part)
+        model.load_published(published_weights(folder))
+        attach_recorded(model, folder, self.load)
+        if self.builder.bootstrap.compile:
+            model.compile_networks()
+        return model.eval()
+
+    def attach_stand_ins(self, model: GeneratorModule, context: GenerationContext) -> None:
+        """Give a model on trial the networks that it refers to: untrained ones of this run, published ones of others."""
+        parts = {}
+        for name, text in model.references.items():
+            reference = parse_reference(text)
+            if reference.run is None:
+                parts[name] = self.builder.model_of(reference.part)
+            elif (found := reference.resolve(context.folder)) is not None:
+                parts[name] = load_generator(found)
+        model.attach({name: part.eval().requires_grad_(False) for name, part in parts.items()})

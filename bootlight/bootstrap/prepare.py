@@ -1,0 +1,102 @@
+"""Before the first generation: check all input, then train (or load) the networks that look at the images."""
+
+from dataclasses import replace
+
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.checks import check_input, open_images
+from bootlight.bootstrap.evaluate import Evaluate
+from bootlight.bootstrap.parts import PublishedParts
+from bootlight.bootstrap.rehearsal import rehearse
+from bootlight.bootstrap.smoke import mark
+from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.trackers import start_loggers
+from bootlight.bootstrap.train import Train
+from bootlight.data.datamodule import BootstrapData
+from bootlight.distributed.processes import rank
+from bootlight.evaluation.real_images import list_skipped, note_images, write_real_previews
+from bootlight.evaluation.trained_networks import TrainedOnReal, train_judge
+from bootlight.runs.config import save_config
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.environment import note_environment
+from bootlight.runs.folder import RunFolder
+from bootlight.runs.timing import clock
+from bootlight.terminal import say
+
+
+def prepare(
+    builder: Builder, first: GenerationContext, stages: list[Stage], untrained: bool
+) -> tuple[nn.Module | None, nn.Module | None]:
+    """The feature network and the judge (None where there is none), after everything that can be wrong has been looked at.
+
+    Args:
+        builder: makes objects.
+        first: generation 0.
+        stages: that will run.
+        untrained: whether a training is left to do, so that the first steps of each are taken on trial.
+
+    Raises:
+        BootlightError: see `check_input` and `rehearse`; until then the run folder is as it was.
+    """
+    run, settings = first.run, builder.bootstrap
+    model, data, trainer, _ = builder.parts(first)
+    evaluation = builder.evaluation if any(isinstance(stage, Evaluate) for stage in stages) else None
+    drawn = builder.synthesis.num_synthetic
+    features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation, settings.compile)
+    for stage in stages if untrained else ():
+        if isinstance(stage, Train):
+            rehearse_part(builder, first, stage, data)
+    begin(builder, run)
+    note_images(run, data)
+    list_skipped(run, data)
+    write_real_previews(run, data, builder.synthesis.num_previews)
+    if isinstance(features, TrainedOnReal) and rank() == 0:  # it alone evaluates
+        with clock.part("references"):
+            features.fit_real(data, run.references, builder.trainer.strategy.root_device)
+    if evaluation is None or evaluation.judge_steps == 0:
+        return features, None
+    judge = train_judge(
+        data,
+        run.references,
+        num_steps=evaluation.judge_steps,
+        width=evaluation.judge_width,
+        batch_size=evaluation.judge_batch_size,
+        trainer=builder.judge_trainer,
+    )
+    return features, judge
+
+
+def rehearse_part(builder: Builder, first: GenerationContext, stage: Train, data: BootstrapData) -> None:
+    """Take the first steps of a part on trial.
+
+    Args:
+        builder: makes objects.
+        first: generation 0.
+        stage: that trains it.
+        data: open; a part with settings of its own has data of its own.
+    """
+    model, own, trainer, context = builder.parts(replace(first, part=stage.part), stage.changes)
+    if stage.changes:
+        open_images(own, trainer, context)
+    else:
+        own = data
+    PublishedParts(builder).attach_stand_ins(model, context)
+    rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
+
+
+def begin(builder: Builder, run: RunFolder) -> None:
+    """Nothing was found wrong: start the loggers, and note in the run folder what is run."""
+    if builder.smoke is not None:
+        mark(run.path)
+    start_loggers(builder.loggers, run, builder.text)
+    tell_changes(run, builder.trainer.world_size, str(builder.config.trainer.precision))
+    save_config(run, builder.text)
+
+
+@rank_zero_only
+def tell_changes(run: RunFolder, world_size: int, precision: str) -> None:
+    """Note where a run is begun, and say when it is continued elsewhere."""
+    if changes := note_environment(run.environment, world_size, precision):
+        say(f"continued elsewhere ({'; '.join(changes)}): results may differ in rounding")

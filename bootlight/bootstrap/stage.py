@@ -1,0 +1,60 @@
+"""A stage of a generation: what it needs and leaves are files, so that it can be passed over, repeated or run alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.generation import Generation
+
+
+Generations = Literal["all", "first", "later"]
+
+
+class Stage(ABC):
+    """Part of a generation. The disk alone says whether it is done: another process may have done it.
+
+    Attributes:
+        generations: in which ones it takes part: all, the first, or all but the first.
+        part: that it trains; empty for other stages.
+        changes: dotted keys that it replaces in the configuration.
+    """
+
+    generations: Generations = "all"
+    part: str = ""
+    changes: Mapping[str, Any] = {}  # nobody changes it
+
+    def takes_part(self, number: int) -> bool:
+        """Whether generation `number` has this stage."""
+        return {"all": True, "first": number == 0, "later": number > 0}[self.generations]
+
+    @abstractmethod
+    def is_done(self, generation: Generation) -> bool:
+        """Whether this process misses nothing that the stage leaves; looked up on every rank."""
+
+    @abstractmethod
+    def run(self, generation: Generation) -> None:
+        """Do what is missing, on every rank.
+
+        Raises:
+            BootlightError: what it needs is not there.
+            SystemExit: a stop was asked for; what was done until then stays.
+        """
+
+    @property
+    def name(self) -> str:
+        """As `--stages` calls it."""
+        return type(self).__name__.lower()
+
+    def check(self, earlier: list[Stage]) -> None:
+        """Look at the settings, before anything is done.
+
+        Args:
+            earlier: stages of a generation that come before this one.
+
+        Raises:
+            BootlightError: they cannot be meant.
+        """
+        return

@@ -1,0 +1,48 @@
+"""Which stages a generation has."""
+
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.evaluate import Evaluate
+from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.synthesize import Synthesize
+from bootlight.bootstrap.train import Train
+from bootlight.errors import BootlightError
+from bootlight.runs.folder import MODEL
+
+
+def default_stages(warm_start: bool) -> list[Stage]:
+    """Train, Synthesize, Evaluate."""
+    return [Train(start_from=f"@-1/{MODEL}" if warm_start else None), Synthesize(), Evaluate()]
+
+
+def check_stages(stages: list[Stage]) -> None:
+    """Look at the stages and their order.
+
+    Raises:
+        BootlightError: they cannot work.
+    """
+    for i, stage in enumerate(stages):
+        stage.check(stages[:i])
+
+
+def stages_of(builder: Builder) -> list[Stage]:
+    """Of a generation, in their order."""
+    return builder.bootstrap.stages or default_stages(builder.bootstrap.warm_start)
+
+
+def chosen_stages(builder: Builder) -> list[Stage]:
+    """Those that are asked for (`--stages`), all if none are.
+
+    Raises:
+        BootlightError: no stage has such a name.
+    """
+    stages, names = stages_of(builder), builder.config.stages
+    if names is None:
+        return stages
+    wanted = [name.strip().lower() for name in names.split(",")]
+    known = {stage.name for stage in stages}
+    for name in wanted:
+        if name not in known:
+            raise BootlightError(
+                f"--stages: there is no {name!r}; this run has {', '.join(dict.fromkeys(s.name for s in stages))}"
+            )
+    return [stage for stage in stages if stage.name in wanted]

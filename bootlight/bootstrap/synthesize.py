@@ -1,0 +1,164 @@
+"""The stage that draws the images of a generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bootlight.bootstrap.generation import Generation
+from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
+from bootlight.distributed.stopping import leave_if_asked, stop_request
+from bootlight.errors import BootlightError, check_range
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.published import weights_hash
+from bootlight.io.atomic import file_sha256, read_json, write_json
+from bootlight.rng import derive_seed
+from bootlight.runs.folder import MODEL, SAMPLES, GenerationFolder
+from bootlight.runs.references import check_name
+from bootlight.runs.timing import clock
+from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
+from bootlight.synthesis.drawing import Drawing, FolderWriter, MissingBatches, draw_missing
+from bootlight.synthesis.folder import preview_seeds, stratified_labels, write_manifest, write_previews
+from bootlight.synthesis.synthesizer import Draw, Synthesizer
+
+
+class Synthesize(Stage):
+    """Published weights, `trainer.predict`, and a callback that writes the folder of images; its manifest comes last.
+
+    Args:
+        part: that draws.
+        into: name of the folder.
+        synthesizer: how images are drawn; each from noise of its own if left out.
+        n: how many; `bootstrap.num_synthetic` if left out.
+        generations: in which ones: all, the first, or all but the first.
+    """
+
+    def __init__(
+        self,
+        part: str = MODEL,
+        into: str = SAMPLES,
+        synthesizer: Synthesizer | None = None,
+        n: int | None = None,
+        generations: Generations = "all",
+    ) -> None:
+        check_name("part", part)
+        check_name("into", into)
+        if n is not None:
+            check_range("bootstrap.stages: Synthesize n", n, 1)
+        self.part = part
+        self.into = into
+        self.synthesizer = synthesizer or Draw()
+        self.n = n
+        self.generations = generations
+
+    def is_done(self, generation: Generation) -> bool:
+        """See `Stage`."""
+        return generation.folder.of_images(self.into).is_synthesized
+
+    def run(self, generation: Generation) -> None:
+        """See `Stage`."""
+        settings = generation.builder.synthesis
+        generator = generation.published(self.part).to(generation.device)
+        folder = generation.folder.of_part(self.part).of_images(self.into)
+        real = generation.data.real
+        labels = real.store.labels[real.indices]
+        if generation.writes and not folder.previews.exists():
+            self._preview(generation, folder, generator, settings.num_previews)
+        count = settings.num_synthetic if self.n is None else self.n
+        requests = self.synthesizer.requests(generator, generation.context, count, labels, self.into)
+        batch_size = self._batch_size(generation, folder, generator, count)
+
+        def predict(drawing: Drawing, batches: MissingBatches, writer: FolderWriter) -> None:
+            trainer = generation.builder.drawing_trainer(folder, [writer])
+            with stop_request.saving():
+                trainer.predict(drawing, dataloaders=batches, return_predictions=False)
+
+        digests = draw_missing(
+            Drawing(generator, self.synthesizer, requests),
+            folder,
+            batch_size,
+            share=generation.share,
+            description=f"generation {generation.number} · {self.into}",
+            predict=predict,
+        )
+        leave_if_asked()  # all ranks have drawn their share
+        with clock.part("files"):
+            if generation.writes:
+                protocol = self.synthesizer.protocol(generator)
+                self._note(folder, protocol, batch_size)
+                write_manifest(
+                    folder, requests.seeds, requests.labels, generation=generation.number, protocol=protocol, digests=digests
+                )
+            wait_for_manifest(generation, folder)
+
+    def check(self, earlier: list[Stage]) -> None:
+        """See `Stage`."""
+        if any(isinstance(stage, Synthesize) and stage.into == self.into for stage in earlier):
+            raise BootlightError(f"bootstrap.stages: two Synthesize draw into {self.into}; give one another name")
+
+    def _preview(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> None:
+        """The pictures of a row of the strip: the same seeds in every generation, labels in an order that is easy to read."""
+        labels = None
+        if generator.num_classes is not None:
+            seed = derive_seed(generation.context.seed, "preview")
+            real = generation.data.real
+            drawn = stratified_labels(real.store.labels[real.indices], count, seed)
+            labels = torch.from_numpy(drawn).sort().values
+        with clock.part("synthesis"):
+            write_previews(generator, folder.previews, preview_seeds(generation.context, count), labels)
+
+    def _batch_size(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> int:
+        """The same on all ranks and after an interruption, because the last bits of an image depend on it."""
+        asked = generation.builder.synthesis.batch_size
+        if asked != "auto":
+            return asked
+        kept = agree(read_batch_size(folder.batch_size))
+        if kept is not None:
+            return kept
+        with clock.part("synthesis"):
+            size = min(gather(fastest_batch_size(generator, -(-count // generation.world_size))))
+        if generation.writes:
+            write_json(folder.batch_size, {"batch_size": size})
+        return size
+
+    def _note(self, folder: GenerationFolder, protocol: dict[str, Any], batch_size: int) -> None:
+        """What decided the images."""
+        decided = {
+            "part": {"reference": self.part, "weights_sha256": weights_hash(folder)},
+            "synthesizer": type(self.synthesizer).__name__,
+            **protocol,
+            "batch_size": batch_size,
+        }
+        write_json(folder.protocol, decided)
+
+
+def wait_for_manifest(generation: Generation, folder: GenerationFolder) -> None:
+    """All ranks see that the folder is complete; the next generation reads it on every rank.
+
+    Raises:
+        BootlightError: one does not, or nodes that each have a folder of their own have drawn other images.
+    """
+    barrier()
+    if generation.context.shared:
+        wait_for(folder.metadata)
+    else:
+        cure = "put --bootstrap.run_dir where all nodes see the same files, or use equal machines"
+        check_same(str(folder.metadata), file_sha256(folder.metadata), cure)
+
+
+def read_batch_size(file: Path) -> int | None:
+    """What `fastest_batch_size` has found for a generation; None where it has not been asked yet.
+
+    Raises:
+        BootlightError: the file is damaged.
+    """
+    if not file.exists():
+        return None
+    content = read_json(file)
+    size = content.get("batch_size") if isinstance(content, dict) else None
+    if not isinstance(size, int) or not 1 <= size <= LARGEST:
+        raise BootlightError(f"{file} has no batch_size from 1 to {LARGEST}; delete it and {file.parent / 'samples'}")
+    return size

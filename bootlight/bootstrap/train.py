@@ -1,0 +1,113 @@
+"""The stage that trains a network and publishes its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from bootlight.bootstrap.generation import Generation
+from bootlight.bootstrap.parts import PublishedParts
+from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.bootstrap.trackers import follow, steps_in_generation
+from bootlight.distributed.processes import agree, barrier, check_same, in_group, rank, send_file
+from bootlight.distributed.stopping import stop_request
+from bootlight.errors import RUN_AGAIN, BootlightError
+from bootlight.generators.parts import attach_parts
+from bootlight.generators.published import published_weights, weights_hash
+from bootlight.io.atomic import file_sha256
+from bootlight.rng import seed_everywhere
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import MODEL
+from bootlight.runs.references import check_name, parse_reference
+from bootlight.terminal import say
+from bootlight.training.checkpoints import newest_readable, restoring_explained
+
+
+class Train(Stage):
+    """A fresh module, data and `Trainer`, and `trainer.fit`; the averaged weights are published under the name of the part.
+
+    Args:
+        part: published name of the network.
+        module: class path and arguments of its module, in the place of the section `model`.
+        start_from: weights to begin with: `part` of the same generation, `@-1/part` of the one before (generation 0 then starts
+            anew), `@0/part` of a certain one, `runs/x@2/part` of another run; without a part, `model`.
+        settings: dotted keys that replace those of the configuration for this part, such as `data.num_steps: 100`.
+        generations: in which ones: all, the first, or all but the first.
+    """
+
+    def __init__(
+        self,
+        part: str = MODEL,
+        module: dict[str, Any] | None = None,
+        start_from: str | None = None,
+        settings: dict[str, Any] | None = None,
+        generations: Generations = "all",
+    ) -> None:
+        check_name("part", part)
+        self.part = part
+        self.start_from = None if start_from is None else parse_reference(start_from)
+        self.generations = generations
+        self.changes = {**({} if module is None else {"model": module}), **(settings or {})}
+
+    def check(self, earlier: list[Stage]) -> None:
+        """See `Stage`."""
+        trained = [stage.part for stage in earlier if isinstance(stage, Train)]
+        if self.part in trained:
+            raise BootlightError(f"bootstrap.stages: two Train have the part {self.part}; give one another name")
+        if self.start_from is not None and self.start_from.is_of_same_generation and self.start_from.part not in trained:
+            raise BootlightError(
+                f"bootstrap.stages: Train {self.part} starts from {self.start_from}, which no stage before it trains; put that "
+                "one first, or name a generation (@-1/part)"
+            )
+
+    def is_done(self, generation: Generation) -> bool:
+        """See `Stage`."""
+        return generation.folder.of_part(self.part).is_trained
+
+    def run(self, generation: Generation) -> None:
+        """See `Stage`."""
+        context = replace(generation.context, part=self.part, origin={})
+        seed_everywhere(context.seed, context.generation, "weights", *context.streams)
+        start = None if self.start_from is None else self.start_from.resolve(context.folder)
+        if start is not None:
+            context.origin["start_from"] = {"reference": str(self.start_from), "weights_sha256": weights_hash(start)}
+        context.origin["steps_before"] = steps_in_generation(context.folder)
+        model, data, trainer, context = generation.builder.parts(context, self.changes)
+        context.origin.update(attach_parts(model, context.folder, PublishedParts(generation.builder).load))
+        if not self.changes:
+            data = generation.new_data
+        follow(trainer.loggers, context)
+        if start is not None:
+            model.load_published(published_weights(start))
+        if generation.builder.bootstrap.compile:
+            model.compile_networks()
+        checkpoint = checkpoint_for_all(context, trainer)
+        with stop_request.saving(), restoring_explained(checkpoint, trainer):
+            trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if not agree(context.folder.is_trained):
+            if rank() == 0:
+                say(f"generation {context.generation} was stopped early; run the same command again to continue")
+            raise SystemExit(RUN_AGAIN if rank() == 0 else 0)
+
+
+def checkpoint_for_all(context: GenerationContext, trainer: Trainer) -> Path | None:
+    """The checkpoint that rank 0 continues from, on every rank; it is sent to nodes that have a run folder of their own.
+
+    Raises:
+        BootlightError: a rank sees another file.
+    """
+    newest = newest_readable(context.folder) if rank() == 0 else None
+    name = agree(newest and newest.name)
+    if name is None:
+        return None
+    path = context.folder.checkpoints / name
+    if not context.shared:
+        send_file(path, keep=trainer.local_rank == 0)
+    barrier()
+    if in_group():
+        digest = file_sha256(path) if path.exists() else "no file"
+        check_same(f"checkpoint {name}", digest, "put --bootstrap.run_dir where all nodes see the same files")
+    return path

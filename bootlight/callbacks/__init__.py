@@ -1,1 +1,0 @@
-"""What happens around a generation's training: checkpoints, publishing, synthesis, evaluation, progress."""

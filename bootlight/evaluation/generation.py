@@ -1,0 +1,169 @@
+"""Scores of a generation: how far its images are from real ones, and what the judge says of them."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bootlight.data.datamodule import BootstrapData
+from bootlight.data.mixing import Source
+from bootlight.distributed.stopping import check_stop
+from bootlight.errors import check_range
+from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.features import extract
+from bootlight.evaluation.sources import ImageSource, StoreSource
+from bootlight.evaluation.streamed import drawn_source
+from bootlight.evaluation.suite import DISTANCES, measure_all
+from bootlight.metrics.correlated_mean import mean_standard_error
+from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
+from bootlight.metrics.features.features import FeatureNetwork, score_name
+from bootlight.metrics.score import Score
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.history import read_history
+from bootlight.runs.timing import clock
+
+LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training loss is averaged
+SYNTHETIC = "synthetic images"
+
+
+class Evaluation:
+    """Distances to the real training and held-out images, and the discriminator score beside that of real images.
+
+    Args:
+        features: class path of the feature network; without one only the judge is asked.
+        metrics: what is measured in its space, see `bootlight.evaluation.suite.METRICS`; all against the real training
+            images, the distances against held-out ones too.
+        judge_steps: training steps of the judge, a DCGAN trained once on all real training images; 0 = no judge.
+        judge_width: channels of the judge's first stage.
+        judge_batch_size: images of one of its steps, over all devices together.
+        max_real: use at most so many real images as reference; `authpct` sees copies of these only.
+        batch_size: images of one network call.
+    """
+
+    def __init__(
+        self,
+        features: Callable[[], FeatureNetwork] | None = None,
+        metrics: Sequence[str] = ("fd", "kid", "precision-recall", "authpct"),
+        judge_steps: int = 2000,
+        judge_width: int = 64,
+        judge_batch_size: int = 64,
+        max_real: int = 50_000,
+        batch_size: int = 100,
+    ) -> None:
+        check_range("evaluation.judge_steps", judge_steps, 0)
+        check_range("evaluation.judge_width", judge_width, 1)
+        check_range("evaluation.judge_batch_size", judge_batch_size, 1)
+        check_range("evaluation.max_real", max_real, 2)
+        check_range("evaluation.batch_size", batch_size, 1)
+        self.features = features
+        self.metrics = tuple(metrics)
+        self.judge_steps = judge_steps
+        self.judge_width = judge_width
+        self.judge_batch_size = judge_batch_size
+        self.max_real = max_real
+        self.batch_size = batch_size
+        self.feature_network: nn.Module | None = None
+        self.judge: nn.Module | None = None
+
+    def use(self, feature_network: nn.Module | None, judge: nn.Module | None) -> None:
+        """Look through these networks."""
+        self.feature_network = feature_network
+        self.judge = judge
+
+    def scores(
+        self, folder: GenerationFolder, data: BootstrapData, device: torch.device
+    ) -> tuple[dict[str, Score], dict[str, str]]:
+        """Measure one folder of images.
+
+        Args:
+            folder: of the generation, as seen from the folder of images.
+            data: set up for the generation.
+            device: of the networks.
+
+        Returns:
+            Scores by name, those that lead the tables first; and why others could not be had, by name.
+
+        Raises:
+            BootlightError: an image is missing, was changed or cannot be decoded.
+            Stopped: this process was asked to stop.
+        """
+        with clock.part("files"):
+            drawn = drawn_source(SYNTHETIC, folder, data.image_size, data.channels)
+        sets: dict[str, ImageSource] = {"synthetic": drawn}
+        sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
+        ask = partial(self._ask, device, data.cache)
+        judge = None if self.judge is None else JudgeLogits(self.judge, data.channels)
+        failed: dict[str, str] = {}
+        features = {name: ask(self.feature_network, source) for name, source in sets.items()}
+        opinions_of: dict[str, dict[str, Tensor]] = {}
+        with attempt(DiscriminatorScore.name, failed):
+            opinions_of = {name: ask(judge, source) for name, source in sets.items() if judge is not None}
+        with clock.part("metrics"):
+            distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
+        main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
+        return main | opinions | distances, failed
+
+    def _reference(self, data: BootstrapData, name: str, which: Source) -> StoreSource:
+        """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
+        return StoreSource(f"real {name} images", which.store, which.indices[data.reference(which, self.max_real)])
+
+    def _ask(self, device: torch.device, cache: Path, network: nn.Module | None, source: ImageSource) -> dict[str, Tensor]:
+        """Answers of a network; those to real images are kept for the next generations and runs."""
+        if network is None:
+            return {}
+        keep = None if source.where == SYNTHETIC else cache
+        with clock.part("evaluation"):
+            return extract(source, network, cache=keep, batch_size=self.batch_size, device=device, check=check_stop)
+
+    def _is_main(self, name: str) -> bool:
+        return self.feature_network is not None and name.split("/")[0] == score_name(self.feature_network)
+
+    def _distances(self, answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]) -> dict[str, Score]:
+        """All metrics against the training images, distances against held-out ones; `failed` notes what has no score."""
+        network = self.feature_network
+        if network is None:
+            return {}
+        scores: dict[str, Score] = {}
+        for which in answers.keys() - {"synthetic"}:
+            names = [name for name in self.metrics if which == "train" or name in DISTANCES]
+            none: dict[str, str] = {}
+            found = measure_all(
+                names, network, real=answers[which], synthetic=answers["synthetic"], cache=cache, check=check_stop, failed=none
+            )
+            failed |= {f"{name}/{which}": why for name, why in none.items()}
+            scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
+        return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
+
+    def _opinions(self, answers: dict[str, dict[str, Tensor]], failed: dict[str, str]) -> dict[str, Score]:
+        """The judge's score of synthetic images, and of real ones for comparison; `failed` notes what has no score."""
+        found = {}
+        for which, answer in answers.items():
+            name = DiscriminatorScore.name if which == "synthetic" else f"{DiscriminatorScore.name}/{which}"
+            with attempt(name, failed):
+                found[name] = discriminator_score(answer["features"])
+        return found
+
+
+def with_reference(score: Score, which: str) -> Score:
+    """The score with its reference set in the protocol."""
+    return score._replace(protocol={**score.protocol, "reference": f"real {which} images"})
+
+
+def references(data: BootstrapData) -> dict[str, Source]:
+    """The sets of real images that generations are measured against, by name."""
+    return {"train": data.available} | ({"holdout": data.holdout} if len(data.holdout) >= 2 else {})
+
+
+def final_loss(folder: GenerationFolder) -> dict[str, Any] | None:
+    """Mean training loss of the last tenth of the steps, with its standard error; logged steps are not taken as independent."""
+    losses = read_history(folder.history).get("train/loss", ([], []))[1]
+    if not losses:
+        return None
+    last = np.array(losses[-max(1, round(LOSS_WINDOW * len(losses))) :])
+    if not np.isfinite(last).all():
+        return None  # training diverged; NaN is no JSON
+    return {"value": float(last.mean()), "standard_error": mean_standard_error(last), "n": len(last)}

@@ -1,0 +1,55 @@
+"""Published networks that another one needs: found by reference, known again by their hash."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bootlight.errors import BootlightError
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.published import weights_hash
+from bootlight.io.atomic import read_json
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.references import parse_reference
+
+Load = Callable[[GenerationFolder], GeneratorModule]
+
+
+def attach_parts(module: GeneratorModule, folder: GenerationFolder, load: Load) -> dict[str, Any]:
+    """Give a fresh module the networks that it refers to.
+
+    Args:
+        module: with `references`.
+        folder: of its generation.
+        load: of the network in a folder.
+
+    Returns:
+        For its JSON file: text and SHA-256 of the weights behind each reference; empty where there is none.
+
+    Raises:
+        BootlightError: one is not there.
+    """
+    parts, record = {}, {}
+    for name, text in module.references.items():
+        found = parse_reference(text).resolve(folder)
+        if found is None:
+            raise BootlightError(f"{text} names a generation before the first one")
+        parts[name] = load(found).eval().requires_grad_(False)
+        record[name] = {"reference": text, "weights_sha256": weights_hash(found)}
+    module.attach(parts)
+    return {"references": record} if record else {}
+
+
+def attach_recorded(module: GeneratorModule, folder: GenerationFolder, load: Load) -> None:
+    """Give a published module the networks that it was trained with.
+
+    Raises:
+        BootlightError: one is missing, or is another one by now.
+    """
+    described = read_json(folder.model_config)
+    recorded = described.get("references", {}) if isinstance(described, dict) else {}
+    found = attach_parts(module, folder, load).get("references", {})
+    for name, now in found.items():
+        before = recorded.get(name) if isinstance(recorded, dict) else None
+        if not isinstance(before, dict) or before.get("weights_sha256") != now["weights_sha256"]:
+            raise BootlightError(
+                f"{folder.model_config}: {name} ({now['reference']}) is another network than in its training; restore it"
+            )

@@ -1,0 +1,1 @@
+"""Files that are whole or absent, pictures, locks, the cache."""

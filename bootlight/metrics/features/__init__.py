@@ -1,0 +1,1 @@
+"""Feature networks, how they are called, and what of their answers is kept."""

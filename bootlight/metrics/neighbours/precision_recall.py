@@ -1,0 +1,175 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bootlight.errors import check_range
+from bootlight.metrics.exact import checked
+from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.neighbours.neighbours import ball_counts, blocks, in_balls, nearest, own_nearest
+from bootlight.metrics.score import SHARE, Score
+from bootlight.metrics.uncertainty import (
+    NO_ERROR,
+    WILSON,
+    WILSON_JACKKNIFE,
+    binomial_standard_error,
+    jackknife_standard_error,
+    share_interval,
+    wilson_interval,
+)
+
+FEW = 1000  # with normal features, D = 64, recall fell by a fifth from 100 to 1000 images and by a tenth from there to 3000
+
+
+class Recall(NamedTuple):
+    """Recall, and what it would be without one of the synthetic images.
+
+    Attributes:
+        value: in [0, 1].
+        without: (M,), entry j is the recall of the other M - 1 images.
+    """
+
+    value: float
+    without: Tensor
+
+
+def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[float]:
+    """Share of synthetic images that lie in the ball of at least one real image, for each k.
+
+    The ball of an image reaches to its k-th nearest neighbour in its own set, itself not counted, and is closed.
+
+    Args:
+        real: features (N, D), N > k.
+        synthetic: features (M, D).
+        ks: numbers of neighbours.
+    """
+    radii, _ = own_nearest(real, max(ks))
+    counts = ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks]))
+    return [(row > 0).double().mean().item() for row in counts]
+
+
+def recall(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[Recall]:
+    """Share of real images that lie in the ball of at least one synthetic image, for each k; balls as in `precision`.
+
+    Args:
+        real: features (N, D).
+        synthetic: features (M, D), M > k + 1.
+        ks: numbers of neighbours.
+    """
+    radii, neighbours = nearest(synthetic, synthetic, max(ks) + 1, same=True)
+    covered = dict.fromkeys(ks, 0)
+    changes = {k: torch.zeros(len(synthetic), dtype=torch.int64, device=radii.device) for k in ks}
+    for block in blocks(real, synthetic):
+        for k in ks:
+            inside = in_balls(block, real, synthetic, radii[:, k - 1])
+            reach = in_balls(block, real, synthetic, radii[:, k])
+            covered[k] += int(inside.any(1).sum())
+            changes[k] += _changes_without(inside, reach, neighbours[:, :k])
+    n = len(real)
+    return [Recall(covered[k] / n, (covered[k] + changes[k].double()) / n) for k in ks]
+
+
+def _changes_without(inside: Tensor, reach: Tensor, neighbours: Tensor) -> Tensor:
+    """By how many the covered real images grow in number when one synthetic image is taken away.
+
+    Its ball goes, and the balls of which it is one of the k neighbours grow to their neighbour k + 1.
+
+    Args:
+        inside: whether real image i is in ball j, (B, M).
+        reach: whether it is once ball j has grown, (B, M).
+        neighbours: of each synthetic image, (M, k).
+
+    Returns:
+        (M,) int64, may be negative.
+    """
+    m = inside.shape[1]
+    count = inside.sum(1)
+    rows = (count <= 1).nonzero().flatten()  # an image in two balls stays in one of them
+    uncovered = count[rows] == 0
+    only = inside[rows].byte().argmax(1)
+    i, j = reach[rows].nonzero(as_tuple=True)
+    # Each real image counts once, however many balls grow over it when the same synthetic image is taken away.
+    pairs = torch.unique(i[:, None] * m + neighbours[j])
+    i, without = pairs // m, pairs % m
+    gained = without[uncovered[i]]
+    kept = without[~uncovered[i] & (only[i] == without)]  # its only ball goes, but another one grows over it
+    return sum(
+        (sign * torch.bincount(images, minlength=m) for sign, images in ((1, gained), (-1, only[~uncovered]), (1, kept))),
+        torch.zeros(m, dtype=torch.int64, device=inside.device),
+    )
+
+
+class PrecisionRecall(FeatureMetric):
+    """Improved precision and recall of synthetic images in the feature space of a network.
+
+    Precision falls with synthetic images that look like no real one, recall with real images that look like no synthetic one.
+    Both rise with k, and change with the numbers of images: compare only at equal k, `num_real` and `num_synthetic`. One
+    outlier has a large ball and can lift either (Naeem et al. 2020, section 3); density and coverage suffer less.
+
+    Uncertainty, over redraws of the synthetic images with the reference fixed. Given the reference, synthetic images lie in
+    its balls or not independently of each other, so precision is a binomial share: exact error, Wilson interval. Recall
+    depends on all synthetic images at once: jackknife, which errs towards caution. On 100 to 500 simulated images its standard
+    error was 1.3 to 2.2 times the true one and its intervals held 95 to 100 %. Not covered: the draw of the reference.
+
+    Args:
+        features: as for `FeatureMetric`.
+        ks: numbers of neighbours, >= 1; the paper uses 3.
+        reset_real_features: whether `reset` forgets the reference too.
+        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+
+    Raises:
+        BootlightError: `ks` is empty or has a number below 1.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        *,
+        features: nn.Module,
+        ks: Sequence[int] = (3, 5),
+        reset_real_features: bool = False,
+        sync_on_compute: bool = True,
+    ) -> None:
+        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        check_range("the smallest of ks", min(ks, default=None), 1)
+        self.ks = tuple(dict.fromkeys(ks))
+
+    def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
+        """`precision-k<k>` and `recall-k<k>` for each k, in [0, 1].
+
+        Raises:
+            BootlightError: fewer than k + 2 images on a side, or a feature that is not finite.
+        """
+        least = max(self.ks) + 2
+        real = checked(real, least=least, metric="precision and recall", side="real")
+        synthetic = checked(synthetic, least=least, metric="precision and recall", side="synthetic")
+        common = common_protocol(self._features.network, real, synthetic)
+        remarks = _remarks(len(real), len(synthetic))
+        precisions = precision(real=real, synthetic=synthetic, ks=self.ks)
+        recalls = recall(real=real, synthetic=synthetic, ks=self.ks)
+        scores: dict[str, Score] = {}
+        for k, share, found in zip(self.ks, precisions, recalls, strict=True):
+            protocol, n = {**common, "k": k, SHARE: WILSON}, len(synthetic)
+            scores[f"precision-k{k}"] = Score(
+                share, binomial_standard_error(share, n), n, protocol, wilson_interval(share, n), remarks
+            )
+            error = jackknife_standard_error(found.without)
+            scores[f"recall-k{k}"] = Score(
+                found.value, error, n, {**protocol, SHARE: WILSON_JACKKNIFE}, share_interval(found.value, error),
+                remarks if error is not None else (*remarks, NO_ERROR.format("recall")),
+            )  # fmt: skip
+        return scores
+
+
+def _remarks(num_real: int, num_synthetic: int) -> tuple[str, ...]:
+    few = min(num_real, num_synthetic)
+    remarks = []
+    if few < FEW:
+        remarks.append(f"only {few} images on one side: below {FEW} precision and recall still drift with the number of images")
+    if max(num_real, num_synthetic) > 2 * few:
+        remarks.append("balls shrink as their set grows: unequal numbers of real and synthetic images favour one of the two")
+    return tuple(remarks)

@@ -1,0 +1,141 @@
+"""Sections of the report that come from the scores."""
+
+import math
+from collections.abc import Iterable
+from html import escape
+
+from bootlight.metrics.score import Score, by_remark, format_value
+from bootlight.report.curves import LARGEST, MAX_CHARTS, Curve, score_chart
+from bootlight.report.page import definitions, figure, remark, section, table
+from bootlight.report.scores import GenerationScores, main_scores, score_names
+from bootlight.report.table import score_column
+
+UNCERTAINTY = (
+    "± is one standard error: how far the number would typically move if as many other images were drawn from the same "
+    "trained model. It does not cover training again with another seed. n is the number of images measured. "
+    "The loss is a mean over the last tenth of the logged steps: its ± and n are of these. Losses of neighbouring steps are "
+    "alike, which its ± allows for; with fewer than 10 steps there is none. "
+    "Brackets are a 95 % interval, which says more of shares of few images than ± does."
+)
+
+
+def summary(rows: list[GenerationScores]) -> str:
+    """The run in a sentence or two: how its first score moved between the first and the last generation.
+
+    The standard error of the change takes the two generations as independent: each is measured on images of its own.
+    """
+    if not rows:
+        return "No generation has been evaluated yet."
+    first, last = rows[0], rows[-1]
+    names = [name for name in main_scores(score_names(rows)) if name in first.scores and name in last.scores]
+    count = f"{len(rows)} generation" + "s" * (len(rows) > 1)
+    if not names:
+        return f"{count}, trained on {first.num_real} real images."
+    start, end = first.scores[names[0]], last.scores[names[0]]
+    if len(rows) == 1:
+        return f"{count}, trained on {first.num_real} real images: {names[0]} is {start} (n={start.n})."
+    return (
+        f"{count}, {first.num_real} real images at the start: {names[0]} went from {start} in generation "
+        f"{first.generation} to {end} in generation {last.generation}. {_change(start, end)}"
+    )
+
+
+def _change(start: Score, end: Score) -> str:
+    if start.standard_error is None or end.standard_error is None:
+        return "The uncertainty is not known, so the change cannot be judged."
+    change, error = end.value - start.value, math.hypot(start.standard_error, end.standard_error)
+    verdict = "more" if abs(change) > 2 * error else "not more"
+    return f"The change is {format_value(change, error)}, {verdict} than two standard errors."
+
+
+def scores_table(rows: list[GenerationScores]) -> str:
+    """One row for each generation, every score with its uncertainty."""
+    if not rows:
+        return ""
+    main = main_scores(score_names(rows))
+    compared = [name for name in score_names(rows) if name not in main]
+    columns = [  # scores first: on a phone the rest is a swipe away
+        ["generation", *(str(row.generation) for row in rows)],
+        *(score_column(name, [row.scores.get(name) for row in rows]) for name in main),
+        score_column("loss", [row.loss for row in rows]),
+        ["real", *(str(row.num_real) for row in rows)],
+        ["synthetic", *(str(row.num_synthetic) for row in rows)],
+        ["steps", *(str(row.steps) for row in rows)],
+        ["images seen", *(str(row.images_seen) for row in rows)],
+        *(score_column(name, [row.scores.get(name) for row in rows]) for name in compared),
+    ]
+    header, *lines = [list(line) for line in zip(*columns, strict=True)]
+    return section("Scores", table(header, lines), remark(UNCERTAINTY), _doubts(rows))
+
+
+def _doubts(rows: list[GenerationScores]) -> str:
+    """What must be known before believing the scores: what the metrics remarked, and of which scores."""
+    items = [
+        f"<li>{escape(name)} (generation {row.generation}) failed, and has no score: {escape(why)}</li>"
+        for row in rows
+        for name, why in row.failed.items()
+    ]
+    for text, places in by_remark(
+        ((name, row.generation), score) for row in rows for name, score in row.scores.items()
+    ).items():
+        names, generations = (list(dict.fromkeys(part)) for part in zip(*places, strict=True))
+        where = "" if len(generations) == len(rows) else f" (generation {', '.join(map(str, generations))})"
+        items.append(f"<li>{escape(', '.join(map(str, names)) + where)}: {escape(text)}</li>")
+    return f"<ul>{''.join(items)}</ul>" if items else ""
+
+
+def score_curves(rows: list[GenerationScores]) -> str:
+    """One chart for each metric: its scores against all references, and on real images for comparison."""
+    groups: dict[str, list[str]] = {}
+    for name in score_names(rows):
+        groups.setdefault(name.split("/")[0], []).append(name)
+    shown = list(groups.items())[:MAX_CHARTS]
+    charts = [figure(group, score_chart([_curve(rows, name) for name in names])) for group, names in shown]
+    if any(row.loss for row in rows):
+        charts.append(figure("loss", score_chart([_loss_curve(rows)])))
+    if not charts:
+        return ""
+    note = remark("Bands are one standard error on both sides; no band where it is not known.")
+    return section("Scores over generations", f'<div class="curves">{"".join(charts)}</div>', note)
+
+
+def _curve(rows: list[GenerationScores], name: str) -> Curve:
+    measured = [(row.generation, row.scores[name]) for row in rows if name in row.scores]
+    return _to_curve(name.partition("/")[2] or "synthetic", measured)
+
+
+def _loss_curve(rows: list[GenerationScores]) -> Curve:
+    return _to_curve("loss", [(row.generation, row.loss) for row in rows if row.loss])
+
+
+def _to_curve(label: str, measured: list[tuple[int, Score]]) -> Curve:
+    drawn = [(x, score.value, score.standard_error or 0.0) for x, score in measured if abs(score.value) < LARGEST]
+    return Curve(
+        label=label,
+        x=[x for x, _, _ in drawn],
+        y=[y for _, y, _ in drawn],
+        error=[error if abs(error) < LARGEST else 0.0 for _, _, error in drawn],
+    )
+
+
+def protocols(rows: list[GenerationScores]) -> str:
+    """How each score was measured, as the generations recorded it; a value that changed between them is listed with all."""
+    parts = []
+    for name in score_names(rows):
+        scores = [row.scores[name] for row in rows if name in row.scores]
+        entries = {"n": _distinct(score.n for score in scores)}
+        if intervals := [score.interval for score in scores if score.interval]:
+            entries["95 % interval"] = _distinct(f"{low:.4g} to {high:.4g}" for low, high in intervals)
+        for key in dict.fromkeys(key for score in scores for key in score.protocol):
+            entries[key.replace("_", " ")] = _distinct(score.protocol[key] for score in scores if key in score.protocol)
+        parts.append(f"<h3>{escape(name)}</h3>{definitions(entries)}")
+    return section("How the scores were measured", *parts) if parts else ""
+
+
+def _distinct(values: Iterable[object]) -> str:
+    """The different values, in order of appearance, as text."""
+    return ", ".join(dict.fromkeys(_text(value) for value in values))
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,137 @@
+"""The scores of a run as typed values, and how a value with its uncertainty is written."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bootlight.errors import BootlightError, one_line
+from bootlight.io.atomic import read_json
+from bootlight.metrics.score import Score
+from bootlight.runs.folder import GenerationFolder, RunFolder
+
+MAX_SCORES = 200  # of a generation
+MAX_NAME = 200  # characters
+MAX_COUNT = 2**53  # beyond, floats cannot tell neighbours apart
+
+
+@dataclass(frozen=True)
+class GenerationScores:
+    """What `metrics.json` of one generation says.
+
+    Args:
+        generation: number of the generation, from 0.
+        num_real: real images in its training set.
+        num_synthetic: synthetic images in its training set.
+        steps: training steps.
+        images_seen: images drawn for training, counted with repetition.
+        loss: mean training loss over the last tenth of the logged steps; None where none was logged.
+        scores: evaluations by name: ``<metric>``, or ``<metric>/<reference>``.
+        failed: why metrics have no score, by name.
+    """
+
+    generation: int
+    num_real: int
+    num_synthetic: int
+    steps: int
+    images_seen: int
+    loss: Score | None
+    scores: dict[str, Score]
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, float]:
+        """Counts, loss and scores under one name each; a standard error as ``<name>_se`` where it is known."""
+        flat: dict[str, float] = {
+            "num_real": self.num_real,
+            "num_synthetic": self.num_synthetic,
+            "images_seen": self.images_seen,
+        }
+        for name, score in (({"loss": self.loss} if self.loss else {}) | self.scores).items():
+            flat[name] = score.value
+            if score.standard_error is not None:
+                flat[f"{name}_se"] = score.standard_error
+        return flat
+
+
+def read_scores(run: RunFolder) -> list[GenerationScores]:
+    """Read the scores of every evaluated generation, in order.
+
+    Raises:
+        BootlightError: a `metrics.json` lacks a key or holds a value of another type.
+    """
+    return [read_generation(folder) for folder in run.generations() if folder.is_evaluated]
+
+
+def read_generation(folder: GenerationFolder) -> GenerationScores:
+    """Read the scores of one generation.
+
+    Raises:
+        BootlightError: its `metrics.json` is missing, lacks a key or holds a value of another type.
+    """
+    metrics = read_json(folder.metrics)
+    try:
+        return _parse(metrics)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise BootlightError(
+            f"{folder.metrics} is not complete ({error!r}); delete it and run the same command again"
+        ) from error
+
+
+def _parse(metrics: dict[str, Any]) -> GenerationScores:
+    loss = metrics.get("loss")
+    if len(metrics["scores"]) > MAX_SCORES:
+        raise ValueError(f"{len(metrics['scores'])} scores are more than {MAX_SCORES}")
+    return GenerationScores(
+        generation=_count(metrics["generation"]),
+        num_real=_count(metrics["num_real"]),
+        num_synthetic=_count(metrics["num_synthetic"]),
+        steps=_count(metrics["steps"]),
+        images_seen=_count(metrics["images_seen"]),
+        loss=None if loss is None else _score(loss),
+        scores={_name(name): _score(score) for name, score in metrics["scores"].items()},
+        failed={_name(name): one_line(str(why)) for name, why in dict(metrics.get("failed") or {}).items()},
+    )
+
+
+def _count(value: Any) -> int:
+    if not abs(count := int(value)) < MAX_COUNT:
+        raise ValueError(f"{value!r} is no count")
+    return count
+
+
+def _name(name: str) -> str:
+    """A name that can be printed: it goes to terminals, spreadsheets and pictures."""
+    if not (name.isprintable() and 0 < len(name) <= MAX_NAME):
+        raise ValueError(f"{name!r} is no name of a score")
+    return name
+
+
+def _score(entry: dict[str, Any]) -> Score:
+    error, interval, protocol = entry.get("standard_error"), entry.get("interval"), entry.get("protocol") or {}
+    if not isinstance(protocol, dict):
+        raise TypeError(f"{protocol!r} is no protocol")
+    if error is not None and float(error) < 0:
+        raise ValueError(f"{error!r} is no standard error")
+    return Score(
+        value=float(entry["value"]),
+        standard_error=None if error is None else float(error),
+        n=_count(entry["n"]),
+        protocol=dict(protocol),
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        remarks=tuple(map(str, entry.get("remarks") or ())),
+    )
+
+
+def score_names(rows: Iterable[GenerationScores]) -> list[str]:
+    """Every score name that occurs, in order of first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row.scores))
+
+
+def main_scores(names: Sequence[str]) -> list[str]:
+    """Those of the names that describe synthetic images.
+
+    ``discriminator_score/train`` beside ``discriminator_score`` is the same measurement made on real images, there for
+    comparison, and so is ``vendi/real/train``; ``fd-digits/train``, without a plain ``fd-digits``, is a distance of the
+    synthetic images to a reference.
+    """
+    parts = {name: name.split("/") for name in names}
+    return [name for name in names if "real" not in parts[name] and (len(parts[name]) == 1 or parts[name][0] not in names)]

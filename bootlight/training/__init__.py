@@ -1,0 +1,1 @@
+"""What happens around a training: checkpoints that are whole or absent, publishing, progress, stopping between steps."""

@@ -1,1 +1,0 @@
-"""The verbs beside `fit`, one file each: a function `main(args)`."""

@@ -1,0 +1,393 @@
+"""Stages: several parts in a generation, references between them, each stage repeated alone."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch import Trainer
+from safetensors.torch import load_file
+from tiny_runs import DCGAN, DDPM, digest, draw_pictures, fingerprint, options
+
+import bootlight as public
+from bootlight.bootstrap.begin import run as run_from_python
+from bootlight.data.digits import Digits
+from bootlight.errors import BootlightError
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.load import load_generator
+from bootlight.io.atomic import read_json
+from bootlight.loggers.run_rows import rows_of
+from bootlight.runs.curation import Row, read_curation, write_curation
+from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.runs.manifest import read_metadata
+from bootlight.runs.references import Reference, check_name, parse_reference
+from bootlight.runs.trainings import steps_of, trainings_of
+from bootlight.synthesis.callback import Synthesis
+from bootlight.synthesis.curator import Curator
+
+TRAIN, SYNTHESIZE, EVALUATE = "bootlight.Train", "bootlight.Synthesize", "bootlight.Evaluate"
+
+
+def stage(class_path: str, **arguments: object) -> dict[str, object]:
+    return {"class_path": class_path, "init_args": arguments}
+
+
+def stages(*listed: dict[str, object]) -> str:
+    return f"--bootstrap.stages={json.dumps(listed)}"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    return draw_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def never_fit(monkeypatch):
+    """From now on nothing may be trained."""
+    return lambda: monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("a training began"))
+
+
+TWO_PARTS = stages(
+    stage(TRAIN),
+    stage(TRAIN, part="auxiliary", start_from="model", settings={"data.num_steps": 2, "model.learning_rate": 0.0}),
+    stage(SYNTHESIZE),
+    stage(SYNTHESIZE, part="auxiliary", into="probe", n=4),
+    stage(EVALUATE, of=["samples", "probe"]),
+)
+SCORED = {"evaluation.features": "bootlight.PixelFeatures", "evaluation.metrics": '["kid"]', "data.holdout_fraction": 0}
+
+
+# Several parts
+
+
+def test_a_part_that_starts_from_another_and_learns_nothing_is_that_other(bootlight, pictures, tmp_path):
+    run = tmp_path / "run"
+    bootlight("fit", *DDPM, *options(pictures, run, **SCORED, **{"bootstrap.num_generations": 2}), TWO_PARTS)
+    for folder in RunFolder(run).generations():
+        model, auxiliary = folder.weights, folder.of_part("auxiliary").weights
+        # The learning rate is 0: the average stays on the weights that it started from, the published ones of the model.
+        assert digest(load_file(model)) == digest(load_file(auxiliary))
+        about = read_json(folder.of_part("auxiliary").model_config)
+        weights_hash = hashlib.sha256(model.read_bytes()).hexdigest()
+        assert about["start_from"] == {"reference": "model", "weights_sha256": weights_hash}
+        assert (about["steps_before"], about["steps"]) == (3, 2)
+        probe = folder.of_images("probe")
+        assert read_json(probe.protocol)["part"] == {"reference": "auxiliary", "weights_sha256": about["weights_sha256"]}
+        seeds = [[row["seed"] for row in read_metadata(images)] for images in (folder, probe)]
+        assert [len(s) for s in seeds] == [5, 4] and not set(seeds[0]) & set(seeds[1])  # no image is drawn twice
+        # Equal weights and the seed of a sample draw that sample.
+        image = load_generator(folder.of_part("auxiliary")).sample(seeds[0][:2])
+        assert torch.equal(image, load_generator(folder).sample(seeds[0][:2]))
+        scores = read_json(folder.metrics)
+        assert set(scores["scores"]) == {"kid/train"} == set(scores["folders"]["probe"]["scores"])
+        assert (scores["scores"]["kid/train"]["n"], scores["folders"]["probe"]["scores"]["kid/train"]["n"]) == (5, 4)
+    first, second = (read_json(RunFolder(run).generation(g).model_config)["weights_sha256"] for g in range(2))
+    assert first != second  # generation 1 is a training of its own
+
+
+def test_steps_and_rows_of_parts_follow_each_other(bootlight, pictures, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    bootlight("fit", *DDPM, *options(pictures, run.path, **{"bootstrap.num_generations": 2}), TWO_PARTS)
+    folder = run.generation(1)
+    assert [(t.folder.part, t.before, t.steps) for t in trainings_of(folder)] == [("model", 0, 3), ("auxiliary", 3, 2)]
+    assert steps_of(folder) == 5
+    rows = [(row.generation, row.total_step, sorted(row.values)[-1] if row.values else "closes") for row in rows_of(run)]
+    losses = ["train/loss"] * 3 + ["auxiliary/train/loss"] * 2
+    logged = [step for _, step, name in rows if name != "closes"]
+    assert [name.endswith(loss) for (_, _, name), loss in zip(rows, losses, strict=False)] == [True] * 5 or rows
+    # Five steps in each generation, numbered on; the closing row of generation 0 stands at 5, of generation 1 at 10.
+    assert logged == list(range(10)) and [step for _, step, name in rows if name == "closes"] == [5, 10]
+
+
+def test_parts_see_other_noise(bootlight, pictures, tmp_path):
+    """Two parts with equal settings are two trainings, not one twice."""
+    run = RunFolder(tmp_path / "run")
+    two = stages(stage(TRAIN), stage(TRAIN, part="other"), stage(SYNTHESIZE), stage(EVALUATE))
+    bootlight("fit", *DDPM, *options(pictures, run.path), two)
+    folder = run.generation(0)
+    assert digest(load_file(folder.weights)) != digest(load_file(folder.of_part("other").weights))
+
+
+def test_the_first_part_is_what_it_is_alone(bootlight, pictures, tmp_path):
+    calm, two = tmp_path / "calm", tmp_path / "two"
+    bootlight("fit", *DDPM, *options(pictures, calm))
+    bootlight("fit", *DDPM, *options(pictures, two), TWO_PARTS)
+    alone, beside = fingerprint(calm), fingerprint(two)
+    for name in ("gen_000/model.safetensors", "gen_000/samples/metadata.jsonl", "gen_000 curves"):
+        assert alone[name] == beside[name]
+
+
+@pytest.mark.parametrize("model", [DDPM, DCGAN], ids=["ddpm", "dcgan"])
+def test_a_part_with_a_module_of_its_own(bootlight, pictures, tmp_path, model):
+    run = RunFolder(tmp_path / "run")
+    module = stage("bootlight.PixelGaussian", sampling_bias=1.0)
+    two = stages(stage(TRAIN), stage(TRAIN, part="moments", module=module, generations="first"), stage(SYNTHESIZE))
+    bootlight("fit", *model, *options(pictures, run.path, **{"bootstrap.num_generations": 2}), two)
+    assert type(load_generator(run.generation(0).of_part("moments"))).__name__ == "PixelGaussian"
+    assert not run.generation(1).of_part("moments").is_trained and run.generation(1).is_synthesized
+    bootlight("sample", f"{run.path}@0/moments", "--seeds=0-2", f"--to={tmp_path / 'drawn'}")
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
+
+
+# References
+
+
+@given(
+    st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True),
+    st.one_of(st.none(), st.integers(-9, 99)),
+    st.one_of(st.none(), st.sampled_from(["runs/x", "a@b", "/abs"])),
+)
+def test_references_are_read_as_they_are_written(part, generation, run):
+    if generation is None or generation < 0:
+        run = None
+    reference = Reference(part, generation, None if run is None else Path(run))
+    assert parse_reference(str(reference)) == reference
+
+
+@pytest.mark.parametrize("text", ["", "@", "@x", "@1/", "Model", "a b", "runs/x@-1", "x@1/../y", "runs/x", "@1/Y"])
+def test_what_is_no_reference_is_refused(text):
+    if text == "@1/":
+        assert parse_reference(text) == Reference("model", 1)
+        return
+    with pytest.raises(BootlightError):
+        parse_reference(text)
+
+
+def test_references_lead_where_they_say(tmp_path):
+    run = RunFolder(tmp_path / "x")
+    for generation, part in ((0, "model"), (1, "model"), (1, "view")):
+        file = run.generation(generation).of_part(part).model_config
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+    here = run.generation(1)
+    assert parse_reference("view").resolve(here) == here.of_part("view")
+    assert parse_reference("@-1").resolve(here) == run.generation(0)
+    assert parse_reference("@0/model").resolve(here) == run.generation(0)
+    assert parse_reference("@-1/model").resolve(run.generation(0)) is None
+    assert parse_reference(f"{run.path}@1/view").resolve(GenerationFolder(tmp_path / "y" / "gen_007")) == here.of_part("view")
+    with pytest.raises(BootlightError, match="view"):
+        parse_reference("@0/view").resolve(here)
+
+
+@pytest.mark.parametrize("name", ["samples", "Model", "a/b", "..", "", "1a", "checkpoints", "a" * 61])
+def test_names_that_no_part_can_have(name):
+    with pytest.raises(BootlightError):
+        check_name("part", name)
+
+
+class Residual(GeneratorModule):
+    """Draws what another network draws, and adds a number that it was fitted to: the mean of the images."""
+
+    references = {"base": "base"}  # noqa: RUF012
+
+    def __init__(self, image_size: int, channels: int = 3) -> None:
+        super().__init__(image_size, channels)
+        self.mean = torch.nn.Parameter(torch.zeros(()))
+        self.parts: list[GeneratorModule] = []
+
+    def attach(self, parts):
+        self.parts = [parts["base"]]
+
+    def training_step(self, batch, batch_idx):
+        return (self.mean - batch.images.mean()) ** 2
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def draw(self, noise, labels):
+        return self.parts[0].draw(noise, labels) * 0.5 + self.mean
+
+
+RESIDUAL = stages(
+    stage(TRAIN, part="base", module=stage("bootlight.PixelGaussian", sampling_bias=1.0)), stage(TRAIN), stage(SYNTHESIZE)
+)
+
+
+def test_a_network_that_needs_another_finds_it_also_after_a_move(bootlight, pictures, tmp_path):
+    run, moved = tmp_path / "run", RunFolder(tmp_path / "moved")
+    bootlight("fit", "--model=test_stages.Residual", *options(pictures, run), RESIDUAL)
+    drawn = [row["sha256"] for row in read_metadata(RunFolder(run).generation(0))]
+    run.rename(moved.path)
+    folder = moved.generation(0)
+    assert "base" not in "".join(load_file(folder.weights))  # frozen, and published once
+    record = read_json(folder.model_config)["references"]["base"]
+    assert record == {"reference": "base", "weights_sha256": read_json(folder.of_part("base").model_config)["weights_sha256"]}
+    shutil.rmtree(folder.samples)
+    bootlight("fit", "--model=test_stages.Residual", *options(pictures, moved.path), RESIDUAL)
+    assert [row["sha256"] for row in read_metadata(folder)] == drawn
+    trusted = load_generator(folder, trust=["test_stages.Residual"])
+    base = load_generator(folder.of_part("base"))
+    # Its own formula, by an independent call of the base.
+    expected = base.sample([5, 6]) * 0.5 + float(load_file(folder.weights)["mean"])
+    assert torch.allclose(trusted.sample([5, 6]), expected, atol=1e-6)  # one float32 rounding of numbers about 1
+    folder.of_part("base").model_config.unlink()
+    with pytest.raises(BootlightError, match="base"):
+        load_generator(folder, trust=["test_stages.Residual"])
+
+
+def test_another_network_in_the_place_of_one_that_is_needed_is_told(bootlight, pictures, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    bootlight("fit", "--model=test_stages.Residual", *options(pictures, run.path), RESIDUAL)
+    folder = run.generation(0)
+    about = read_json(folder.model_config)
+    about["references"]["base"]["weights_sha256"] = "0" * 64
+    folder.model_config.write_text(json.dumps(about))
+    with pytest.raises(BootlightError, match="base"):
+        load_generator(folder, trust=["test_stages.Residual"])
+
+
+# Each stage alone
+
+
+def test_scores_are_measured_anew_without_a_training(bootlight, pictures, tmp_path, never_fit):
+    run = tmp_path / "run"
+    bootlight("fit", *DDPM, *options(pictures, run, **SCORED))
+    calm = fingerprint(run)
+    (run / "gen_000" / "metrics.json").unlink()
+    never_fit()
+    bootlight("fit", *DDPM, *options(pictures, run, **SCORED))
+    assert fingerprint(run) == calm
+
+
+def test_images_are_drawn_anew_without_a_training(bootlight, pictures, tmp_path, never_fit):
+    run = tmp_path / "run"
+    command = ["fit", *DDPM, *options(pictures, run, **SCORED, **{"bootstrap.num_generations": 2})]
+    bootlight(*command)
+    calm = fingerprint(run)
+    shutil.rmtree(run / "gen_000" / "samples")
+    never_fit()
+    bootlight(*command)
+    assert fingerprint(run) == calm
+
+
+def test_only_some_stages(bootlight, pictures, tmp_path, never_fit):
+    run = tmp_path / "run"
+    command = ["fit", *DDPM, *options(pictures, run, **SCORED, **{"bootstrap.num_generations": 2})]
+    bootlight(*command, "--stages=train,synthesize")
+    assert not list(run.glob("gen_*/metrics.json")) and RunFolder(run).generation(1).is_synthesized
+    never_fit()
+    bootlight(*command, "--stages=evaluate")
+    assert len(list(run.glob("gen_*/metrics.json"))) == 2
+    with pytest.raises(BootlightError, match="there is no 'draw'"):
+        bootlight(*command, "--stages=draw")
+
+
+def test_a_stage_that_lacks_what_it_needs_says_so(bootlight, pictures, tmp_path):
+    with pytest.raises(BootlightError, match="has not all images"):
+        bootlight("fit", *DDPM, *options(pictures, tmp_path / "run", **SCORED), "--stages=evaluate")
+
+
+@pytest.mark.parametrize(
+    ("listed", "named"),
+    [
+        ([stage(TRAIN), stage(TRAIN)], "two Train"),
+        ([stage(TRAIN), stage(SYNTHESIZE), stage(SYNTHESIZE)], "two Synthesize"),
+        ([stage(TRAIN, start_from="other")], "other"),
+        ([stage(TRAIN, settings={"bootstrap.num_generations": 2})], "bootstrap.num_generations"),
+        ([stage(TRAIN, settings={"data.num_stepz": 2})], "num_stepz"),
+        ([stage(TRAIN), stage("bootlight.Curate", curator=stage("bootlight.KeepAll"))], "Curate"),
+        ([stage(TRAIN, part="samples")], "samples"),
+    ],
+)
+def test_stages_that_cannot_work_are_refused_before_anything(bootlight, pictures, tmp_path, listed, named):
+    run = tmp_path / "run"
+    with pytest.raises(BootlightError, match=named):
+        bootlight("fit", *DDPM, *options(pictures, run), stages(*listed))
+    assert not run.exists()
+
+
+# Curation
+
+
+class KeepFirst(Curator):
+    """Keeps the first images, and turns their labels."""
+
+    def rows(self, rows, images, context):
+        means = torch.cat([batch.float().mean((1, 2, 3)) for batch in images.batches(2)])
+        assert len(means) == len(rows)
+        return [row._replace(keep=i < 2, label=1 - row.label, why=f"mean {means[i]:.0f}") for i, row in enumerate(rows)]
+
+
+def test_what_is_not_kept_is_not_trained_on_and_labels_follow(bootlight, pictures, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    curated = stages(
+        stage(TRAIN), stage(SYNTHESIZE), stage("bootlight.Curate", curator=stage("test_stages.KeepFirst")), stage(EVALUATE)
+    )
+    command = ["fit", *DDPM, "--model.num_classes=2", *options(pictures, run.path, **{"bootstrap.num_generations": 2}), curated]
+    bootlight(*command)
+    assert read_json(run.generation(1).metrics)["num_synthetic"] == 2
+    drawn = list(read_metadata(run.generation(0)))
+    said = read_curation(run.generation(0))
+    assert [said[row["file_name"]].keep for row in drawn] == [True, True, False, False, False]
+    assert [said[row["file_name"]].label for row in drawn] == [1 - row["label"] for row in drawn]
+    weights = read_json(run.generation(1).model_config)["weights_sha256"]
+    shutil.rmtree(run.generation(1).path)
+    bootlight(*command)  # what was curated is read again
+    assert read_json(run.generation(1).model_config)["weights_sha256"] == weights
+
+
+def test_damage_of_a_curation_is_told(tmp_path):
+    folder = RunFolder(tmp_path).generation(0)
+    folder.samples.mkdir(parents=True)
+    folder.metadata.write_text("{}\n")
+    rows = [Row("a.png", True, 0, "x"), Row("b.png", False, None, "y")]
+    write_curation(folder, rows, 1)
+    assert list(read_curation(folder).values()) == rows
+    text = folder.curation.read_text()
+    for changed in (text.replace("false", "true"), text[:-3], "", "[]\n", text + text):
+        folder.curation.write_text(changed)
+        with pytest.raises(BootlightError, match=r"curation\.jsonl"):
+            read_curation(folder)
+    folder.curation.write_text(text)
+    folder.metadata.write_text("{} \n")
+    with pytest.raises(BootlightError, match="other images"):
+        read_curation(folder)
+    for bad in ([Row("a.png", False)], [Row("a.png", True, 1)]):
+        with pytest.raises(BootlightError):
+            write_curation(folder, bad, 1)
+
+
+# From Python
+
+
+def test_a_run_from_python_is_that_of_the_command_line(bootlight, pictures, tmp_path):
+    calm = tmp_path / "calm"
+    bootlight("fit", *DDPM, *options(pictures, calm, **SCORED))
+    given = dict(text[2:].split("=", 1) for text in [*DDPM, *options(pictures, tmp_path / "python", **SCORED)])
+    folder = run_from_python(None, **given)
+    assert folder.path == tmp_path / "python" and fingerprint(folder.path) == fingerprint(calm)
+    assert public.run is run_from_python
+
+
+@dataclass
+class Stock:
+    """A Trainer of one's own."""
+
+    folder: Path
+
+    def fit(self, module: GeneratorModule, *callbacks: object) -> None:
+        data = Digits(batch_size=32, num_steps=2)
+        trainer = Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=str(self.folder), callbacks=list(callbacks),
+        )  # fmt: skip
+        trainer.fit(module, data)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_of_ones_own_writes_the_images_that_the_module_draws(tmp_path):
+    module = public.PixelGaussian(8, 1)
+    Stock(tmp_path).fit(module, Synthesis(num_synthetic=5, batch_size=2, seed=3))
+    folder = RunFolder(tmp_path).generation(0)
+    rows = list(read_metadata(folder))
+    assert len(rows) == 5 and rows[0]["sampler"] == "PixelGaussian"
+    from bootlight.io.pictures import encode_png, to_arrays
+
+    # The same batch as in the callback; the drawing is float32, so not a bit may differ.
+    expected = encode_png(to_arrays(module.sample([row["seed"] for row in rows[:2]]))[0])
+    assert folder.sample_file(0).read_bytes() == expected
