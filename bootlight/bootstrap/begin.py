@@ -17,7 +17,7 @@ from bootlight.bootstrap.smoke import Smoke, renew, tell
 from bootlight.bootstrap.stages import chosen_stages
 from bootlight.bootstrap.trainers import check_trainer_settings, job_seconds, make_trainer
 from bootlight.distributed.processes import check_strategy, leaving_together, meet
-from bootlight.distributed.stopping import stop_request
+from bootlight.distributed.stopping import stop_request, stops_explained
 from bootlight.io.lock import locked
 from bootlight.io.quiet import quiet
 from bootlight.runs.config import check_config, check_same_config, check_writable, run_folder_made
@@ -62,7 +62,8 @@ def begin(builder: Builder) -> RunFolder:
         plan(builder)
         return folder
     seconds = job_seconds(builder.config.trainer.max_time)
-    with run_folder_made(folder), locked(folder.path), stop_request.listening(seconds), leaving_together():
+    listening = stop_request.listening(seconds)
+    with run_folder_made(folder), locked(folder.path), listening, leaving_together(), stops_explained():
         if not builder.config.smoke:
             check_config(folder, builder.text)  # another one may have written meanwhile
         elif builder.trainer.is_global_zero:

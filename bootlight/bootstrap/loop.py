@@ -12,7 +12,7 @@ from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.prepare import prepare
 from bootlight.bootstrap.trackers import close_generation, complete_wandb
 from bootlight.distributed.processes import barrier, gather, rank, sees_folder_of_rank_0
-from bootlight.distributed.stopping import leave_if_asked, stops_explained
+from bootlight.distributed.stopping import leave_if_asked
 from bootlight.io.atomic import remove_temporaries
 from bootlight.report.current import carries, scores_mark
 from bootlight.report.report import write_report
@@ -51,16 +51,15 @@ def run_bootstrap(builder: Builder, stages: list[Stage]) -> RunFolder:
         tell_finished(first)
     else:
         check_streams(run)
-        with stops_explained():
-            prepared = prepared_for(first, stages, todo)
-            for number in todo:
-                generation = prepared.at(number)
-                for stage in stages:
-                    if not is_done(stage, generation):
-                        leave_if_asked()
-                        stage.run(generation)
-                        note_time(generation)
-                close(generation)
+        prepared = prepared_for(first, stages, todo)
+        for number in todo:
+            generation = prepared.at(number)
+            for stage in stages:
+                if not is_done(stage, generation):
+                    leave_if_asked()
+                    stage.run(generation)
+                    note_time(generation)
+            close(generation)
     complete_wandb(builder.loggers, run)
     finish(run, rebuild=bool(todo))
     return run
