@@ -11,6 +11,7 @@ import torch
 
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.loop import run_bootstrap
+from bootlight.bootstrap.stages import chosen_stages
 from bootlight.cli.fit import quiet
 from bootlight.distributed.stopping import stop_request
 from bootlight.io.atomic import write_bytes
@@ -118,7 +119,7 @@ class Program:
         self.run.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings(), stop_request.listening():
             quiet()
-            run_bootstrap(self.builder)
+            run_bootstrap(self.builder, chosen_stages(self.builder))
 
     def anew(self) -> None:
         """Without anything left of earlier jobs."""

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bootlight.bootstrap.generation import Generation
-from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.bootstrap.stage import Stage
 from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
 from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
-from bootlight.generators.base import GeneratorModule
 from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import file_sha256, read_json, write_json
 from bootlight.rng import derive_seed
-from bootlight.runs.folder import MODEL, SAMPLES, GenerationFolder
+from bootlight.runs.folder import MODEL, SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
 from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
-from bootlight.synthesis.drawing import Drawing, FolderWriter, MissingBatches, draw_missing
+from bootlight.synthesis.drawing import Drawing, draw_missing
 from bootlight.synthesis.folder import preview_seeds, stratified_labels, write_manifest, write_previews
-from bootlight.synthesis.synthesizer import Draw, Synthesizer
+from bootlight.synthesis.synthesizer import Draw
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.stage import Generations
+    from bootlight.generators.base import GeneratorModule
+    from bootlight.runs.folder import GenerationFolder
+    from bootlight.synthesis.drawing import FolderWriter, MissingBatches
+    from bootlight.synthesis.synthesizer import Synthesizer
 
 
 class Synthesize(Stage):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 
-from bootlight.bootstrap.generation import Generation
+from bootlight.bootstrap.checks import open_images
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.bootstrap.rehearsal import rehearse
+from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.trackers import follow, steps_in_generation
 from bootlight.distributed.processes import agree, barrier, check_same, in_group, rank, send_file
 from bootlight.distributed.stopping import stop_request
@@ -19,11 +20,17 @@ from bootlight.generators.parts import attach_parts
 from bootlight.generators.published import published_weights, weights_hash
 from bootlight.io.atomic import file_sha256
 from bootlight.rng import seed_everywhere
-from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import MODEL
 from bootlight.runs.references import check_name, parse_reference
 from bootlight.terminal import say
 from bootlight.training.checkpoints import newest_readable, restoring_explained
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.stage import Generations
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.runs.context import GenerationContext
 
 
 class Train(Stage):
@@ -37,6 +44,8 @@ class Train(Stage):
         settings: dotted keys that replace those of the configuration for this part, such as `data.num_steps: 100`.
         generations: in which ones: all, the first, or all but the first.
     """
+
+    trains = True
 
     def __init__(
         self,
@@ -62,6 +71,16 @@ class Train(Stage):
                 f"bootstrap.stages: Train {self.part} starts from {self.start_from}, which no stage before it trains; put that "
                 "one first, or name a generation (@-1/part)"
             )
+
+    def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
+        """Take the first steps on trial."""
+        model, own, trainer, context = builder.parts(replace(first, part=self.part), self.changes)
+        if self.changes:
+            open_images(own, trainer, context)
+        else:
+            own = data
+        PublishedParts(builder).attach_stand_ins(model, context)
+        rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""

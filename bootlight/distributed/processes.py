@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -147,6 +147,14 @@ def take_from_rank_0(tensors: Iterable[Tensor]) -> None:
         with _together():
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
+
+
+def in_turn(trainer: Trainer, work: Callable[[], None]) -> None:
+    """Do something on one rank of each node, then on the others, which find what it has left on their disk."""
+    for first in (True, False):
+        if (trainer.local_rank == 0) is first:
+            work()
+        barrier()
 
 
 def barrier() -> None:
