@@ -13,7 +13,7 @@ from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.trackers import follow, steps_in_generation
-from bootlight.distributed.processes import agree, barrier, check_same, in_group, rank, send_file
+from bootlight.distributed.processes import agree, barrier, check_same, in_group, losses_explained, rank, send_file
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import RUN_AGAIN, BootlightError
 from bootlight.generators.parts import attach_parts
@@ -104,7 +104,7 @@ class Train(Stage):
         if generation.builder.bootstrap.compile:
             model.compile_networks()
         checkpoint = checkpoint_for_all(context, trainer)
-        with stop_request.saving(), restoring_explained(checkpoint, trainer):
+        with stop_request.saving(), losses_explained(), restoring_explained(checkpoint, trainer):
             trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if not agree(context.folder.is_trained):
             if rank() == 0:
