@@ -3,11 +3,14 @@
 import os
 import signal
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from bootlight.doctor.hardware import cores_available
 
 # What launchers and users tell their programs; inside a job of a cluster every trainer would take itself for one of its tasks.
 TOLD = (
@@ -17,7 +20,55 @@ TOLD = (
 )
 for name in [name for name in os.environ if name.startswith(TOLD)]:
     del os.environ[name]
+GIB = 2**30
+BEFORE = [0.0]  # seconds of the processor until the last report
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it runs in the background
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seconds", action="store_true", help="print how long each file took, its child processes included")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: a worker for each core and each GiB of memory that is available (torch is in each); 0 works in this process."""
+    try:
+        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        most = int(memory["MemAvailable"].split()[0]) * 1024 // GIB
+    except OSError:  # not Linux
+        most = 4
+    workers = min(cores_available(), most)
+    return workers if workers > 1 else 0
+
+
+def processor_seconds() -> float:
+    """Of this process and of the children that it has waited for, user and system."""
+    return sum(os.times()[:4])
+
+
+def pytest_runtest_logstart() -> None:
+    BEFORE[0] = processor_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    now = processor_seconds()
+    report.processor_seconds, BEFORE[0] = now - BEFORE[0], now
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("seconds"):
+        return
+    files: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            for name in (report.location[0], "all files"):
+                files[name][0] += report.duration
+                files[name][1] += report.processor_seconds
+    terminalreporter.section("seconds of each file: by the clock, of the processor")
+    for name, (clock, processor) in sorted(files.items(), key=lambda entry: -entry[1][1]):
+        terminalreporter.line(f"{clock:8.1f} {processor:8.1f}  {name}")
 
 
 @pytest.fixture(autouse=True, scope="session")
