@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: a worker for each core and each GiB of memory that is available (torch is in each); 0 works in this process."""
+    """`-n auto`: a worker for each core and each GiB of available memory (torch is in each); 0 = in this process."""
     try:
         memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         most = int(memory["MemAvailable"].split()[0]) * 1024 // GIB
@@ -40,9 +40,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return workers if workers > 1 else 0
 
 
-def processor_seconds() -> float:
-    """Of this process and of the children that it has waited for, user and system."""
-    return sum(os.times()[:4])
+def processor_seconds(process: str = "self") -> float:
+    """User and system, of a process, the children that it has waited for, and those that live; 0 where there is no /proc."""
+    folder = Path("/proc", process)
+    try:
+        own = sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+        children = [child for file in folder.glob("task/*/children") for child in file.read_text().split()]
+    except OSError:  # it has gone
+        return 0.0
+    return own + sum(map(processor_seconds, children))
 
 
 def pytest_runtest_logstart() -> None:
