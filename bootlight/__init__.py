@@ -23,6 +23,7 @@ _PUBLIC = {
     "DiscriminatorScore": "bootlight.metrics.discriminator",
     "Evaluate": "bootlight.bootstrap.evaluate",
     "Evaluation": "bootlight.evaluation.generation",
+    "Draw": "bootlight.synthesis.synthesizer",
     "Epsilon": "bootlight.diffusion.prediction",
     "FreshReal": "bootlight.data.mixing",
     "FrechetDistance": "bootlight.metrics.distances.frechet",

@@ -13,7 +13,7 @@ ROOMS = (
     *("cli", "doctor", "studies", "bootstrap", "synthesis", "evaluation", "training", "loggers", "report", "generators"),
     *("data", "metrics", "diffusion", "networks", "runs", "distributed", "io"),
 )
-LONGEST = 25  # modules, each importing the next
+LONGEST = 15  # modules, each importing the next
 OWN = {
     "wandb": ("loggers", "studies"),
     "matplotlib": ("report", "studies"),

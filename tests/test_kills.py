@@ -111,3 +111,13 @@ def test_one_run_at_a_time(launcher, command, calm, tmp_path):
     assert len(first.children()) == 2  # its loader workers notice after some seconds only
     finish(launcher, command(run))
     assert fingerprint(run) == calm
+
+
+def test_ctrl_c_before_the_first_stage_is_told(bootlight, monkeypatch, tmp_path, capsys):
+    def pressed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bootlight.bootstrap.loop.open_run", pressed)
+    with pytest.raises(SystemExit) as end:
+        bootlight("fit", *DDPM, *options(draw_pictures(tmp_path / "pictures"), tmp_path / "run"))
+    assert end.value.code == 130 and capsys.readouterr().out.endswith(f"stopped by Ctrl-C; {AGAIN}")

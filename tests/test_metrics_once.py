@@ -10,6 +10,7 @@ from bootlight.metrics.distances import frechet, statistics
 from bootlight.metrics.distances.fd_infinity import FrechetInfinity
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.statistics import Statistics, feature_statistics, reference_statistics
+from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.neighbours import neighbours
 from bootlight.metrics.neighbours.authenticity import Authenticity
@@ -65,11 +66,11 @@ def test_inside_nothing_is_computed_twice_and_nothing_is_confused() -> None:
 def test_a_folder_keeps_it_for_the_next_process(tmp_path: Path) -> None:
     counter, x = Counter(), normal(3, 2, seed=1)
     for _ in range(2):
-        with once(tmp_path):
+        with once(KeptIn(tmp_path)):
             assert kept("a", x, counter)["answer"].item() == 1
             assert shared("a", [x], lambda: {"answer": torch.tensor([1])})["answer"].item() == 1
     assert [path.parent.name for path in tmp_path.rglob("*.safetensors")] == ["features"]
-    with once(), once(tmp_path / "other"):  # an inner folder is not forgotten for an outer block without one
+    with once(), once(KeptIn(tmp_path / "other")):  # an inner folder is not forgotten for an outer block without one
         kept("a", x, counter)
     assert len(list((tmp_path / "other").rglob("*.safetensors"))) == 1
 
@@ -79,7 +80,7 @@ def test_statistics_of_a_reference_are_the_same_when_read(tmp_path: Path, monkey
     calls = counted(monkeypatch, statistics, "feature_statistics")
     expected = feature_statistics(x)
     for _ in range(2):
-        with once(tmp_path):
+        with once(KeptIn(tmp_path)):
             found = reference_statistics(x)
         assert (found.n, len(calls)) == (40, 1)
         assert torch.equal(found.mean, expected.mean) and torch.equal(found.cov, expected.cov)
@@ -130,7 +131,7 @@ def test_both_frechet_distances_share_what_they_have_in_common(monkeypatch: pyte
     metrics = [FrechetDistance(features=network), FrechetInfinity(features=network)]
     apart = [metric.measure(real, synthetic) for metric in metrics]
     calls = counted(monkeypatch, frechet, "frechet_jackknife")
-    with once(tmp_path):
+    with once(KeptIn(tmp_path)):
         assert [metric.measure(real, synthetic) for metric in metrics] == apart
     assert len(calls) == 1  # its halves are asked for elsewhere
     assert len(list(tmp_path.rglob("*.safetensors"))) == 1  # the reference is kept, the synthetic images are not

@@ -33,6 +33,23 @@ from bootlight.distributed.stopping import StopRequest, leave_if_asked, stop_req
 from bootlight.errors import BootlightError
 
 
+@pytest.mark.parametrize(
+    ("said", "connected", "explained"),
+    [
+        ("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [::1]:9", True, True),
+        ("NCCL communicator was aborted on rank 1.", True, True),
+        ("Connection closed by peer", False, False),  # somebody else's, of a process that is alone
+        ("mat1 and mat2 shapes cannot be multiplied", True, False),
+    ],
+)
+def test_errors_of_a_training_that_tell_of_a_connection_are_one_line(monkeypatch, said, connected, explained):
+    monkeypatch.setattr(processes, "in_group", lambda: connected)
+    monkeypatch.setattr(processes, "rank", lambda: 1)
+    kind, words = (BootlightError, "rank 1 has lost") if explained else (RuntimeError, "[a-z]")
+    with pytest.raises(kind, match=words), processes.losses_explained():
+        raise RuntimeError(said)
+
+
 def agree_on_own(rank: int) -> object:
     return agree({"rank": rank, "text": "a" * (rank + 1)})
 

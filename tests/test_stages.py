@@ -21,6 +21,7 @@ from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.load import load_generator
 from bootlight.io.atomic import read_json
+from bootlight.io.pictures import decode
 from bootlight.loggers.run_rows import rows_of
 from bootlight.runs.curation import Row, read_curation, write_curation
 from bootlight.runs.folder import GenerationFolder, RunFolder
@@ -29,6 +30,7 @@ from bootlight.runs.references import Reference, check_name, parse_reference
 from bootlight.runs.trainings import steps_of, trainings_of
 from bootlight.synthesis.callback import Synthesis
 from bootlight.synthesis.curator import Curator
+from bootlight.synthesis.synthesizer import Draw
 
 TRAIN, SYNTHESIZE, EVALUATE = "bootlight.Train", "bootlight.Synthesize", "bootlight.Evaluate"
 
@@ -299,6 +301,40 @@ def test_stages_that_cannot_work_are_refused_before_anything(bootlight, pictures
     with pytest.raises(BootlightError, match=named):
         bootlight("fit", *DDPM, *options(pictures, run), stages(*listed))
     assert not run.exists()
+
+
+# What was chosen
+
+
+class Scaled(public.Synthesizer):
+    """Images times a number."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def requests(self, generator, context, count, real, into="samples"):
+        return Draw().requests(generator, context, count, real, into)
+
+    def draw(self, generator, requests):
+        return generator.sample(requests.seeds, labels=requests.labels) * self.scale
+
+
+def test_a_choice_of_an_earlier_stage_is_drawn_by(bootlight, pictures, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    scaled = stages(stage(TRAIN), stage(SYNTHESIZE, synthesizer=stage("test_stages.Scaled")))
+    command = ["fit", "--model=bootlight.PixelGaussian", *options(pictures, run.path), scaled]
+    bootlight(*command, "--stages=train")
+    folder = run.generation(0)
+    for wrong in ({"synthesizer.w": 0}, {"scale": 0}, {"synthesizer.draw": 0}, {"synthesizer.scale.real": 0}, 3):
+        folder.choice.parent.mkdir(exist_ok=True)
+        folder.choice.write_text(json.dumps({"chosen": wrong}))
+        with pytest.raises(BootlightError, match=r"choice\.json"):
+            bootlight(*command)
+    folder.choice.write_text(json.dumps({"chosen": {"synthesizer.scale": 0.0}}))
+    bootlight(*command)
+    drawn = decode(folder.sample_file(0).read_bytes(), "0", image_size=8, channels=3)
+    assert (drawn == 128).all()  # 0 in [-1, 1] is 127.5, which rounds to even
+    assert read_json(folder.protocol)["chosen"] == {"synthesizer.scale": 0.0}
 
 
 # Curation

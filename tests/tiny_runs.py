@@ -11,6 +11,7 @@ import torch
 
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.loop import run_bootstrap
+from bootlight.bootstrap.stages import chosen_stages
 from bootlight.cli.fit import quiet
 from bootlight.distributed.stopping import stop_request
 from bootlight.io.atomic import write_bytes
@@ -83,7 +84,8 @@ def state_of_training(checkpoint: Path) -> str:
 def fingerprint(run: Path) -> dict[str, str]:
     """What a run has come to: all weights, pictures, manifests, curves and scores, and the names of all its files."""
     found = {"files": "\n".join(sorted(str(path.relative_to(run)) for path in run.rglob("*")))}
-    wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/*.json", "gen_*/*/*/*.png", "gen_*/*/*.json*")
+    wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/*.json", "gen_*/*/*/*.png")
+    wanted += tuple(f"gen_*/*/{name}" for name in ("metadata.jsonl", "protocol.json", "curation.jsonl"))
     wanted += ("gen_*/*.png", "metrics.json", "metrics.csv", "strip.png")
     for file in sorted(file for pattern in wanted for file in run.glob(pattern)):
         found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -118,7 +120,7 @@ class Program:
         self.run.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings(), stop_request.listening():
             quiet()
-            run_bootstrap(self.builder)
+            run_bootstrap(self.builder, chosen_stages(self.builder))
 
     def anew(self) -> None:
         """Without anything left of earlier jobs."""

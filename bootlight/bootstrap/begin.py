@@ -8,23 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from bootlight.bootstrap.builder import Builder
-from bootlight.bootstrap.checks import check_input
+from bootlight.bootstrap.checks import check_all
 from bootlight.bootstrap.loop import run_bootstrap
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.plan import alone, print_plan
+from bootlight.bootstrap.plan import PLANNED_BATCH, alone, print_plan
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.smoke import Smoke, renew, tell
-from bootlight.bootstrap.stages import check_stages, stages_of
+from bootlight.bootstrap.stages import chosen_stages
 from bootlight.bootstrap.trainers import check_trainer_settings, job_seconds, make_trainer
 from bootlight.distributed.processes import check_strategy, leaving_together, meet
-from bootlight.distributed.stopping import stop_request
+from bootlight.distributed.stopping import stop_request, stops_explained
 from bootlight.io.lock import locked
 from bootlight.io.quiet import quiet
 from bootlight.runs.config import check_config, check_same_config, check_writable, run_folder_made
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
-
-PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
 
 
 def run(config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> RunFolder:
@@ -55,7 +53,7 @@ def run(config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -
 def begin(builder: Builder) -> RunFolder:
     """Check, lock and run; or what `--plan` or `--smoke` ask for."""
     folder = builder.run
-    check_stages(stages_of(builder))
+    stages = chosen_stages(builder)
     check_trainer_settings(builder.config.trainer)
     check_writable(folder)
     if not builder.config.smoke:
@@ -64,7 +62,8 @@ def begin(builder: Builder) -> RunFolder:
         plan(builder)
         return folder
     seconds = job_seconds(builder.config.trainer.max_time)
-    with run_folder_made(folder), locked(folder.path), stop_request.listening(seconds), leaving_together():
+    listening = stop_request.listening(seconds)
+    with run_folder_made(folder), locked(folder.path), listening, leaving_together(), stops_explained():
         if not builder.config.smoke:
             check_config(folder, builder.text)  # another one may have written meanwhile
         elif builder.trainer.is_global_zero:
@@ -73,7 +72,7 @@ def begin(builder: Builder) -> RunFolder:
         check_same_config(builder.text)
         if builder.config.smoke:
             make_small(builder)
-        run_bootstrap(builder)
+        run_bootstrap(builder, stages)
     if builder.config.smoke:
         tell(folder.path)
     return folder
@@ -84,22 +83,6 @@ def make_small(builder: Builder) -> None:
     check_all(builder)  # all that is not small too
     builder.make_small(
         Smoke.of(builder.datamodule, builder.evaluation, builder.synthesis.num_synthetic, builder.bootstrap.num_generations)
-    )
-
-
-def check_all(builder: Builder) -> None:
-    """See `check_input`."""
-    context = GenerationContext(builder.run, 0, builder.seed)
-    settings, drawn = builder.bootstrap, builder.synthesis.num_synthetic
-    check_input(
-        builder.model,
-        builder.datamodule,
-        builder.trainer,
-        context,
-        settings.num_generations,
-        drawn,
-        builder.evaluation,
-        settings.compile,
     )
 
 

@@ -1,23 +1,23 @@
 """Everything that can be found wrong before anything is trained or written; `fit` and its `--plan` ask the same."""
 
-from typing import TypeVar, cast
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 
 from bootlight.bootstrap.trackers import check_loggers
+from bootlight.bootstrap.trainers import find_callback
 from bootlight.bootstrap.understood import layouts_of, understand
 from bootlight.data.batches import check_shares
-from bootlight.data.datamodule import BootstrapData
-from bootlight.distributed.processes import barrier, check_same, rank
+from bootlight.distributed.processes import check_same, in_turn, rank
 from bootlight.errors import BootlightError, told_in_a_line
-from bootlight.evaluation.generation import Evaluation
 from bootlight.evaluation.real_images import check_same_images
 from bootlight.evaluation.suite import check_metrics, least_images
 from bootlight.evaluation.trained_networks import TrainedOnReal
-from bootlight.generators.base import GeneratorModule
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
@@ -25,8 +25,29 @@ from bootlight.runs.context import GenerationContext
 from bootlight.terminal import say
 from bootlight.training.states import PortableStates
 
-Found = TypeVar("Found", bound=Callback)
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.evaluation.generation import Evaluation
+    from bootlight.generators.base import GeneratorModule
+
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def check_all(builder: Builder) -> None:
+    """See `check_input`."""
+    context = GenerationContext(builder.run, 0, builder.seed)
+    settings, drawn = builder.bootstrap, builder.synthesis.num_synthetic
+    check_input(
+        builder.model,
+        builder.datamodule,
+        builder.trainer,
+        context,
+        settings.num_generations,
+        drawn,
+        builder.evaluation,
+        settings.compile,
+    )
 
 
 def check_input(
@@ -110,7 +131,7 @@ def open_images(data: BootstrapData, trainer: Trainer, context: GenerationContex
         BootlightError: unusable images, or others.
     """
     data.attach(context)
-    set_up(data, trainer)
+    in_turn(trainer, data.setup)  # the first one decodes
     check_same("data.root", data.available.store.key, "give all nodes the same images")
     check_same_images(context.run, data)
 
@@ -157,14 +178,6 @@ def check_mixtures(data: BootstrapData, num_generations: int, num_synthetic: int
             )
 
 
-def set_up(data: BootstrapData, trainer: Trainer) -> None:
-    """One rank of each node decodes, the others find what it decoded."""
-    for first in (True, False):
-        if (trainer.local_rank == 0) is first:
-            data.setup()
-        barrier()
-
-
 def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """A class-conditional model needs labelled images of exactly its number of classes.
 
@@ -197,11 +210,6 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
             f"model.num_classes is {model.num_classes}, but {data.root} has {found} classes; set it to that number, or leave "
             "it out for an unconditional model"
         )
-
-
-def find_callback(trainer: Trainer, kind: type[Found]) -> Found | None:
-    """The trainer's callback of a class, if it has one."""
-    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
 
 
 def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: int) -> nn.Module | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bootlight.bootstrap.generation import Generation
-from bootlight.bootstrap.stage import Generations, Stage
+from typing import TYPE_CHECKING
+
+from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.distributed.processes import barrier, wait_for
 from bootlight.errors import BootlightError
@@ -13,7 +14,11 @@ from bootlight.runs.drawn import read_drawn
 from bootlight.runs.folder import SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
-from bootlight.synthesis.curator import Curator
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.stage import Generations
+    from bootlight.synthesis.curator import Curator
 
 
 class Curate(Stage):

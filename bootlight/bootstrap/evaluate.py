@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bootlight.bootstrap.generation import Generation
-from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.bootstrap.stage import Stage
 from bootlight.distributed.processes import agree
 from bootlight.distributed.stopping import Stopped, leave_if_asked
 from bootlight.errors import BootlightError
@@ -15,6 +14,10 @@ from bootlight.evaluation.generation import final_loss
 from bootlight.io.atomic import write_json
 from bootlight.runs.folder import SAMPLES
 from bootlight.runs.references import check_name
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.stage import Generations
 
 
 class Evaluate(Stage):
@@ -24,6 +27,8 @@ class Evaluate(Stage):
         of: folders of images; the first one's scores are those of the generation, the others' stand under their own names.
         generations: in which ones: all, the first, or all but the first.
     """
+
+    measures = True
 
     def __init__(self, of: Sequence[str] = (SAMPLES,), generations: Generations = "all") -> None:
         if isinstance(of, str) or not of:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from bootlight.bootstrap.checks import set_up
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.data.datamodule import BootstrapData
-from bootlight.generators.base import GeneratorModule
-from bootlight.runs.context import GenerationContext
-from bootlight.runs.folder import GenerationFolder
+from bootlight.distributed.processes import in_turn
 from bootlight.synthesis.drawing import Share
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.generators.base import GeneratorModule
+    from bootlight.runs.context import GenerationContext
+    from bootlight.runs.folder import GenerationFolder
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Generation:
     def data(self) -> BootstrapData:
         """The same, open."""
         if not self.new_data.sources:
-            set_up(self.new_data, self.builder.trainer)
+            in_turn(self.builder.trainer, self.new_data.setup)
         return self.new_data
 
     def published(self, part: str) -> GeneratorModule:

@@ -1,19 +1,18 @@
 """The loop: train, synthesize, evaluate; mix; train again. Nothing but files passes from one stage to the next."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.checks import open_images
 from bootlight.bootstrap.generation import Generation
 from bootlight.bootstrap.prepare import prepare
-from bootlight.bootstrap.stage import Stage
-from bootlight.bootstrap.stages import chosen_stages
 from bootlight.bootstrap.trackers import close_generation, complete_wandb
-from bootlight.bootstrap.train import Train
 from bootlight.distributed.processes import barrier, gather, rank, sees_folder_of_rank_0
-from bootlight.distributed.stopping import leave_if_asked, stops_explained
+from bootlight.distributed.stopping import leave_if_asked
 from bootlight.io.atomic import remove_temporaries
 from bootlight.report.current import carries, scores_mark
 from bootlight.report.report import write_report
@@ -23,37 +22,44 @@ from bootlight.report.table import format_table, table_is_current, write_table
 from bootlight.runs.config import check_streams, names_other_images
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.finished import remove_left, remove_spent
-from bootlight.runs.folder import RunFolder
 from bootlight.runs.timing import clock
 from bootlight.runs.trainings import read_generation_metrics
 from bootlight.terminal import say
 from bootlight.training.step_clock import note_times
 
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.bootstrap.stage import Stage
+    from bootlight.runs.folder import RunFolder
 
-def run_bootstrap(builder: Builder) -> RunFolder:
+
+def run_bootstrap(builder: Builder, stages: list[Stage]) -> RunFolder:
     """Run all stages that are not done yet, generation after generation; then write table, strip and report.
+
+    Args:
+        builder: makes objects.
+        stages: of a generation, in their order.
 
     Raises:
         BootlightError: bad input, found before any training.
         SystemExit: with 75 when training was stopped early (`max_time`, a signal); the same command continues.
     """
-    run, stages = builder.run, chosen_stages(builder)
+    run = builder.run
     first = open_run(builder)
     todo = [number for number in range(builder.bootstrap.num_generations) if not all_done(first.at(number), stages)]
     if not todo:
         tell_finished(first)
     else:
         check_streams(run)
-        with stops_explained():
-            prepared = prepared_for(first, stages, todo)
-            for number in todo:
-                generation = prepared.at(number)
-                for stage in stages:
-                    if not is_done(stage, generation):
-                        leave_if_asked()
-                        stage.run(generation)
-                        note_time(generation)
-                close(generation)
+        prepared = prepared_for(first, stages, todo)
+        for number in todo:
+            generation = prepared.at(number)
+            for stage in stages:
+                if not is_done(stage, generation):
+                    leave_if_asked()
+                    stage.run(generation)
+                    note_time(generation)
+            close(generation)
     complete_wandb(builder.loggers, run)
     finish(run, rebuild=bool(todo))
     return run
@@ -84,7 +90,7 @@ def prepared_for(first: Generation, stages: list[Stage], todo: list[int]) -> Gen
     """Generation 0 with the networks that look at images; everything that can be wrong has been looked at."""
     clock.take()  # what was before is not of this run
     with clock.part("preparation"):
-        trainings = [stage for stage in stages if isinstance(stage, Train)]
+        trainings = [stage for stage in stages if stage.trains]
         untrained = any(not is_done(stage, first.at(number)) for number in todo for stage in trainings)
         features, judge = prepare(first.builder, first.context, stages, untrained)
     return replace(first, features=features, judge=judge)

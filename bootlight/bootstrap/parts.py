@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bootlight.generators.base import GeneratorModule
 from bootlight.generators.load import load_generator
 from bootlight.generators.parts import attach_recorded
 from bootlight.generators.published import published_weights
-from bootlight.runs.context import GenerationContext
-from bootlight.runs.folder import GenerationFolder
 from bootlight.runs.references import parse_reference
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
+    from bootlight.generators.base import GeneratorModule
+    from bootlight.runs.context import GenerationContext
+    from bootlight.runs.folder import GenerationFolder
 
 
 class PublishedParts:

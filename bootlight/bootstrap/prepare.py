@@ -1,29 +1,28 @@
 """Before the first generation: check all input, then train (or load) the networks that look at the images."""
 
-from dataclasses import replace
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from bootlight.bootstrap.builder import Builder
-from bootlight.bootstrap.checks import check_input, open_images
-from bootlight.bootstrap.evaluate import Evaluate
-from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.rehearsal import rehearse
+from bootlight.bootstrap.checks import check_input
 from bootlight.bootstrap.smoke import mark
-from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.trackers import start_loggers
-from bootlight.bootstrap.train import Train
-from bootlight.data.datamodule import BootstrapData
 from bootlight.distributed.processes import rank
 from bootlight.evaluation.real_images import list_skipped, note_images, write_real_previews
 from bootlight.evaluation.trained_networks import TrainedOnReal, train_judge
 from bootlight.runs.config import save_config
-from bootlight.runs.context import GenerationContext
 from bootlight.runs.environment import note_environment
-from bootlight.runs.folder import RunFolder
 from bootlight.runs.timing import clock
 from bootlight.terminal import say
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.bootstrap.stage import Stage
+    from bootlight.runs.context import GenerationContext
+    from bootlight.runs.folder import RunFolder
 
 
 def prepare(
@@ -42,12 +41,11 @@ def prepare(
     """
     run, settings = first.run, builder.bootstrap
     model, data, trainer, _ = builder.parts(first)
-    evaluation = builder.evaluation if any(isinstance(stage, Evaluate) for stage in stages) else None
+    evaluation = builder.evaluation if any(stage.measures for stage in stages) else None
     drawn = builder.synthesis.num_synthetic
     features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation, settings.compile)
     for stage in stages if untrained else ():
-        if isinstance(stage, Train):
-            rehearse_part(builder, first, stage, data)
+        stage.rehearse(builder, first, data)
     begin(builder, run)
     note_images(run, data)
     list_skipped(run, data)
@@ -66,24 +64,6 @@ def prepare(
         trainer=builder.judge_trainer,
     )
     return features, judge
-
-
-def rehearse_part(builder: Builder, first: GenerationContext, stage: Train, data: BootstrapData) -> None:
-    """Take the first steps of a part on trial.
-
-    Args:
-        builder: makes objects.
-        first: generation 0.
-        stage: that trains it.
-        data: open; a part with settings of its own has data of its own.
-    """
-    model, own, trainer, context = builder.parts(replace(first, part=stage.part), stage.changes)
-    if stage.changes:
-        open_images(own, trainer, context)
-    else:
-        own = data
-    PublishedParts(builder).attach_stand_ins(model, context)
-    rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
 
 
 def begin(builder: Builder, run: RunFolder) -> None:

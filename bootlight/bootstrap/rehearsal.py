@@ -1,11 +1,13 @@
 """The first steps of a training and two drawn images, on a copy: what is wrong shows before anything is trained in earnest."""
 
+from __future__ import annotations
+
 import inspect
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -15,11 +17,13 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from bootlight.data.datamodule import BootstrapData
 from bootlight.distributed.stopping import handlers_kept
 from bootlight.errors import BootlightError, told_in_a_line
-from bootlight.generators.base import GeneratorModule
 from bootlight.terminal import say
+
+if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.generators.base import GeneratorModule
 
 MakeTrainer = Callable[[Sequence[Callback], list[Logger]], Trainer]
 Watched = dict[str, str]  # value -> who watches it

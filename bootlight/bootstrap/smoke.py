@@ -1,24 +1,28 @@
 """`fit --smoke`: every stage of every generation in seconds, in a folder of its own."""
 
+from __future__ import annotations
+
 import math
 import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import AccumulateSubsample
 from bootlight.errors import BootlightError
-from bootlight.evaluation.generation import Evaluation
 from bootlight.evaluation.suite import least_images
-from bootlight.generators.base import GeneratorModule
 from bootlight.io.record_lock import LOCK_NAME
 from bootlight.terminal import say
+
+if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.evaluation.generation import Evaluation
+    from bootlight.generators.base import GeneratorModule
 
 STEPS = 3
 FEW = 16  # images
@@ -90,7 +94,7 @@ class Smoke:
     num_reference: int
 
     @classmethod
-    def of(cls, data: BootstrapData, evaluation: Evaluation, num_synthetic: int, num_generations: int) -> "Smoke":
+    def of(cls, data: BootstrapData, evaluation: Evaluation, num_synthetic: int, num_generations: int) -> Smoke:
         """The smallest run that has all stages.
 
         Args:

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.runs.context import GenerationContext
 
 
 Generations = Literal["all", "first", "later"]
@@ -18,12 +21,16 @@ class Stage(ABC):
 
     Attributes:
         generations: in which ones it takes part: all, the first, or all but the first.
-        part: that it trains; empty for other stages.
+        part: that it trains or draws with.
+        trains: whether it takes steps that should be tried first.
+        measures: whether it needs the networks that look at images.
         changes: dotted keys that it replaces in the configuration.
     """
 
     generations: Generations = "all"
     part: str = ""
+    trains: bool = False
+    measures: bool = False
     changes: Mapping[str, Any] = {}  # nobody changes it
 
     def takes_part(self, number: int) -> bool:
@@ -56,5 +63,18 @@ class Stage(ABC):
 
         Raises:
             BootlightError: they cannot be meant.
+        """
+        return
+
+    def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
+        """Try on copies, in seconds, what would fail after hours; called before anything is trained or written.
+
+        Args:
+            builder: makes objects.
+            first: generation 0.
+            data: of the configuration, open.
+
+        Raises:
+            BootlightError: it fails.
         """
         return

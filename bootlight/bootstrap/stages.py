@@ -1,12 +1,18 @@
 """Which stages a generation has."""
 
-from bootlight.bootstrap.builder import Builder
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from bootlight.bootstrap.evaluate import Evaluate
-from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
 from bootlight.runs.folder import MODEL
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.bootstrap.stage import Stage
 
 
 def default_stages(warm_start: bool) -> list[Stage]:
@@ -33,9 +39,10 @@ def chosen_stages(builder: Builder) -> list[Stage]:
     """Those that are asked for (`--stages`), all if none are.
 
     Raises:
-        BootlightError: no stage has such a name.
+        BootlightError: no stage has such a name, or the stages cannot work together.
     """
     stages, names = stages_of(builder), builder.config.stages
+    check_stages(stages)
     if names is None:
         return stages
     wanted = [name.strip().lower() for name in names.split(",")]

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bootlight.bootstrap.generation import Generation
-from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.bootstrap.stage import Stage
 from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
 from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
-from bootlight.generators.base import GeneratorModule
 from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import file_sha256, read_json, write_json
 from bootlight.rng import derive_seed
-from bootlight.runs.folder import MODEL, SAMPLES, GenerationFolder
+from bootlight.runs.folder import MODEL, SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
 from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
-from bootlight.synthesis.drawing import Drawing, FolderWriter, MissingBatches, draw_missing
+from bootlight.synthesis.drawing import Drawing, draw_missing
 from bootlight.synthesis.folder import preview_seeds, stratified_labels, write_manifest, write_previews
-from bootlight.synthesis.synthesizer import Draw, Synthesizer
+from bootlight.synthesis.synthesizer import Draw
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.stage import Generations
+    from bootlight.generators.base import GeneratorModule
+    from bootlight.runs.folder import GenerationFolder
+    from bootlight.synthesis.drawing import FolderWriter, MissingBatches
+    from bootlight.synthesis.synthesizer import Synthesizer
 
 
 class Synthesize(Stage):
@@ -68,7 +76,8 @@ class Synthesize(Stage):
         if generation.writes and not folder.previews.exists():
             self._preview(generation, folder, generator, settings.num_previews)
         count = settings.num_synthetic if self.n is None else self.n
-        requests = self.synthesizer.requests(generator, generation.context, count, labels, self.into)
+        synthesizer, chosen = with_choice(self.synthesizer, folder.choice)
+        requests = synthesizer.requests(generator, generation.context, count, labels, self.into)
         batch_size = self._batch_size(generation, folder, generator, count)
 
         def predict(drawing: Drawing, batches: MissingBatches, writer: FolderWriter) -> None:
@@ -77,7 +86,7 @@ class Synthesize(Stage):
                 trainer.predict(drawing, dataloaders=batches, return_predictions=False)
 
         digests = draw_missing(
-            Drawing(generator, self.synthesizer, requests),
+            Drawing(generator, synthesizer, requests),
             folder,
             batch_size,
             share=generation.share,
@@ -87,8 +96,8 @@ class Synthesize(Stage):
         leave_if_asked()  # all ranks have drawn their share
         with clock.part("files"):
             if generation.writes:
-                protocol = self.synthesizer.protocol(generator)
-                self._note(folder, protocol, batch_size)
+                protocol = synthesizer.protocol(generator)
+                self._note(folder, {**chosen, **protocol}, batch_size)
                 write_manifest(
                     folder, requests.seeds, requests.labels, generation=generation.number, protocol=protocol, digests=digests
                 )
@@ -133,6 +142,34 @@ class Synthesize(Stage):
             "batch_size": batch_size,
         }
         write_json(folder.protocol, decided)
+
+
+def with_choice(synthesizer: Synthesizer, file: Path) -> tuple[Synthesizer, dict[str, Any]]:
+    """The synthesizer with the values that an earlier stage has chosen, and these for the protocol.
+
+    Args:
+        synthesizer: as configured; stays as it is.
+        file: JSON, `{"chosen": {"synthesizer.w": 0.5}}`; it need not be there.
+
+    Raises:
+        BootlightError: the file is damaged, or names what the synthesizer does not have.
+    """
+    if not file.exists():
+        return synthesizer, {}
+    content = read_json(file)
+    chosen = content.get("chosen") if isinstance(content, dict) else None
+    if not isinstance(chosen, dict):
+        raise BootlightError(f"{file} has no values under chosen; delete it and run the same command again")
+    changed = deepcopy(synthesizer)
+    for key, value in chosen.items():
+        owner: Any = SimpleNamespace(synthesizer=changed)
+        *path, name = str(key).split(".")
+        for part in path:
+            owner = getattr(owner, part, None)
+        if not path or name not in getattr(owner, "__dict__", ()):
+            raise BootlightError(f"{file}: {type(synthesizer).__name__} has no {key}; delete it and run the same command again")
+        setattr(owner, name, value)
+    return changed, {"chosen": chosen}
 
 
 def wait_for_manifest(generation: Generation, folder: GenerationFolder) -> None:

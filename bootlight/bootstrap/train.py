@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 
-from bootlight.bootstrap.generation import Generation
+from bootlight.bootstrap.checks import open_images
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.stage import Generations, Stage
+from bootlight.bootstrap.rehearsal import rehearse
+from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.trackers import follow, steps_in_generation
-from bootlight.distributed.processes import agree, barrier, check_same, in_group, rank, send_file
+from bootlight.distributed.processes import agree, barrier, check_same, in_group, losses_explained, rank, send_file
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import RUN_AGAIN, BootlightError
 from bootlight.generators.parts import attach_parts
 from bootlight.generators.published import published_weights, weights_hash
 from bootlight.io.atomic import file_sha256
 from bootlight.rng import seed_everywhere
-from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import MODEL
 from bootlight.runs.references import check_name, parse_reference
 from bootlight.terminal import say
 from bootlight.training.checkpoints import newest_readable, restoring_explained
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.stage import Generations
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.runs.context import GenerationContext
 
 
 class Train(Stage):
@@ -37,6 +44,8 @@ class Train(Stage):
         settings: dotted keys that replace those of the configuration for this part, such as `data.num_steps: 100`.
         generations: in which ones: all, the first, or all but the first.
     """
+
+    trains = True
 
     def __init__(
         self,
@@ -63,6 +72,16 @@ class Train(Stage):
                 "one first, or name a generation (@-1/part)"
             )
 
+    def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
+        """Take the first steps on trial."""
+        model, own, trainer, context = builder.parts(replace(first, part=self.part), self.changes)
+        if self.changes:
+            open_images(own, trainer, context)
+        else:
+            own = data
+        PublishedParts(builder).attach_stand_ins(model, context)
+        rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
+
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
         return generation.folder.of_part(self.part).is_trained
@@ -85,7 +104,7 @@ class Train(Stage):
         if generation.builder.bootstrap.compile:
             model.compile_networks()
         checkpoint = checkpoint_for_all(context, trainer)
-        with stop_request.saving(), restoring_explained(checkpoint, trainer):
+        with stop_request.saving(), losses_explained(), restoring_explained(checkpoint, trainer):
             trainer.fit(model, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         if not agree(context.folder.is_trained):
             if rank() == 0:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -24,6 +24,7 @@ from bootlight.training.states import PortableStates
 from bootlight.training.step_clock import StepClock
 from bootlight.training.stop import StopBetweenSteps
 
+Found = TypeVar("Found", bound=Callback)
 # Settings that would train fewer steps than the run records, and what of them is harmless, as text.
 WHOLE_EPOCH = {"limit_train_batches": ("None",), "overfit_batches": ("0.0", "0"), "fast_dev_run": ("False", "0")}
 TRIAL_STEPS = 2  # the first has no gradient of the step before, and several processes miss unused parameters in the second
@@ -185,3 +186,8 @@ def as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def find_callback(trainer: Trainer, kind: type[Found]) -> Found | None:
+    """The trainer's callback of a class, if it has one."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]

@@ -1,13 +1,19 @@
 """What a run makes of the images that it was given, in one line before anything is trained."""
 
+from __future__ import annotations
+
 import inspect
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bootlight.data.datamodule import BootstrapData
-from bootlight.data.layout import Layout
-from bootlight.data.leaks import Leak, find_leak
+from bootlight.data.leaks import find_leak
 from bootlight.data.roots import list_roots, load_roots
-from bootlight.generators.base import GeneratorModule
+
+if TYPE_CHECKING:
+    from bootlight.data.layout import Layout
+    from bootlight.data.leaks import Leak
+    from bootlight.generators.base import GeneratorModule
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Batches as a pure function of the step: no state, no worker randomness, the same images for any number of ranks."""
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bootlight.batch import Batch
-from bootlight.data.mixing import Source
 from bootlight.errors import BootlightError
 from bootlight.rng import derive_key, numpy_rng, seed_everywhere
 from bootlight.runs.timing import clock
+
+if TYPE_CHECKING:
+    from bootlight.data.mixing import Source
 
 
 def check_shares(key: str, batch_size: int, world_size: int) -> None:

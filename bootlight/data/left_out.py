@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 HIDDEN = "hidden"
 BARE = "without extension"
+OF_SAMPLES = {"protocol.json", "curation.jsonl", "choice.json"}  # what a run puts beside its images
 SHOWN = 6  # of each kind
 _EXTENSION = re.compile(r"\w{1,12}")
 
@@ -22,6 +23,8 @@ class LeftOut:
     def note_file(self, name: str, hidden: bool = False) -> None:
         """A file that is neither a picture that can be read nor a manifest."""
         folder, _, own = name.rpartition("/")
+        if own in OF_SAMPLES:
+            return
         stem, _, extension = own.rpartition(".")
         known = stem and _EXTENSION.fullmatch(extension)
         self._files[folder, HIDDEN if hidden else f".{extension.lower()}" if known else BARE] += 1

@@ -1,16 +1,20 @@
 """Mixing policies: which real and synthetic images a generation trains on. Nothing is copied; a mixture is an index."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bootlight.data.store import Store
 from bootlight.errors import BootlightError, check_range
 from bootlight.rng import numpy_rng
+
+if TYPE_CHECKING:
+    from bootlight.data.store import Store
 
 
 @dataclass(frozen=True)

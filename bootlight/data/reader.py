@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from bootlight.data.layout import Layout
-from bootlight.data.reader_files import Files, ZipFiles, open_files
+from bootlight.data.opening import open_files
+from bootlight.data.reader_files import Files, ZipFiles
 from bootlight.data.reader_folder import FolderFiles
 from bootlight.data.reader_manifest import Labels, read_manifest
 from bootlight.data.reader_names import MANIFESTS, is_image

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from bootlight.data.left_out import LeftOut
-from bootlight.data.reader_folder import FolderFiles
 from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_long, is_wanted, plain
 from bootlight.errors import BootlightError
 from bootlight.runs.marks import run_folders
@@ -49,25 +48,6 @@ class Files(Protocol):
 
     def close(self) -> None:
         """Give back what is held open."""
-
-
-def open_files(root: Path, follow_links: bool = False) -> "FolderFiles | ZipFiles":
-    """Open a folder or a zip.
-
-    Args:
-        root: which.
-        follow_links: see `reader_folder.FolderFiles`.
-
-    Raises:
-        BootlightError: `root` is missing, is neither, or holds what must not be read (see the two classes).
-    """
-    if root.is_dir():
-        return FolderFiles(root, follow_links)
-    if not root.exists():
-        raise BootlightError(f"{root} does not exist; give a folder or a zip of images")
-    if not zipfile.is_zipfile(root):
-        raise BootlightError(f"{root} is neither a folder nor a readable zip; give a folder or a zip of images")
-    return ZipFiles(root)
 
 
 class _BoundedReader(io.BufferedReader):

@@ -1,17 +1,22 @@
 """Manifests that name the labels of images: Hugging Face's `metadata.jsonl` or `.csv`, `dataset.json` of StyleGAN and EDM."""
 
+from __future__ import annotations
+
 import codecs
 import csv
 import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from bootlight.data.reader_files import Files
 from bootlight.data.reader_names import MANIFESTS, MAX_FILE_BYTES, composed
 from bootlight.errors import BootlightError
-from bootlight.io.lines import MAX_LINE_BYTES, Readable, short_lines
+from bootlight.io.lines import MAX_LINE_BYTES, short_lines
+
+if TYPE_CHECKING:
+    from bootlight.data.reader_files import Files
+    from bootlight.io.lines import Readable
 
 Labels = dict[str, str | None]  # image name -> class name
 Rows = Iterable[tuple[str, Any, Any]]  # where a row is, the name of an image, its label

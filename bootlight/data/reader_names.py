@@ -4,7 +4,8 @@ import unicodedata
 from collections import Counter
 
 from bootlight.errors import BootlightError
-from bootlight.io.pictures import SUFFIXES
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 LONG = ("metadata.jsonl", "metadata.csv")
 MANIFESTS = (*LONG, "dataset.json")

@@ -1,8 +1,9 @@
 """What the processes of a run agree on. A process that is alone agrees with itself: every function works without a group."""
 
+import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -17,6 +18,7 @@ from bootlight.errors import RUN_AGAIN, BootlightError
 from bootlight.io.atomic import atomic_write
 
 T = TypeVar("T")
+CONNECTION = re.compile(r"gloo|nccl|connection (closed|reset)|broken pipe|socket", re.IGNORECASE)
 CHUNK_BYTES = 64 * 2**20
 PATIENCE_SECONDS = 5.0  # network file systems show a new file elsewhere after some seconds
 CACHE_SECONDS = 120.0  # and they may say for a minute that a file is not there, to one who has asked before
@@ -109,10 +111,28 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what gloo and NCCL raise
-        reason = _reason(error)
-        raise BootlightError(
-            f"rank {rank()} has lost another process of the run ({reason}); it says why, or was killed: run the same again"
-        ) from error
+        raise _alone(error) from error
+
+
+@contextmanager
+def losses_explained() -> Iterator[None]:
+    """The same for a block that does more than talk, as a training: of its errors those that tell of a connection.
+
+    Raises:
+        BootlightError: another process has gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (in_group() and CONNECTION.search(str(error))):
+            raise
+        raise _alone(error) from error
+
+
+def _alone(error: RuntimeError) -> BootlightError:
+    return BootlightError(
+        f"rank {rank()} has lost another process of the run ({_reason(error)}); it says why, or was killed: run the same again"
+    )
 
 
 def _reason(error: RuntimeError) -> str:
@@ -147,6 +167,14 @@ def take_from_rank_0(tensors: Iterable[Tensor]) -> None:
         with _together():
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
+
+
+def in_turn(trainer: Trainer, work: Callable[[], None]) -> None:
+    """Do something on one rank of each node, then on the others, which find what it has left on their disk."""
+    for first in (True, False):
+        if (trainer.local_rank == 0) is first:
+            work()
+        barrier()
 
 
 def barrier() -> None:

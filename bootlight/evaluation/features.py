@@ -1,17 +1,22 @@
 """One pass of a network over a set of images serves every metric, and is kept for the next time."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from bootlight.errors import BootlightError, safe
-from bootlight.evaluation.sources import ImageSource
 from bootlight.metrics.features.feature_cache import cached_features, feature_key
 from bootlight.metrics.features.feature_metric import look
 from bootlight.metrics.features.frozen import Frozen
+
+if TYPE_CHECKING:
+    from bootlight.evaluation.sources import ImageSource
 
 
 def extract(

@@ -1,30 +1,36 @@
 """Scores of a generation: how far its images are from real ones, and what the judge says of them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bootlight.data.datamodule import BootstrapData
-from bootlight.data.mixing import Source
 from bootlight.distributed.stopping import check_stop
 from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import ImageSource, StoreSource
+from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.streamed import drawn_source
 from bootlight.evaluation.suite import DISTANCES, measure_all
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
-from bootlight.metrics.features.features import FeatureNetwork, score_name
-from bootlight.metrics.score import Score
-from bootlight.runs.folder import GenerationFolder
+from bootlight.metrics.features.features import score_name
 from bootlight.runs.history import read_history
 from bootlight.runs.timing import clock
+
+if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.data.mixing import Source
+    from bootlight.evaluation.sources import ImageSource
+    from bootlight.metrics.features.features import FeatureNetwork
+    from bootlight.metrics.score import Score
+    from bootlight.runs.folder import GenerationFolder
 
 LOSS_WINDOW = 0.1  # share of the steps, at the end, over which the training loss is averaged
 SYNTHETIC = "synthetic images"

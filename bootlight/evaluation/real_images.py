@@ -1,18 +1,22 @@
 """The real images of a run: the same ones whenever it is continued, and some of them to look at."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
 from bootlight.data.contents import FORMAT
-from bootlight.data.datamodule import BootstrapData
 from bootlight.data.store_skipped import listing
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json, write_bytes, write_json
 from bootlight.io.pictures import encode_png, row_of_tiles
 from bootlight.rng import numpy_rng
-from bootlight.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.runs.folder import RunFolder
 
 
 def describe_images(data: BootstrapData) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from bootlight.metrics.distances.kid import KernelDistance
 from bootlight.metrics.distances.mifid import MemorizationInformedFrechetDistance
 from bootlight.metrics.distances.sfid import SpatialFrechetDistance
 from bootlight.metrics.exact import BLOCK, checked
+from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.features.features import weights_remark
 from bootlight.metrics.neighbours.authenticity import Authenticity
@@ -113,7 +114,7 @@ def measure_all(
         if answers is not None and "features" in answers:
             checked(answers["features"], least=0, metric="every metric", side=side)
     scores: dict[str, Score] = {}
-    with once(cache):
+    with once(None if cache is None else KeptIn(cache)):
         for name in tqdm(names, desc="metrics", leave=False, delay=2):
             check()
             with attempt(name, failed):

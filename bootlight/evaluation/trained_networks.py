@@ -1,11 +1,13 @@
 """Networks trained once on the real images, against which synthetic images are measured; cached with the run by content."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import safetensors.torch
@@ -16,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bootlight.data.datamodule import BootstrapData
 from bootlight.distributed.processes import agree, in_group, rank
 from bootlight.distributed.stopping import handlers_kept
 from bootlight.errors import BootlightError, check_range
@@ -26,6 +27,9 @@ from bootlight.io.pictures import to_float
 from bootlight.networks.classifier import Classifier
 from bootlight.rng import numpy_rng, seed_everywhere, seed_torch
 from bootlight.runs.shared_cache import shared
+
+if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -15,7 +15,6 @@ from bootlight.io.budget import Budget
 from bootlight.io.png_notes import SIGNATURE, without_notes
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 64_000_000  # 8000 x 8000; a picture that claims more is refused before it is decoded
 MAX_SCANS = 200  # of a progressive JPEG, where ten are usual: each costs a pass over all pixels, and can be a few bytes
 MODES = {1: "L", 3: "RGB"}

@@ -4,39 +4,40 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bootlight.metrics.features.feature_cache import cached_features
-
 FORMAT = 1  # to be raised when what is kept in files would be another for the same features
 Answer = TypeVar("Answer")
 
 
+Compute = Callable[[], dict[str, Tensor]]
+Keep = Callable[[str, Compute], dict[str, Tensor]]  # answers from what is kept under a key, or computes and keeps it
+
+
 class _Shelf(NamedTuple):
     answers: dict[str, Any]
-    folder: Path | None
+    keep: Keep | None
 
 
 _SHELF: ContextVar[_Shelf | None] = ContextVar("shelf", default=None)
 
 
 @contextmanager
-def once(folder: Path | None = None) -> Iterator[None]:
+def once(keep: Keep | None = None) -> Iterator[None]:
     """Inside, `shared` and `kept` compute nothing twice; outside they only compute. A block within another one shares with it.
 
     Args:
-        folder: where what is `kept` is also written, in its folder `features`; None = nowhere.
+        keep: lets what is `kept` be found by later processes, as `feature_cache.KeptIn` does; None = nothing is.
     """
     outer = _SHELF.get()
-    if outer is not None and folder in (None, outer.folder):
+    if outer is not None and keep in (None, outer.keep):
         yield
         return
-    token = _SHELF.set(_Shelf({}, folder))
+    token = _SHELF.set(_Shelf({}, keep))
     try:
         yield
     finally:
@@ -54,8 +55,8 @@ def shared(what: str, sets: Sequence[Tensor], compute: Callable[[], Answer]) -> 
     return cast(Answer, shelf.answers[key])
 
 
-def kept(what: str, features: Tensor, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """As `shared`, and where `once` has a folder a file there, for the next process; then the answer is on the CPU.
+def kept(what: str, features: Tensor, compute: Compute) -> dict[str, Tensor]:
+    """As `shared`, and kept for the next process where `once` has been told how; then the answer is on the CPU.
 
     For references only: files stay. See `feature_cache` for what may become of them.
 
@@ -65,9 +66,9 @@ def kept(what: str, features: Tensor, compute: Callable[[], dict[str, Tensor]]) 
 
     def find() -> dict[str, Tensor]:
         shelf = _SHELF.get()
-        if shelf is None or shelf.folder is None:
+        if shelf is None or shelf.keep is None:
             return compute()
-        return cached_features(_key(what, [features]), compute, shelf.folder)
+        return shelf.keep(_key(what, [features]), compute)
 
     return shared(what, [features], find)
 

@@ -101,6 +101,11 @@ class GenerationFolder:
         return self.samples / "protocol.json"
 
     @property
+    def choice(self) -> Path:
+        """Values that were chosen for drawing, by a stage before."""
+        return self.samples / "choice.json"
+
+    @property
     def curation(self) -> Path:
         """One JSON line for each synthetic image: whether it is kept, its label, and why."""
         return self.samples / "curation.jsonl"

@@ -1,15 +1,19 @@
 """What `fit` checks before it begins, for the arms of a study that is planned."""
 
+from __future__ import annotations
+
 import io
 import json
 from contextlib import redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bootlight.bootstrap.begin import check_all
-from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.checks import check_all
 from bootlight.bootstrap.trainers import check_trainer_settings
-from bootlight.studies.job import Job
 from bootlight.terminal import say
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.studies.job import Job
 
 
 class InputChecks:

@@ -12,10 +12,9 @@ from typing import NamedTuple
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
-from bootlight.bootstrap.begin import PLANNED_BATCH
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.causes import root_cause
-from bootlight.bootstrap.plan import PROBE, seconds_an_image
+from bootlight.bootstrap.plan import PLANNED_BATCH, PROBE, seconds_an_image
 from bootlight.bootstrap.trainers import make_trainer
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.extra import Extra

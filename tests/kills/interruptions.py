@@ -12,6 +12,7 @@ from bootlight.errors import INTERRUPTED, RUN_AGAIN
 from bootlight.runs.folder import RunFolder
 from kills.attempt import Attempt
 
+NOTICED_SECONDS = 30.0  # within which a process notices that another one is gone, on a machine that has other work
 # (attempt, folder of the run and its cache, random numbers) -> what is wrong; the attempt has ended afterwards
 Interrupt = Callable[[Attempt, Path, Random], list[str]]
 
@@ -27,7 +28,11 @@ def kill_one(attempt: Attempt, folder: Path, rng: Random) -> list[str]:
     """SIGKILL to one process: loaders and other ranks are left to themselves, and notice."""
     victim = rng.choice(attempt.pids)
     attempt.signal(signal.SIGKILL, victim)
-    attempt.wait()
+    deadline = time.monotonic() + NOTICED_SECONDS
+    if attempt.wait(lambda: time.monotonic() > deadline):
+        begun = bool(attempt.said())
+        attempt.end()  # before all have met, a rank waits for the others; torchrun ends it
+        return ["another process waits for the one that was killed"] if begun else []
     others = [status for pid, status in attempt.statuses.items() if pid != victim]
     # A rank that lost the other says so; one that had nothing left to ask it has finished.
     return [f"another process ended with {status}" for status in others if status not in (0, 1)] + no_traceback(attempt)

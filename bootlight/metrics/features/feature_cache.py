@@ -10,6 +10,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
@@ -26,6 +27,17 @@ from bootlight.metrics.features.features import feature_name
 
 FORMAT = 3  # to be raised when bootlight's own networks answer otherwise than before, or the files change
 CHECKSUM = "sha256"  # of the tensors, in the metadata of the file
+
+
+@dataclass(frozen=True)
+class KeptIn:
+    """`cached_features` of one folder."""
+
+    folder: Path
+
+    def __call__(self, key: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """See `cached_features`."""
+        return cached_features(key, compute, self.folder)
 
 
 def cached_features(key: str, compute: Callable[[], dict[str, Tensor]], folder: Path) -> dict[str, Tensor]:

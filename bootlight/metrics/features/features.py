@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError, check_range
-from bootlight.metrics.features.inception import InceptionFeatures
 
 
 class FeatureNetwork(ABC):  # noqa: B024 - nothing to implement
@@ -61,8 +60,9 @@ def feature_name(network: nn.Module) -> str:
 
 
 def score_name(network: nn.Module) -> str:
-    """What a Fréchet distance in this feature space is called: of Inception what it says itself, else `fd-<name>`."""
-    return network.score_name if isinstance(network, InceptionFeatures) else f"fd-{feature_name(network)}"
+    """What a Fréchet distance in this feature space is called: as the network itself says (`score_name`), or `fd-<name>`."""
+    own = getattr(network, "score_name", None)
+    return own if isinstance(own, str) else f"fd-{feature_name(network)}"
 
 
 def weights_remark(network: nn.Module) -> tuple[str, ...]:
