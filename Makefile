@@ -17,8 +17,8 @@ $(BIN)/bootlight: pyproject.toml
 run: $(BIN)/bootlight  ## three generations on real handwritten digits, about five minutes on two cores
 	$(BIN)/bootlight fit --config configs/digits_ddpm.yaml $(ARGS)
 
-test: $(BIN)/bootlight  ## the test suite
-	$(BIN)/python -m pytest $(ARGS)
+test: $(BIN)/bootlight  ## the test suite, on all cores (ARGS="--seconds": how long each file takes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 slow: $(BIN)/bootlight  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -3,11 +3,14 @@
 import os
 import signal
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from bootlight.doctor.hardware import cores_available
 
 # What launchers and users tell their programs; inside a job of a cluster every trainer would take itself for one of its tasks.
 TOLD = (
@@ -17,7 +20,61 @@ TOLD = (
 )
 for name in [name for name in os.environ if name.startswith(TOLD)]:
     del os.environ[name]
+GIB = 2**30
+BEFORE = [0.0]  # seconds of the processor until the last report
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it runs in the background
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seconds", action="store_true", help="print how long each file took, its child processes included")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: a worker for each core and each GiB of available memory (torch is in each); 0 = in this process."""
+    try:
+        memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        most = int(memory["MemAvailable"].split()[0]) * 1024 // GIB
+    except OSError:  # not Linux
+        most = 4
+    workers = min(cores_available(), most)
+    return workers if workers > 1 else 0
+
+
+def processor_seconds(process: str = "self") -> float:
+    """User and system, of a process, the children that it has waited for, and those that live; 0 where there is no /proc."""
+    folder = Path("/proc", process)
+    try:
+        own = sum(map(int, (folder / "stat").read_text().rpartition(")")[2].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+        children = [child for file in folder.glob("task/*/children") for child in file.read_text().split()]
+    except OSError:  # it has gone
+        return 0.0
+    return own + sum(map(processor_seconds, children))
+
+
+def pytest_runtest_logstart() -> None:
+    BEFORE[0] = processor_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    now = processor_seconds()
+    report.processor_seconds, BEFORE[0] = now - BEFORE[0], now
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.getoption("seconds"):
+        return
+    files: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            for name in (report.location[0], "all files"):
+                files[name][0] += report.duration
+                files[name][1] += report.processor_seconds
+    terminalreporter.section("seconds of each file: by the clock, of the processor")
+    for name, (clock, processor) in sorted(files.items(), key=lambda entry: -entry[1][1]):
+        terminalreporter.line(f"{clock:8.1f} {processor:8.1f}  {name}")
 
 
 @pytest.fixture(autouse=True, scope="session")

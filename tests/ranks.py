@@ -154,13 +154,13 @@ def _rank(args: list[str], variables: dict[str, str], log: Path) -> None:
     import torch
     from tqdm import tqdm
 
-    from bootlight import bootstrap
     from bootlight.__main__ import main
+    from bootlight.bootstrap import loop
     from bootlight.distributed import processes
 
     torch.set_num_threads(1)
     processes.PATIENCE_SECONDS = 0.5  # the disks of this machine show a file at once
-    bootstrap.write_strip = bootstrap.write_report = lambda run: None  # half of a small run is matplotlib's
+    loop.write_strip = loop.write_report = lambda run: None  # half of a small run is matplotlib's
     tqdm.set_lock(threading.RLock())  # its own one is of the system, and would be left behind by a kill
     os.environ.update(variables)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -54,7 +54,7 @@ def test_what_torch_reads_is_read(tmp_path, name):
     torch.load(tmp_path / "a.ckpt", weights_only=True)
 
 
-@pytest.mark.parametrize("value", [deque(), Path("x"), frozenset(), b"", lambda: 0, Unreadable("x"), slice(3)], ids=str)
+@pytest.mark.parametrize("value", [deque(), Path("x"), frozenset(), b"", lambda: 0, Unreadable("x"), slice(3)], ids=type)
 def test_what_torch_does_not_read_is_known_without_trying(value):
     assert why_unreadable(value)
     with pytest.raises(Exception):  # noqa: B017 pickle's and torch's are many
