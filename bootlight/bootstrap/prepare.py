@@ -11,8 +11,9 @@ from bootlight.bootstrap.checks import check_input
 from bootlight.bootstrap.smoke import mark
 from bootlight.bootstrap.trackers import start_loggers
 from bootlight.distributed.processes import rank
+from bootlight.evaluation.judge import train_judge
 from bootlight.evaluation.real_images import list_skipped, note_images, write_real_previews
-from bootlight.evaluation.trained_networks import TrainedOnReal, train_judge
+from bootlight.evaluation.trained_networks import TrainedOnReal
 from bootlight.runs.config import save_config
 from bootlight.runs.environment import note_environment
 from bootlight.runs.timing import clock

@@ -14,8 +14,9 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.data.store import Store, store_from_arrays
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
+from bootlight.evaluation.judge import trained_gan
 from bootlight.evaluation.sources import ImageSource, StoreSource
-from bootlight.evaluation.trained_networks import load_network, reference_key, save_network, trained_gan
+from bootlight.evaluation.trained_networks import load_network, reference_key, save_network
 from bootlight.generators.dcgan import DCGAN
 from bootlight.io.cache_folder import tell_not_kept
 from bootlight.io.pictures import to_arrays
