@@ -17,9 +17,9 @@ from bootlight.io import cache_entries
 from bootlight.io import cache_limit as module
 from bootlight.io.cache_entries import entries, leftovers, remove, remove_leftovers
 from bootlight.io.cache_limit import LEAST, cache_limit, keep_below
+from bootlight.io.lock import try_lock
 from bootlight.io.owner import owner_lives, temporary_name
 from bootlight.io.pictures import encode_png
-from bootlight.io.record_lock import try_lock
 from bootlight.io.sizes import parse_size, size_text
 
 KEYS = [letter * 64 for letter in "0123456789"]

@@ -14,6 +14,7 @@ from tiny_runs import write_plain_pages
 
 from bootlight.bootstrap import trackers
 from bootlight.bootstrap.checks import check_compiler, check_manual
+from bootlight.compat import wandb_run
 from bootlight.errors import BootlightError
 from bootlight.runs.folder import RunFolder
 
@@ -187,4 +188,4 @@ def test_wandb_online_needs_somebody_logged_in(nobody):
 def test_a_logger_begins_before_the_run(tmp_path):
     logger = CSVLogger(tmp_path)
     trackers.start_loggers([logger, Silent()], RunFolder(tmp_path / "run"), "a: 1")
-    assert logger._experiment is not None and not (tmp_path / "run").exists()
+    assert wandb_run(logger) is not None and not (tmp_path / "run").exists()

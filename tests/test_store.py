@@ -29,9 +29,9 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import open_source
 from bootlight.io import atomic
 from bootlight.io.cache_folder import temporary_cache
+from bootlight.io.lock import try_lock
 from bootlight.io.owner import temporary_name
 from bootlight.io.pictures import encode_png
-from bootlight.io.record_lock import try_lock
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)

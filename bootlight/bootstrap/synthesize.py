@@ -76,6 +76,8 @@ class Synthesize(Stage):
         if generation.writes and not folder.previews.exists():
             self._preview(generation, folder, generator, settings.num_previews)
         count = settings.num_synthetic if self.n is None else self.n
+        if generation.builder.smoke is not None:
+            count = min(count, settings.num_synthetic)
         synthesizer, chosen = with_choice(self.synthesizer, folder.choice)
         requests = synthesizer.requests(generator, generation.context, count, labels, self.into)
         batch_size = self._batch_size(generation, folder, generator, count)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import yaml  # type: ignore[import-untyped]
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from bootlight.compat import wandb_arguments
 from bootlight.distributed.processes import rank
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.loggers.history import HistoryLogger
@@ -28,7 +29,7 @@ def check_loggers(loggers: Sequence[Logger]) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger) and rank() == 0:
             settings = settings_of_files()
-            chosen = logger._wandb_init.get("mode") or os.environ.get("WANDB_MODE") or settings.get("mode") or "online"
+            chosen = wandb_arguments(logger).get("mode") or os.environ.get("WANDB_MODE") or settings.get("mode") or "online"
             server = os.environ.get("WANDB_BASE_URL") or settings.get("base_url") or SERVER
             if MODES.get(chosen) == "online" and not source_of_key(urlsplit(server).netloc, settings):
                 raise BootlightError(

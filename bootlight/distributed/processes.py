@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor
 
+from bootlight.compat import ScriptLauncher, cluster_environment, starts_scripts
 from bootlight.errors import RUN_AGAIN, BootlightError
 from bootlight.io.atomic import atomic_write
 
@@ -67,21 +67,21 @@ def leaving_together() -> Iterator[None]:
             dist.destroy_process_group()
 
 
-def check_strategy(trainer: Trainer) -> _SubprocessScriptLauncher:
+def check_strategy(trainer: Trainer) -> ScriptLauncher:
     """What starts the other processes.
 
     Raises:
         BootlightError: the strategy starts them in `fit` alone (`ddp_spawn`), which a loop over generations cannot use.
     """
     launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher):
+    if not starts_scripts(launcher):
         raise BootlightError(f"trainer.strategy: {type(trainer.strategy).__name__} starts its processes in fit; use ddp")
     return launcher
 
 
 def _check_number(trainer: Trainer) -> None:
     """Where torchrun or SLURM has started two processes, a trainer of one would train twice in one folder."""
-    outside = trainer._accelerator_connector.cluster_environment
+    outside = cluster_environment(trainer)
     if outside.creates_processes_externally and outside.world_size() != trainer.world_size:
         raise BootlightError(
             f"trainer.devices x trainer.num_nodes is {trainer.world_size}, but {outside.world_size()} processes were started; "

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bootlight.batch import Batch
+from bootlight.compat import not_counted
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
 from bootlight.networks.dcgan import SIZES, Discriminator, Generator
@@ -62,8 +63,7 @@ class DCGAN(GeneratorModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of the discriminator, one of the generator; `global_step` counts the pair once."""
         opt_g, opt_d = self.optimizers()  # type: ignore[attr-defined]
-        # Lightning counts every optimizer's step; these hooks are set anew for each batch.
-        opt_d._on_before_step = opt_d._on_after_step = lambda: None
+        not_counted(opt_d)
         fake = self.net_g(batch.normal("latent", self.latent_dim))
         logits_real, logits_fake = self.net_d(batch.images), self.net_d(fake.detach())
         # softplus(-l) = -log D, softplus(l) = -log(1 - D): the loss from logits, no saturation in float16.

@@ -11,6 +11,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
+from bootlight.compat import set_wandb_run, wandb_arguments, wandb_run
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import atomic_write
 from bootlight.loggers.run_rows import Row, num_rows, of_part, rows_of
@@ -70,8 +71,9 @@ class BootstrapWandbLogger(WandbLogger):
         # Not offline=: Lightning would then set WANDB_MODE for the whole process.
         mode = "offline" if offline else None
         super().__init__(project=project, name=name, save_dir=save_dir, id=id, group=group, tags=tags, mode=mode)
-        self._wandb_init.pop("anonymous", None)  # W&B warns about this argument of Lightning's
-        self._wandb_init |= {
+        arguments = wandb_arguments(self)
+        arguments.pop("anonymous", None)  # W&B warns about this argument of Lightning's
+        arguments |= {
             "job_type": job_type,
             "reinit": "finish_previous",  # several bootstraps in one process are several W&B runs
             "settings": {"x_transaction_log_flush_interval": FLUSH_SECONDS},
@@ -116,19 +118,20 @@ class BootstrapWandbLogger(WandbLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         """The `wandb.Run`, started at the first use; on ranks other than 0 an object that does nothing."""
-        if self._experiment is None:
-            self._experiment = self._start()
-        return self._experiment
+        if wandb_run(self) is None:
+            set_wandb_run(self, self._start())
+        return wandb_run(self)
 
     def _start(self) -> Any:
         import wandb
 
+        arguments = wandb_arguments(self)
         if self._run_folder:
-            self._wandb_init |= _from_folder(self._run_folder, chosen=self._chosen_id)
-            self._wandb_init |= {"config": self._config} if self._config else {}
-        folder = os.path.abspath(self._wandb_init["dir"])  # W&B's own process may work elsewhere
+            arguments |= _from_folder(self._run_folder, chosen=self._chosen_id)
+            arguments |= {"config": self._config} if self._config else {}
+        folder = os.path.abspath(arguments["dir"])  # W&B's own process may work elsewhere
         try:
-            run = wandb.init(**self._wandb_init | {"dir": folder})
+            run = wandb.init(**arguments | {"dir": folder})
         except wandb.Error as error:
             reason = str(error).splitlines()[0]
             raise BootlightError(f"trainer.logger: W&B: {reason}; run wandb login, or set offline: true") from error
@@ -194,10 +197,11 @@ class BootstrapWandbLogger(WandbLogger):
     @rank_zero_only
     def finish(self) -> None:
         """Close the W&B run and note what it has; the end of the process closes it too."""
-        if self._experiment is None:
+        run = wandb_run(self)
+        if run is None:
             return
         self._hand_over()
-        run, self._experiment = self._experiment, None
+        set_wandb_run(self, None)
         run.finish()
         if not run.disabled:
             self._kept.at_end(run, self._next_row)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Callback, Trainer
 
+from bootlight.compat import is_last_batch
 from bootlight.distributed.processes import barrier
 from bootlight.distributed.stopping import leave_if_asked
 from bootlight.errors import check_range
@@ -53,7 +54,7 @@ class Synthesis(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw what is missing; not when the training was stopped half-way."""
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if not is_last_batch(trainer):
             return
         run = RunFolder(Path(self.run_dir or trainer.default_root_dir))
         context = GenerationContext(run, self.generation, self.seed)

@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from bootlight.compat import WatchedCheckpoint, is_last_batch, logged_step, values_to_log
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import atomic_write
 from bootlight.loggers.history import HistoryLogger
@@ -104,7 +105,7 @@ def _culprit(checkpoint: dict[str, Any], reason: str) -> str:
 
 def step_is_done(trainer: Trainer, batch_idx: int) -> bool:
     """Whether the optimizer has just stepped; otherwise a gradient waits for more batches (`accumulate_grad_batches`)."""
-    last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+    last = is_last_batch(trainer)
     return last or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
@@ -114,13 +115,12 @@ def log_step(trainer: Trainer) -> None:
     Lightning logs a step after the callbacks. A run that ended in between would continue behind that step, and its line
     would be lost for good.
     """
-    connector = trainer._logger_connector
-    if not connector.should_update_logs:
+    values = values_to_log(trainer)
+    if values is None:
         return
     for logger in trainer.loggers:
         if isinstance(logger, HistoryLogger):
-            values = {name: float(value) for name, value in connector.metrics["log"].items()}
-            logger.log_metrics(values, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+            logger.log_metrics({name: float(value) for name, value in values.items()}, step=logged_step(trainer))
             logger.sync()
 
 
@@ -142,7 +142,7 @@ def check_finite(module: LightningModule, folder: GenerationFolder) -> None:
         )
 
 
-class PeriodicCheckpoint(ModelCheckpoint):
+class PeriodicCheckpoint(WatchedCheckpoint):
     """Saves between steps only, and nothing that is not finite. It has no state: what it has saved lies in its folder."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,10 +169,10 @@ class PeriodicCheckpoint(ModelCheckpoint):
         if step_is_done(trainer, batch_idx):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
-        check_finite(trainer.lightning_module, GenerationFolder(Path(filepath).parent.parent))
+    def before_saving(self, trainer: Any, path: Path) -> None:
+        """Refuse what is not finite; the line of this step goes first."""
+        check_finite(trainer.lightning_module, GenerationFolder(path.parent.parent))
         log_step(trainer)
-        super()._save_checkpoint(trainer, filepath)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Not here: when training was stopped early, a state saved now would say that the epoch is complete."""

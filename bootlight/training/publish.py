@@ -7,6 +7,7 @@ from typing import Any
 import safetensors.torch
 from lightning.pytorch import Callback, Trainer
 
+from bootlight.compat import is_last_batch
 from bootlight.distributed.processes import agree, gather, take_from_rank_0
 from bootlight.distributed.stopping import leave_if_asked
 from bootlight.generators.base import GeneratorModule
@@ -36,7 +37,7 @@ class Publish(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Also called when `max_time` or a signal stopped training half-way: then it is not the end."""
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if is_last_batch(trainer):
             self.publish(trainer, pl_module)
 
     def publish(self, trainer: Trainer, module: GeneratorModule) -> None:

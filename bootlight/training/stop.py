@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Timer
 
+from bootlight.compat import is_last_batch, listen_instead
 from bootlight.distributed.processes import in_group
 from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.runs.folder import GenerationFolder
@@ -34,7 +35,7 @@ class StopBetweenSteps(Callback):
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Lightning would register its handlers soon after, and keep them while it makes ready for the first step."""
-        trainer._signal_connector.register_signal_handlers = stop_request.listen  # type: ignore[method-assign]
+        listen_instead(trainer, stop_request.listen)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """A timer begins anew with each job: one that has run out would leave a single step to every later one."""
@@ -46,7 +47,7 @@ class StopBetweenSteps(Callback):
         """Between two optimizer steps, the same two on all ranks; after the last one the next stages look themselves."""
         self._asked |= trainer.should_stop
         trainer.should_stop = False  # else Lightning logs steps that it would not log otherwise
-        if not step_is_done(trainer, batch_idx) or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if not step_is_done(trainer, batch_idx) or is_last_batch(trainer):
             return  # a gradient waits for more batches, or the state would say that the generation is complete
         if self._asked and trainer.global_step >= self.least_steps and stop_request.reason is None:
             stop_request.reason = "a callback (trainer.should_stop)"
