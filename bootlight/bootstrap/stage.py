@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Stage(ABC):
     Attributes:
         generations: in which ones it takes part: all, the first, or all but the first.
         part: that it trains or draws with.
+        into: folder of images that it draws.
+        n: images that it draws; None = as many as the run says.
         trains: whether it takes steps that should be tried first.
         measures: whether it needs the networks that look at images.
         changes: dotted keys that it replaces in the configuration.
@@ -29,6 +31,8 @@ class Stage(ABC):
 
     generations: Generations = "all"
     part: str = ""
+    into: str = ""
+    n: int | None = None
     trains: bool = False
     measures: bool = False
     changes: Mapping[str, Any] = {}  # nobody changes it
@@ -55,11 +59,22 @@ class Stage(ABC):
         """As `--stages` calls it."""
         return type(self).__name__.lower()
 
-    def check(self, earlier: list[Stage]) -> None:
+    def meets(self, other: Stage) -> bool:
+        """Whether some generation has both."""
+        return any(self.takes_part(number) and other.takes_part(number) for number in (0, 1))
+
+    def follows(self, others: Iterable[Stage]) -> bool:
+        """Whether every generation that has this stage has one of the others."""
+        found = list(others)
+        numbers = [number for number in (0, 1) if self.takes_part(number)]
+        return all(any(other.takes_part(number) for other in found) for number in numbers)
+
+    def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """Look at the settings, before anything is done.
 
         Args:
             earlier: stages of a generation that come before this one.
+            every: all stages.
 
         Raises:
             BootlightError: they cannot be meant.

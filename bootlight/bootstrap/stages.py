@@ -27,7 +27,10 @@ def check_stages(stages: list[Stage]) -> None:
         BootlightError: they cannot work.
     """
     for i, stage in enumerate(stages):
-        stage.check(stages[:i])
+        stage.check(stages[:i], stages)
+    both = {stage.into for stage in stages if stage.into} & {stage.part for stage in stages if stage.trains}
+    if both:
+        raise BootlightError(f"bootstrap.stages: {both.pop()} is a part and a folder of images; give one of them another name")
 
 
 def stages_of(builder: Builder) -> list[Stage]:

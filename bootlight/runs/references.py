@@ -78,6 +78,7 @@ def check_name(what: str, name: str) -> None:
     Raises:
         BootlightError: it has other characters than a to z, 0 to 9 and _, or is the name of something else there.
     """
-    if not NAME.fullmatch(name) or (name in TAKEN and not (what == "into" and name == "samples")):
+    taken_here = TAKEN - {"samples"} if what in ("into", "of") else TAKEN
+    if not NAME.fullmatch(name) or name in taken_here:
         taken = ", ".join(sorted(TAKEN))
         raise BootlightError(f"{what} is {name!r}; take a name of a to z, 0 to 9 and _, which is none of {taken}")
