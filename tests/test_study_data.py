@@ -18,6 +18,7 @@ from bootlight.io.atomic import write_json
 from bootlight.io.pictures import encode_png
 from bootlight.rng import NoiseStreams
 from bootlight.runs.context import GenerationContext
+from bootlight.runs.curation import Row, write_curation
 from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.runs.manifest import write_metadata
 
@@ -173,6 +174,19 @@ def test_classes_of_a_teacher_that_is_a_run_are_known_by_their_names_where_it_no
         labels()
     write_json(run.model_config, {})  # an older run
     assert labels() == [i % 10 for i in range(40)]
+
+
+def test_another_folder_of_a_run_teaches_as_its_samples_do(run, tmp_path):
+    """By the classes that the run noted, and without what its curator left out."""
+    probe = run.of_images("probe")
+    run.samples.rename(probe.samples)
+    run.drawn.rename(probe.drawn)
+    write_json(run.model_config, {"class_names": list("9876543210")})
+    rows = [Row(f"00000/{i:06d}.png", i < 30, i % 10) for i in range(40)]
+    write_curation(probe, rows, 10)
+    taught = FewDigits(teacher=f"{tmp_path}/teacher@1/probe").sources[1]
+    assert brightness(taught) == list(range(30))
+    assert taught.store.labels[taught.indices].tolist() == [9 - i % 10 for i in range(30)]
 
 
 def test_unlabelled_data_take_a_labelled_teacher(run, tmp_path):

@@ -35,11 +35,6 @@ class Curate(Stage):
         self.of = of
         self.generations = generations
 
-    def check(self, earlier: list[Stage], every: list[Stage]) -> None:
-        """See `Stage`."""
-        if not self.follows(stage for stage in earlier if stage.into == self.of):
-            raise BootlightError(f"bootstrap.stages: Curate of {self.of}, into which no stage before it draws")
-
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
         return generation.folder.of_images(self.of).curation.exists()

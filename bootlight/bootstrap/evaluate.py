@@ -39,12 +39,6 @@ class Evaluate(Stage):
         self.of = list(of)
         self.generations = generations
 
-    def check(self, earlier: list[Stage], every: list[Stage]) -> None:
-        """See `Stage`."""
-        for name in self.of:
-            if not self.follows(stage for stage in earlier if stage.into == name):
-                raise BootlightError(f"bootstrap.stages: Evaluate of {name}, into which no stage before it draws")
-
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
         return not generation.is_rank_0 or generation.folder.is_evaluated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Stage(ABC):
         into: folder of images that it draws.
         n: images that it draws; None = as many as the run says.
         trains: whether it takes steps that should be tried first.
+        publishes: whether it leaves weights under the name of the part.
         measures: whether it needs the networks that look at images.
         changes: dotted keys that it replaces in the configuration.
     """
@@ -34,6 +35,7 @@ class Stage(ABC):
     into: str = ""
     n: int | None = None
     trains: bool = False
+    publishes: bool = False
     measures: bool = False
     changes: Mapping[str, Any] = {}  # nobody changes it
 
@@ -62,12 +64,6 @@ class Stage(ABC):
     def meets(self, other: Stage) -> bool:
         """Whether some generation has both."""
         return any(self.takes_part(number) and other.takes_part(number) for number in (0, 1))
-
-    def follows(self, others: Iterable[Stage]) -> bool:
-        """Whether every generation that has this stage has one of the others."""
-        found = list(others)
-        numbers = [number for number in (0, 1) if self.takes_part(number)]
-        return all(any(other.takes_part(number) for other in found) for number in numbers)
 
     def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """Look at the settings, before anything is done.

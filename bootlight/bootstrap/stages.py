@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
-from bootlight.runs.folder import MODEL
+from bootlight.runs.folder import MODEL, SAMPLES
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.stage import Stage
+    from bootlight.data.mixing import MixingPolicy
 
 
 def default_stages(warm_start: bool) -> list[Stage]:
@@ -28,9 +30,53 @@ def check_stages(stages: list[Stage]) -> None:
     """
     for i, stage in enumerate(stages):
         stage.check(stages[:i], stages)
-    both = {stage.into for stage in stages if stage.into} & {stage.part for stage in stages if stage.trains}
-    if both:
-        raise BootlightError(f"bootstrap.stages: {both.pop()} is a part and a folder of images; give one of them another name")
+    parts = {stage.part for stage in stages if isinstance(stage, Train)} | {MODEL}
+    for stage in stages:
+        if isinstance(stage, Synthesize) and stage.into in parts:  # both would write <name>.json
+            raise BootlightError(
+                f"bootstrap.stages: Synthesize draws into {stage.into}, the name of a part; give the folder another one"
+            )
+
+
+def check_needs(stages: list[Stage], num_generations: int, mixing: MixingPolicy) -> None:
+    """Look whether each stage will find what it needs; not where a stage of the user's own may leave it.
+
+    Raises:
+        BootlightError: one will not, which the run would find out after a training.
+    """
+    if any(type(stage) not in (Train, Synthesize, Curate, Evaluate) for stage in stages):
+        return
+    mixed = {drawn for later in range(1, num_generations) for drawn in mixing.synthetic_generations(later)}
+    for number in range(min(num_generations, 2)):  # all later ones are as generation 1
+        parts: set[str] = set()
+        folders: set[str] = set()
+        for stage in (stage for stage in stages if stage.takes_part(number)):
+            part, images = _needed(stage)
+            for name in sorted(part - parts):
+                raise BootlightError(
+                    f"bootstrap.stages: generation {number}: {stage.name} needs {name}, which no Train before it trains"
+                )
+            for name in sorted(images - folders):
+                raise BootlightError(
+                    f"bootstrap.stages: generation {number}: {stage.name} needs {name}, into which nobody has drawn"
+                )
+            parts |= {stage.part} if isinstance(stage, Train) else set()
+            folders |= {stage.into} if isinstance(stage, Synthesize) else set()
+        if SAMPLES not in folders and any(min(drawn, 1) == number for drawn in mixed):
+            raise BootlightError(
+                f"bootstrap.stages: generation {number} draws nothing into {SAMPLES}, which later ones train on"
+            )
+
+
+def _needed(stage: Stage) -> tuple[set[str], set[str]]:
+    """Parts and folders of images of its own generation without which a stage cannot run."""
+    if isinstance(stage, Train):
+        start = stage.start_from
+        return ({start.part} if start is not None and start.is_of_same_generation else set()), set()
+    if isinstance(stage, Synthesize):
+        return {stage.part}, set()
+    of = stage.of if isinstance(stage, Curate | Evaluate) else []
+    return set(), {of} if isinstance(of, str) else set(of)
 
 
 def stages_of(builder: Builder) -> list[Stage]:
@@ -46,6 +92,7 @@ def chosen_stages(builder: Builder) -> list[Stage]:
     """
     stages, names = stages_of(builder), builder.config.stages
     check_stages(stages)
+    check_needs(stages, builder.bootstrap.num_generations, builder.datamodule.mixing)
     if names is None:
         return stages
     wanted = [name.strip().lower() for name in names.split(",")]

@@ -107,8 +107,6 @@ class Synthesize(Stage):
         """See `Stage`."""
         if any(stage.into == self.into and stage.meets(self) for stage in earlier):
             raise BootlightError(f"bootstrap.stages: two Synthesize draw into {self.into}; give one another name")
-        if not self.follows(stage for stage in earlier if stage.trains and stage.part == self.part):
-            raise BootlightError(f"bootstrap.stages: Synthesize draws with {self.part}, which no stage before it trains")
 
     def _preview(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> None:
         """The pictures of a row of the strip: the same seeds in every generation, labels in an order that is easy to read."""

@@ -46,7 +46,7 @@ class Train(Stage):
         generations: in which ones: all, the first, or all but the first.
     """
 
-    trains = True
+    trains = publishes = True
 
     def __init__(
         self,
@@ -69,12 +69,9 @@ class Train(Stage):
         start = self.start_from
         if start is None or start.run is not None:
             return
-        trained = [stage for stage in every if stage.trains and stage.part == start.part]
-        before = [stage for stage in trained if stage in earlier]
-        if not trained or (start.is_of_same_generation and not self.follows(before)):
+        if not any(stage.publishes and stage.part == start.part for stage in every):
             raise BootlightError(
-                f"bootstrap.stages: Train {self.part} starts from {start}, which no stage before it trains; put that one "
-                "first, or name a generation (@-1/part)"
+                f"bootstrap.stages: Train {self.part} starts from {start}, which no stage trains; name another part"
             )
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:

@@ -17,8 +17,9 @@ from bootlight.io.atomic import read_json
 from bootlight.rng import numpy_rng
 from bootlight.runs.curation import read_curation
 from bootlight.runs.drawn import check_drawn, read_drawn
-from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.folder import SAMPLES, GenerationFolder
 from bootlight.runs.manifest import how_to_redraw
+from bootlight.runs.trainings import parts_of
 
 _built_before: dict[tuple[Path, str], tuple[bytes, Store]] = {}
 Build = Callable[..., Store]  # `build_store` with image size, channels and cache already given
@@ -152,8 +153,8 @@ def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> tuple
     """
     try:
         root, split = resolve(text)
-        if class_names and split is None and root.name == "samples" and (root / "metadata.jsonl").exists():
-            folder = GenerationFolder(root.parent)
+        folder = GenerationFolder(root.parent, into=root.name)
+        if class_names and split is None and (root.name == SAMPLES or folder.drawn.exists()) and folder.is_synthesized:
             store, kept = open_drawn(folder, noted_classes(folder) or class_names, build)
             lacking = [name for i, name in enumerate(store.class_names) if i in store.labels and name not in class_names]
             if lacking:
@@ -172,9 +173,12 @@ def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> tuple
 
 def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
     """What the labels of a generation's images stand for, by position; empty where that was not noted."""
-    published = read_json(folder.model_config) if folder.is_trained else {}
-    names = published.get("class_names") if isinstance(published, dict) else None
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+    for part in parts_of(folder):
+        published = read_json(part.model_config) if part.is_trained else {}
+        names = published.get("class_names") if isinstance(published, dict) else None
+        if isinstance(names, list):
+            return tuple(map(str, names))
+    return ()
 
 
 def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:

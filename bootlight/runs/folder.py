@@ -124,8 +124,8 @@ class GenerationFolder:
 
     @property
     def is_trained(self) -> bool:
-        """Whether training is complete and its weights are published."""
-        return self.model_config.exists()
+        """Whether training is complete and its weights are published; a folder of images has a file of such a name too."""
+        return self.model_config.exists() and (self.part == MODEL or not self.of_images(self.part).is_synthesized)
 
     @property
     def is_synthesized(self) -> bool:

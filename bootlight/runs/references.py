@@ -10,6 +10,7 @@ from bootlight.runs.folder import MODEL, GenerationFolder, RunFolder
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 TAKEN = {"samples", "checkpoints", "metrics", "previews", "timing", "batch_size", "train", "references", "strip", "report"}
+ENDINGS = ("_curation", "_batch_size", "_previews")  # of files beside a folder of images
 GRAMMAR = "a part, @-1/part, @0/part or RUN@2/part"
 
 
@@ -52,7 +53,7 @@ class Reference(NamedTuple):
         found = (folder if number is None else run.generation(number)).of_part(self.part)
         if not found.is_trained:
             known = ", ".join(sorted(path.stem for path in found.path.glob("*.safetensors"))) or "nothing"
-            raise BootlightError(f"{self}: {found.model_config} is not there; {found.path} has published {known}")
+            raise BootlightError(f"{self}: {found.path} has no network {self.part}; it has published {known}")
         return found
 
 
@@ -78,7 +79,7 @@ def check_name(what: str, name: str) -> None:
     Raises:
         BootlightError: it has other characters than a to z, 0 to 9 and _, or is the name of something else there.
     """
-    taken_here = TAKEN - {"samples"} if what in ("into", "of") else TAKEN
-    if not NAME.fullmatch(name) or name in taken_here:
-        taken = ", ".join(sorted(TAKEN))
-        raise BootlightError(f"{what} is {name!r}; take a name of a to z, 0 to 9 and _, which is none of {taken}")
+    taken = (name in TAKEN and not (what in ("into", "of") and name == "samples")) or name.endswith(ENDINGS)
+    if taken or not NAME.fullmatch(name):
+        known = ", ".join([*sorted(TAKEN), *(f"...{ending}" for ending in ENDINGS)])
+        raise BootlightError(f"{what} is {name!r}; take a name of a to z, 0 to 9 and _, which is none of {known}")
