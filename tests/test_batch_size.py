@@ -8,6 +8,7 @@ import torch
 from gaussian import Gaussian
 from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options, write_plain_pages
 
+from bootlight.bootstrap import synthesize
 from bootlight.errors import BootlightError
 from bootlight.synthesis import batch_size
 from bootlight.synthesis.batch_size import PIXELS_ON_CPU, fastest_batch_size, seconds_per_image
@@ -99,7 +100,7 @@ def test_kept_before_the_first_image_and_used_again(fit, monkeypatch):
         return sample(module, seeds, **options)
 
     monkeypatch.setattr(batch_size.GeneratorModule, "sample", note)
-    monkeypatch.setattr("bootlight.bootstrap.synthesize.fastest_batch_size", lambda module, most: {8: 3}[most])
+    monkeypatch.setattr(synthesize, "fastest_batch_size", lambda module, most: {8: 3}[most])
     fit()
     calm, file = fingerprint(fit.run), fit.run / "gen_000" / "batch_size.json"
     assert drawn == [2, 3, 3, 3, 2]  # two on trial before the training; the previews are three too
@@ -107,7 +108,7 @@ def test_kept_before_the_first_image_and_used_again(fit, monkeypatch):
     (fit.run / "gen_000" / "metrics.json").unlink()
     (fit.run / "gen_000" / "samples" / "metadata.jsonl").unlink()
     (fit.run / "gen_000" / "samples" / "00000" / "000007.png").unlink()
-    monkeypatch.setattr("bootlight.bootstrap.synthesize.fastest_batch_size", lambda module, most: 5)
+    monkeypatch.setattr(synthesize, "fastest_batch_size", lambda module, most: 5)
     fit()
     assert drawn == [2, 3, 3, 3, 2, 2] and fingerprint(fit.run) == calm
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from bootlight.bootstrap import begin
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
 from bootlight.evaluation.generation import Evaluation
@@ -17,6 +18,7 @@ from bootlight.io.atomic import read_json
 from bootlight.io.pictures import decode, encode_png
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.manifest import read_metadata
+from bootlight.training import publish
 
 TINY_DDPM = [
     "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1,2]", "--model.num_res_blocks=1",
@@ -208,7 +210,7 @@ def test_warm_start_begins_where_the_last_generation_ended(bootlight, images, tm
 
 @pytest.mark.slow
 def test_training_stopped_early_continues_with_the_same_command(bootlight, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("bootlight.bootstrap.begin.job_seconds", lambda _: 0.0)  # each job has time for one step
+    monkeypatch.setattr(begin, "job_seconds", lambda _: 0.0)  # each job has time for one step
     run, calm = tmp_path / "run", tmp_path / "calm"
     command = ["fit", *TINY_DDPM, *common(images, run, **{"trainer.max_time": "00:01:00:00", "bootstrap.num_generations": 1})]
     for step in (1, 2, 3):
@@ -229,7 +231,7 @@ def test_a_torn_end_of_training_is_trained_again_from_the_checkpoint_before(boot
     extra = [*TINY_DDPM, *NO_JUDGE, "--bootstrap.num_generations=1"]
     bootlight("fit", *common(images, calm), *extra)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bootlight.training.publish.write_json", lambda *_: (_ for _ in ()).throw(KeyError("power cut")))
+        patch.setattr(publish, "write_json", lambda *_: (_ for _ in ()).throw(KeyError("power cut")))
         with pytest.raises(KeyError):
             bootlight("fit", *common(images, run), *extra)
     trained = run / "gen_000" / "checkpoints" / "trained.ckpt"

@@ -13,12 +13,13 @@ import pytest
 from bootlight.data.store import build_store
 from bootlight.data.store_turn import turn
 from bootlight.errors import BootlightError
+from bootlight.io import cache_entries
 from bootlight.io import cache_limit as module
 from bootlight.io.cache_entries import entries, leftovers, remove, remove_leftovers
 from bootlight.io.cache_limit import LEAST, cache_limit, keep_below
+from bootlight.io.lock import try_lock
 from bootlight.io.owner import owner_lives, temporary_name
 from bootlight.io.pictures import encode_png
-from bootlight.io.record_lock import try_lock
 from bootlight.io.sizes import parse_size, size_text
 
 KEYS = [letter * 64 for letter in "0123456789"]
@@ -100,9 +101,7 @@ def test_what_is_in_use_stays(cache):
 
 def test_without_locks_what_was_used_within_a_day_is_in_use(cache, monkeypatch):
     a_store(cache, KEYS[8], 0.9)
-    monkeypatch.setattr(
-        "bootlight.io.cache_entries.fcntl.flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available"))
-    )
+    monkeypatch.setattr(cache_entries.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available")))
     with pytest.warns(UserWarning, match="400 bytes in 4"):
         keep_below(0, cache)
     assert names(entries(cache)) == [OWN[0], KEYS[8]]

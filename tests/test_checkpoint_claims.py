@@ -12,6 +12,7 @@ from raw_files import state_of_training
 
 from bootlight.errors import BootlightError
 from bootlight.runs.folder import GenerationFolder
+from bootlight.training import pickle_claims
 from bootlight.training.checkpoint_claims import check_claims, why_unreadable
 from bootlight.training.checkpoints import AtomicCheckpointIO, newest_readable
 from bootlight.training.pickle_claims import Unreadable
@@ -118,7 +119,7 @@ REASONS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_what_a_few_bytes_ask_for_is_never_made(tmp_path, monkeypatch, bomb):
-    monkeypatch.setattr("bootlight.training.pickle_claims.MAX_OPERATIONS", 50_000)
+    monkeypatch.setattr(pickle_claims, "MAX_OPERATIONS", 50_000)
     path = forged(tmp_path / "last.ckpt", BOMBS[bomb], **{"0": bytes(4)})
     tracemalloc.start()
     try:

@@ -13,8 +13,8 @@ from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options, write
 
 from bootlight.errors import BootlightError
 from bootlight.io.cache_entries import entries
+from bootlight.io.lock import try_lock
 from bootlight.io.owner import temporary_name
-from bootlight.io.record_lock import try_lock
 from bootlight.runs.folder import RunFolder
 
 NOW = time.time()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from bootlight.bootstrap import plan
 from bootlight.errors import BootlightError
 from bootlight.io.quiet import quiet
 from bootlight.runs.kept_config import differing_keys
@@ -155,7 +156,7 @@ def test_the_plan_of_several_devices_is_measured_on_one(bootlight, monkeypatch, 
         assert work(1) > 0  # an image, which two devices could not share
         return 60.0
 
-    monkeypatch.setattr("bootlight.bootstrap.plan.seconds_per_image", a_minute)
+    monkeypatch.setattr(plan, "seconds_per_image", a_minute)
     bootlight(*PLAN, "--trainer.devices=2", "--trainer.strategy=ddp")
     out = capsys.readouterr().out
     assert sizes == [32, 100]  # of 64 to train on, each device has half; of a call in drawing, all

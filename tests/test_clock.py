@@ -1,13 +1,18 @@
 """Where time goes: the parts of the clock, what a run notes of them, and the table at its end."""
 
 import json
-import pkgutil
 from types import SimpleNamespace
 
 import pytest
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, options, write_plain_pages
 
+from bootlight import GeneratorModule
+from bootlight.bootstrap import loop, synthesize
+from bootlight.data import batches
+from bootlight.evaluation import generation as evaluation_generation
+from bootlight.generators import dcgan, ddpm
 from bootlight.report.seconds import format_seconds
+from bootlight.runs import timing
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.history import read_timing
 from bootlight.runs.timing import REST, Clock
@@ -24,7 +29,7 @@ def time(monkeypatch):
             self.now += seconds
 
     hand = Hand()
-    monkeypatch.setattr("bootlight.runs.timing.time", SimpleNamespace(perf_counter=lambda: hand.now))
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: hand.now))
     return hand
 
 
@@ -90,16 +95,16 @@ def test_a_run_says_where_its_time_went(bootlight, monkeypatch, tmp_path, time, 
     pictures = draw_pictures(tmp_path / "pictures")
     fit = Program(bootlight, monkeypatch, *model, *options(pictures, tmp_path / "run", **judge | more))
     slow = [
-        ("bootlight.generators.dcgan.DCGAN.training_step", 1 / 8 if model is DDPM else 1),
-        ("bootlight.bootstrap.synthesize.write_manifest", 32),
-        ("bootlight.generators.base.GeneratorModule.sample", 2),
-        ("bootlight.evaluation.generation.measure_all", 64),
-        ("bootlight.data.batches.gather", 1 / 8),
-        ("bootlight.bootstrap.loop.write_table", 128),
+        (dcgan.DCGAN, "training_step", 1 / 8 if model is DDPM else 1),
+        (synthesize, "write_manifest", 32),
+        (GeneratorModule, "sample", 2),
+        (evaluation_generation, "measure_all", 64),
+        (batches, "gather", 1 / 8),
+        (loop, "write_table", 128),
     ]
-    slow += [("bootlight.generators.ddpm.DDPM.training_step", 1)] if model is DDPM else []
-    for name, seconds in slow:
-        slow_down(monkeypatch, time, name, seconds)
+    slow += [(ddpm.DDPM, "training_step", 1)] if model is DDPM else []
+    for owner, name, seconds in slow:
+        slow_down(monkeypatch, time, owner, name, seconds)
     fit()
     noted = read_timing(RunFolder(fit.run).generation(0).timing)
     noted = {name: seconds for name, seconds in noted.items() if seconds}
@@ -116,13 +121,11 @@ def test_a_run_says_where_its_time_went(bootlight, monkeypatch, tmp_path, time, 
     }
 
 
-def slow_down(monkeypatch, time, name, seconds):
-    owner, _, attribute = name.rpartition(".")
-    owner = pkgutil.resolve_name(owner)
-    function = getattr(owner, attribute)
+def slow_down(monkeypatch, time, owner, name, seconds):
+    function = getattr(owner, name)
 
     def slow(*args, **kwargs):
         time.pass_(seconds)
         return function(*args, **kwargs)
 
-    monkeypatch.setattr(owner, attribute, slow)
+    monkeypatch.setattr(owner, name, slow)

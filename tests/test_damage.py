@@ -22,6 +22,7 @@ from bootlight.generators.published import published_weights
 from bootlight.io.atomic import read_json
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.features.feature_cache import cached_features
+from bootlight.runs import drawn
 from bootlight.runs.drawn import check_drawn, read_drawn
 from bootlight.runs.folder import RunFolder, sample_name
 from bootlight.runs.manifest import read_metadata
@@ -116,7 +117,7 @@ def test_the_record_is_there_before_the_manifest_and_runs_without_it_are_read(fo
 def test_what_was_looked_at_is_not_read_again_until_it_changes(folder, monkeypatch):
     """Else a run would be quadratic in its generations: each asks for the images of all before it."""
     read = []
-    monkeypatch.setattr("bootlight.runs.drawn.file_sha256", lambda path: read.append(path) or rows[int(Path(path).stem)].sha256)
+    monkeypatch.setattr(drawn, "file_sha256", lambda path: read.append(path) or rows[int(Path(path).stem)].sha256)
     rows = read_drawn(folder)
     for _ in range(3):
         check_drawn(folder, rows)

@@ -11,6 +11,7 @@ from torch import nn
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
+from bootlight.evaluation import options
 from bootlight.evaluation.attempt import attempt, check_complete
 from bootlight.evaluation.compare import compare_measured, measure_set
 from bootlight.evaluation.generation import Evaluation
@@ -215,7 +216,7 @@ def test_what_cannot_be_measured_is_refused_before_any_pass(bootlight, tmp_path,
     def looked_at(*_, **__):
         raise AssertionError("images were read")
 
-    monkeypatch.setattr("bootlight.evaluation.options.extract", looked_at)
+    monkeypatch.setattr(options, "extract", looked_at)
     (tmp_path / "set").mkdir()
     for i, edge in enumerate(edges):
         (tmp_path / "set" / f"{i}.png").write_bytes(encode_png(np.zeros((edge, edge, 3), np.uint8)))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options, write_plain_pages
 
+from bootlight.bootstrap import loop
 from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
@@ -116,7 +117,7 @@ def test_a_kill_before_a_checkpoint_is_removed_is_made_up_for(bootlight, tmp_pat
     pictures = draw_pictures(tmp_path / "pictures")
     fit = Program(bootlight, monkeypatch, *DCGAN, *options(pictures, tmp_path / "run", **{"bootstrap.num_generations": 2}))
     with monkeypatch.context() as patch:
-        patch.setattr("bootlight.bootstrap.loop.remove_spent", lambda *_: (_ for _ in ()).throw(KeyError("killed")))
+        patch.setattr(loop, "remove_spent", lambda *_: (_ for _ in ()).throw(KeyError("killed")))
         for _ in range(2):
             with pytest.raises(KeyError):
                 fit()

@@ -10,8 +10,11 @@ import pytest
 from tiny_runs import DCGAN, Program, draw_pictures, fingerprint, options
 
 from bootlight.errors import BootlightError
+from bootlight.io import atomic
+from bootlight.loggers import history
+from bootlight.training import step_clock
 
-WRITERS = ("bootlight.io.atomic", "bootlight.loggers.history", "bootlight.training.step_clock")
+WRITERS = (atomic, history, step_clock)
 FILES = ["last.ckpt", "trained.ckpt", "model.safetensors", "model.json", "previews.png", "000001.png", "metadata.jsonl",
          "samples.json", "train.jsonl", "timing.jsonl", "metrics.json", "metrics.csv", "strip.png", "report.html"]  # fmt: skip
 
@@ -25,7 +28,7 @@ def fill_disk_for(monkeypatch, file: str) -> None:
         return builtins.open("/dev/full" if full else path, mode, **settings)
 
     for module in WRITERS:
-        monkeypatch.setattr(f"{module}.open", open_full, raising=False)
+        monkeypatch.setattr(module, "open", open_full, raising=False)
 
 
 def one_line(error: BaseException, file: str) -> bool:

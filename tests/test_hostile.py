@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 from raw_files import Entry, chunk, raw_png, raw_zip, squeezed_zeros
 
+from bootlight.data import reader_files, store_passes
 from bootlight.data.reader import open_images
 from bootlight.data.store import build_store
 from bootlight.errors import MAX_MESSAGE, BootlightError
+from bootlight.io import pictures
 from bootlight.io.budget import Budget
 from bootlight.io.pictures import MAX_SCANS, decode, encode_png
 
@@ -90,14 +92,14 @@ def test_an_entry_beyond_the_end_of_the_file(tmp_path, offset):
 
 def test_too_many_entries_are_refused_before_objects_are_made_of_them(tmp_path, monkeypatch):
     root = write(tmp_path / "a.zip", raw_zip(*(Entry(b"%d.png" % i, PICTURE) for i in range(5))))
-    monkeypatch.setattr("bootlight.data.reader_files.MAX_ZIP_ENTRIES", 4)
+    monkeypatch.setattr(reader_files, "MAX_ZIP_ENTRIES", 4)
     monkeypatch.setattr(zipfile, "ZipInfo", None)
     assert "has more than 4 entries" in refused(root)
 
 
 def test_a_directory_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     root = write(tmp_path / "a.zip", raw_zip(Entry(b"a.png", PICTURE, extra=bytes(500))))
-    monkeypatch.setattr("bootlight.data.reader_files.MAX_FILE_BYTES", 400)
+    monkeypatch.setattr(reader_files, "MAX_FILE_BYTES", 400)
     assert "its directory claims" in refused(root)
 
 
@@ -262,8 +264,8 @@ class Noted:
 
 def test_pixels_and_bytes_are_taken_from_budgets(tmp_path, monkeypatch):
     pixels, held = Noted(), Noted()
-    monkeypatch.setattr("bootlight.io.pictures._pixels", pixels)
-    monkeypatch.setattr("bootlight.data.store_passes.Budget", lambda total: held)
+    monkeypatch.setattr(pictures, "_pixels", pixels)
+    monkeypatch.setattr(store_passes, "Budget", lambda total: held)
     write(tmp_path / "root" / "a.png", raw_png(5, 7, chunk(b"IDAT", squeezed_zeros(7 * 16))))
     build_store(tmp_path / "root", image_size=4, channels=3, cache=tmp_path / "cache")
     size = (tmp_path / "root" / "a.png").stat().st_size

@@ -25,6 +25,7 @@ from bootlight.diffusion.sampler import Sampler
 from bootlight.errors import BootlightError
 from bootlight.evaluation.judge_file import load_judge
 from bootlight.evaluation.trained_networks import save_network
+from bootlight.generators import trust
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.ddpm import DDPM
@@ -136,7 +137,7 @@ def test_a_generator_is_one_of_ours_or_trusted(tmp_path, marker, name):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("name", ["bootlight.generators.load.load_generator", "bootlight.GeneratorModule", "bootlight.Publish"])
+@pytest.mark.parametrize("name", ["bootlight.generators.load.load_generator", "bootlight.GeneratorModule", "bootlight.Train"])
 def test_ours_is_not_enough_it_must_be_a_generator(tmp_path, name):
     assert f"cannot build {name}" in refused(load_generator, publish(tmp_path / "run", DCGAN(8, 1, width=4), name))
 
@@ -190,7 +191,7 @@ def test_a_trusted_class_loads_by_any_of_its_names_and_nothing_stays_restricted(
 )
 def test_an_installed_generator_needs_no_trust(tmp_path, monkeypatch, value, loads):
     plug_in = importlib.metadata.EntryPoint("Some", value, "bootlight.generators")
-    monkeypatch.setattr("bootlight.generators.trust.entry_points", lambda group: [plug_in] if "bootlight" in group else [])
+    monkeypatch.setattr(trust, "entry_points", lambda group: [plug_in] if "bootlight" in group else [])
     folder = gaussian(tmp_path / "run")
     if loads:
         assert isinstance(load_generator(folder), Gaussian)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from bootlight.errors import BootlightError
+from bootlight.io import pictures
 from bootlight.io.atomic import write_bytes
 from bootlight.io.pictures import MAX_PIXELS, decode, encode_png, row_of_tiles, to_arrays, to_float, to_uint8
 
@@ -278,9 +279,9 @@ def test_one_line_names_the_picture_that_fails(data, reason):
 
 
 def test_the_limit_of_pixels_is_inclusive(monkeypatch):
-    monkeypatch.setattr("bootlight.io.pictures.MAX_PIXELS", 32 * 32)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 32 * 32)
     assert decode(WHOLE_PNG, "a", image_size=32, channels=3).shape == (32, 32, 3)
-    monkeypatch.setattr("bootlight.io.pictures.MAX_PIXELS", 32 * 32 - 1)
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 32 * 32 - 1)
     with pytest.raises(BootlightError, match="32 x 32 pixels"):
         decode(WHOLE_PNG, "a", image_size=32, channels=3)
     assert MAX_PIXELS == 64_000_000

@@ -15,6 +15,7 @@ from bootlight.evaluation.judges import judge_scores, pooled, train_gans
 from bootlight.evaluation.sources import StoreSource
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.uncertainty import bounded_mean
+from bootlight.runs import shared_cache
 
 
 def source(value: int, count: int = 4) -> StoreSource:
@@ -110,7 +111,7 @@ def test_gans_differ_by_their_seed_and_are_trained_once(tmp_path, monkeypatch):
     again = train_gans(real, count=2, **setting)
     for one, other in zip((first, second), again, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
-    monkeypatch.setattr("bootlight.runs.shared_cache._code", lambda: "other code")
+    monkeypatch.setattr(shared_cache, "_code", lambda: "other code")
     with pytest.raises(pytest.fail.Exception, match="is there already"):  # which might train other judges
         train_gans(real, count=1, **setting)
 

@@ -11,6 +11,8 @@ from kill_harness import Launcher
 from tiny_runs import DDPM, draw_pictures, fingerprint, options
 
 from bootlight.__main__ import run_verb
+from bootlight.bootstrap import loop
+from bootlight.synthesis import folder as synthesis_folder
 
 SETTINGS = {
     "data.num_workers": 2, "data.num_steps": 5, "bootstrap.num_generations": 2, "bootstrap.warm_start": "true",
@@ -19,10 +21,10 @@ SETTINGS = {
 }  # fmt: skip
 AGAIN = "run the same command again to continue\n"
 # Moments: what is slowed down, so that none is missed; what lies on the disk then, and what does not.
-JUDGE = ("bootlight.generators.dcgan.DCGAN.training_step", "real_previews.png", "references/judge*.safetensors")
-TRAINING = ("bootlight.generators.ddpm.DDPM.training_step", "gen_000/checkpoints/last.ckpt", "gen_000/model.json")
-CHECKPOINT = ("bootlight.training.checkpoints.torch.save", "gen_001/checkpoints/.last.ckpt.*.tmp", "gen_001/model.json")
-SYNTHESIS = ("bootlight.synthesis.folder.write_bytes", "gen_000/samples/00000/000002.png", "gen_000/samples/metadata.jsonl")
+JUDGE = ("bootlight.DCGAN.training_step", "real_previews.png", "references/judge*.safetensors")
+TRAINING = ("bootlight.DDPM.training_step", "gen_000/checkpoints/last.ckpt", "gen_000/model.json")
+CHECKPOINT = ("torch.save", "gen_001/checkpoints/.last.ckpt.*.tmp", "gen_001/model.json")
+SYNTHESIS = (f"{synthesis_folder.__name__}.write_bytes", "gen_000/samples/00000/000002.png", "gen_000/samples/metadata.jsonl")
 EVALUATION = ("bootlight.PixelFeatures.forward", "gen_000/samples/metadata.jsonl", "gen_000/metrics.json")
 
 
@@ -117,7 +119,7 @@ def test_ctrl_c_before_the_first_stage_is_told(bootlight, monkeypatch, tmp_path,
     def pressed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bootlight.bootstrap.loop.open_run", pressed)
+    monkeypatch.setattr(loop, "open_run", pressed)
     with pytest.raises(SystemExit) as end:
         bootlight("fit", *DDPM, *options(draw_pictures(tmp_path / "pictures"), tmp_path / "run"))
     assert end.value.code == 130 and capsys.readouterr().out.endswith(f"stopped by Ctrl-C; {AGAIN}")

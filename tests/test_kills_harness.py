@@ -10,6 +10,8 @@ from random import Random
 import pytest
 import torch
 from kills import damage as damages
+from kills import interruptions
+from kills import session as session_module
 from kills.configurations import CONFIGURATIONS
 from kills.damage import KINDS_OF_FILES, damage, list_files
 from kills.interruptions import kill_one, press_control_c, stop_and_go, terminate
@@ -224,7 +226,7 @@ def test_what_is_stopped_in_training_has_saved(top):
 
 
 def test_answers_to_other_signals(tmp_path, monkeypatch):
-    monkeypatch.setattr("kills.interruptions.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(interruptions.time, "sleep", lambda seconds: None)
     assert stop_and_go(Ended(0, 0), tmp_path, Random(0)) == [] != stop_and_go(Ended(0, 1), tmp_path, Random(0))
     assert kill_one(Ended(-9), tmp_path, Random(0)) == []
     for status, right in ((0, True), (1, True), (-signal.SIGABRT, False)):
@@ -235,8 +237,8 @@ def test_answers_to_other_signals(tmp_path, monkeypatch):
 
 
 def test_the_status_is_that_of_the_trials(tmp_path, monkeypatch):
-    monkeypatch.setattr("kills.session.can_mount", lambda folder: False)
-    monkeypatch.setattr("kills.session.prepare", lambda: None)
+    monkeypatch.setattr(session_module, "can_mount", lambda folder: False)
+    monkeypatch.setattr(session_module, "prepare", lambda: None)
     session = Session(tmp_path, tmp_path, "make kills", fresh_every=0)
     assert session.close() == 1  # no trial shows nothing
     session.outcomes = [Outcome(0, "ddpm", "sigkill", shares=[0.5]), Outcome(1, "dcgan", "damage", outcome=TOLD)]

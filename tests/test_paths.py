@@ -13,6 +13,7 @@ from bootlight.cli import compare, evaluate, sample, study, weights
 from bootlight.cli.fit import with_paths
 from bootlight.data.resolve import resolve, split_suffix
 from bootlight.errors import BootlightError
+from bootlight.evaluation import run, run_compare
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.paths import expand_settings, expanded, expanded_text
 from bootlight.metrics.features.inception import InceptionFeatures
@@ -123,18 +124,14 @@ def test_a_study(tmp_path, monkeypatch):
 def test_arguments_of_the_verbs(monkeypatch):
     seen = {}
     given = ["--features=bootlight.PixelFeatures", "--real=~/r", "--cache=~/c"]
-    monkeypatch.setattr(
-        "bootlight.evaluation.run.evaluate", lambda setting, **args: seen.update(args, cache=setting.cache) or Said()
-    )
+    monkeypatch.setattr(run, "evaluate", lambda setting, **args: seen.update(args, cache=setting.cache) or Said())
     files = [f"--{name}=$SCRATCH/{name}" for name in ("synthetic", "held-out", "save-stats", "neighbours")]
     evaluate.main([*given, *files])
     assert seen["cache"] == Path("/home/me/c") and seen["real"] == "/home/me/r"
     assert [seen[key] for key in ("synthetic", "held_out", "save_stats", "neighbours")] == [
         f"/scratch/{name}" for name in ("synthetic", "held-out", "save-stats", "neighbours")
     ]
-    monkeypatch.setattr(
-        "bootlight.evaluation.run_compare.compare", lambda setting, sets, **args: seen.update(args, sets=sets) or Said()
-    )
+    monkeypatch.setattr(run_compare, "compare", lambda setting, sets, **args: seen.update(args, sets=sets) or Said())
     compare.main(["~/a", "x/$SCRATCH", "--judge=~/j", "--picture=~/p.png", *given])
     assert (seen["sets"], seen["judge"], seen["picture"]) == (["/home/me/a", "x//scratch"], "/home/me/j", "/home/me/p.png")
     with pytest.raises(BootlightError, match=r"real: .*NOT_SET"):

@@ -17,7 +17,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from ranks import in_group_of_two
 
-from bootlight.distributed import processes
+from bootlight.distributed import processes, stopping
 from bootlight.distributed.processes import (
     agree,
     barrier,
@@ -255,7 +255,7 @@ def test_a_signal_is_passed_on_once(monkeypatch):
 def test_the_first_ctrl_c_is_a_request_where_a_state_can_be_saved_and_the_second_is_not(monkeypatch, capfd):
     request, now = StopRequest(), [100.0]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("bootlight.distributed.stopping.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now[0])
     with request.listening():
         assert signal.getsignal(signal.SIGINT) is request
         with pytest.raises(KeyboardInterrupt):  # nothing to save

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bootlight.data import reader_files, reader_folder
 from bootlight.data.reader import open_images
 from bootlight.data.reader_splits import held_out_split
 from bootlight.errors import BootlightError
@@ -441,14 +442,14 @@ def test_other_compressions_are_refused(tmp_path):
 
 
 def test_too_many_entries(container, monkeypatch):
-    monkeypatch.setattr("bootlight.data.reader_folder.MAX_IMAGES", 2)
-    monkeypatch.setattr("bootlight.data.reader_files.MAX_ZIP_ENTRIES", 2)
+    monkeypatch.setattr(reader_folder, "MAX_IMAGES", 2)
+    monkeypatch.setattr(reader_files, "MAX_ZIP_ENTRIES", 2)
     root = container(pictures("a.png", "b.png", "c.png"))
     assert "more than 2" in refused(root)
 
 
 def test_large_file_in_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("bootlight.data.reader_folder.MAX_FILE_BYTES", 4)
+    monkeypatch.setattr(reader_folder, "MAX_FILE_BYTES", 4)
     with open_images(write_folder(tmp_path / "root", {"a.png": b"1234", "b.png": b"12345"})) as images:
         assert images.read(0) == b"1234"
         with pytest.raises(BootlightError, match=r"b\.png: larger"):

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from bootlight.data import reader_manifest
 from bootlight.data.reader import open_images
 from bootlight.data.reading import Reading
 from bootlight.errors import BootlightError
@@ -140,7 +141,7 @@ def test_a_table_goes_before_dataset_json(container):
 @pytest.mark.parametrize("text", ['label\na.png,"' + "x\n" * 2**15, "," * 2**16, 'x\n"' + 'ab\n","' * 2**15])
 def test_endless_rows_stay_small_in_memory(tmp_path, monkeypatch, text):
     """Quotation marks that do not close make one row of a whole file."""
-    monkeypatch.setattr("bootlight.data.reader_manifest.MAX_LINE_BYTES", 2**14)
+    monkeypatch.setattr(reader_manifest, "MAX_LINE_BYTES", 2**14)
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "metadata.csv").write_text("file_name," + text)
     tracemalloc.start()
@@ -151,7 +152,7 @@ def test_endless_rows_stay_small_in_memory(tmp_path, monkeypatch, text):
 
 
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("bootlight.data.reader_manifest.SPARE", 4)
+    monkeypatch.setattr(reader_manifest, "SPARE", 4)
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "metadata.csv").write_text("file_name\n" + "\n" * 7)
     assert "more than 6 lines" in refused(tmp_path)

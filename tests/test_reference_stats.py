@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bootlight.errors import BootlightError
+from bootlight.evaluation import options, reference_stats
 from bootlight.evaluation.reference_stats import load_statistics, save_statistics
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.distances.statistics import feature_statistics
@@ -87,7 +88,7 @@ def test_it_is_refused_before_any_image_is_looked_at(bootlight, tmp_path, monkey
     def looked_at(*_):
         raise AssertionError("images were read")
 
-    monkeypatch.setattr("bootlight.evaluation.options.extract", looked_at)
+    monkeypatch.setattr(options, "extract", looked_at)
     (tmp_path / "drawn").mkdir()
     for i in range(3):
         (tmp_path / "drawn" / f"{i}.png").write_bytes(encode_png(np.full((4, 4, 3), i, np.uint8)))
@@ -113,6 +114,6 @@ def test_files_that_zipfile_does_not_read_are_refused(tmp_path, place, bits):
 
 
 def test_a_file_that_unpacks_to_more_than_it_may_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("bootlight.evaluation.reference_stats.MAX_BYTES", 200)
+    monkeypatch.setattr(reference_stats, "MAX_BYTES", 200)
     with pytest.raises(BootlightError, match="unpacks to more than 200 bytes"):
         load_statistics(saved(tmp_path, mu=MU, sigma=SIGMA))

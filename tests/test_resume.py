@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pkgutil
 import shutil
 import signal
 from pathlib import Path
@@ -14,8 +13,12 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options, state_of_training, write_plain_pages
 
+from bootlight import PixelFeatures
 from bootlight.distributed.stopping import stop_request
+from bootlight.generators import dcgan
 from bootlight.runs.folder import RunFolder
+from bootlight.synthesis import folder as synthesis_folder
+from bootlight.training import step_clock
 from bootlight.training.checkpoints import AtomicCheckpointIO
 from bootlight.training.stop import StopBetweenSteps
 
@@ -24,7 +27,7 @@ WARM_UP = ["--model.warmup_steps=3", "--model.linear_decay=true"]
 BF16 = {"trainer.precision": "bf16-mixed"}
 WORKERS = {"data.num_workers": 2}
 WARM_START = {"bootstrap.warm_start": "true", "bootstrap.num_generations": 2}
-TIMING = "bootlight.training.step_clock.append_timing"
+TIMING = (step_clock, "append_timing")
 TWO_BATCHES = {"trainer.accumulate_grad_batches": 2, "data.num_steps": 5}  # the third step has one batch only
 VARIANTS = {
     "ddpm": (DDPM, {}),
@@ -182,15 +185,15 @@ def test_a_timer_begins_anew_with_each_job():
 
 # Where the request comes, after which call; and what is on the disk when the job has left, and what is not.
 MOMENTS = {
-    "judge": ("bootlight.generators.dcgan.DCGAN.training_step", lambda *_: True, "real_previews.png", "references/judge*"),
+    "judge": ((dcgan.DCGAN, "training_step"), lambda *_: True, "real_previews.png", "references/judge*"),
     "synthesis": (
-        "bootlight.synthesis.folder.write_bytes",
+        (synthesis_folder, "write_bytes"),
         lambda path, _: path.name == "000001.png",
         "gen_000/samples/00000/000001.png",
         "gen_000/samples/00000/000004.png",  # the second batch was drawn meanwhile: it is kept
     ),
     "evaluation": (
-        "bootlight.PixelFeatures.forward",
+        (PixelFeatures, "forward"),
         lambda *_: any(Path("run").glob("gen_*/samples/metadata.jsonl")),
         "gen_000/samples/metadata.jsonl",
         "gen_000/metrics.json",
@@ -211,9 +214,8 @@ MOMENTS = {
 }
 
 
-def ask_after(monkeypatch, target: str, when) -> None:
+def ask_after(monkeypatch, owner: object, name: str, when) -> None:
     """Have the job asked to stop right after a certain call of a function."""
-    owner, name = pkgutil.resolve_name(target.rpartition(".")[0]), target.rpartition(".")[2]
     function = getattr(owner, name)
 
     def call_and_ask(*args):
@@ -236,7 +238,7 @@ def test_asked_to_stop_in_every_stage(program, monkeypatch, capsys):
         shutil.rmtree(Path(os.environ["BOOTLIGHT_CACHE"]) / "judges")  # the judge is to be trained again
         capsys.readouterr()
         with monkeypatch.context() as patch:
-            ask_after(patch, target, when)
+            ask_after(patch, *target, when)
             assert fit.status() == 75, moment
         assert "stopped by SIGTERM; run the same command again to continue\n" in capsys.readouterr().out
         assert list(fit.run.glob(there)) and not list(fit.run.glob(missing)), moment

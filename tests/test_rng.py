@@ -9,6 +9,8 @@ import torch
 from scipy import stats
 from scipy.special import ndtri
 
+from bootlight import batch as batch_module
+from bootlight import rng
 from bootlight.batch import Batch
 from bootlight.data.batches import StepDataset, StepLoader
 from bootlight.data.mixing import Source
@@ -69,7 +71,7 @@ def test_rows_of_a_stream_are_counted_in_blocks_of_four():
 def test_large_draws_are_made_in_parts(monkeypatch):
     key, rows = split_key(derive_key("a")), torch.arange(7)[:, None]
     whole = normal_rows(key, rows, 3, 5)
-    monkeypatch.setattr("bootlight.rng._AT_ONCE", 31)  # two rows at a time
+    monkeypatch.setattr(rng, "_AT_ONCE", 31)  # two rows at a time
     assert torch.equal(normal_rows(key, rows, 3, 5), whole)
     streams = NoiseStreams([4, 5, 6])
     assert torch.equal(streams.normal(25), normal_rows([word[:] for word in streams._key], torch.zeros(3, 1).long(), 25))
@@ -143,8 +145,8 @@ def low_bits_alike(monkeypatch, bits):
     def alike(*counters):
         return true_key(*counters) >> bits << bits
 
-    monkeypatch.setattr("bootlight.rng.derive_key", alike)
-    monkeypatch.setattr("bootlight.batch.derive_key", alike)
+    monkeypatch.setattr(rng, "derive_key", alike)
+    monkeypatch.setattr(batch_module, "derive_key", alike)
 
 
 @pytest.mark.parametrize("bits", [32, 64, 96])

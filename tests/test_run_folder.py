@@ -8,8 +8,7 @@ from bootlight.cli.sample import find_generation, parse_seeds
 from bootlight.data.resolve import split_suffix
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import write_json
-from bootlight.io.lock import locked
-from bootlight.io.record_lock import LOCK_NAME
+from bootlight.io.lock import LOCK_NAME, locked
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.drawn import read_drawn
 from bootlight.runs.folder import GenerationFolder, RunFolder, sample_name

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bootlight.data import contents
+from bootlight.data import contents, store_passes, store_turn
 from bootlight.data import store as store_module
 from bootlight.data.reader import open_images
 from bootlight.data.store import build_store, store_from_arrays
@@ -27,10 +27,11 @@ from bootlight.data.store_folder import publish_folder
 from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import open_source
+from bootlight.io import atomic
 from bootlight.io.cache_folder import temporary_cache
+from bootlight.io.lock import try_lock
 from bootlight.io.owner import temporary_name
 from bootlight.io.pictures import encode_png
-from bootlight.io.record_lock import try_lock
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
@@ -366,7 +367,7 @@ def test_who_finds_another_process_decoding_says_so_waits_and_reads(root, cache,
             leave.set()
         holder.join(30)
 
-    monkeypatch.setattr("bootlight.data.store_turn.time.sleep", end_of_the_other)
+    monkeypatch.setattr(store_turn.time, "sleep", end_of_the_other)
     with pytest.warns(UserWarning, match="waiting for process 7 on there, which decodes") as told:
         store = build(root, cache)
     assert len(told) == 1 and np.array_equal(store.images, PIXELS[ORDER])
@@ -374,9 +375,7 @@ def test_who_finds_another_process_decoding_says_so_waits_and_reads(root, cache,
 
 
 def test_without_locks_all_decode_as_before(root, cache, monkeypatch):
-    monkeypatch.setattr(
-        "bootlight.data.store_turn.try_lock", lambda _: (_ for _ in ()).throw(OSError(37, "No locks available"))
-    )
+    monkeypatch.setattr(store_turn, "try_lock", lambda _: (_ for _ in ()).throw(OSError(37, "No locks available")))
     assert np.array_equal(build(root, cache).images, PIXELS[ORDER])
 
 
@@ -421,7 +420,7 @@ def test_a_full_disk_leaves_nothing_and_where_there_is_no_room_at_all_that_is_sa
         if any(str(disk) in os.readlink(f"/proc/self/fd/{file}") for disk in full_disks):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bootlight.io.atomic.os.fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left on device"):
         assert Path(build(root, cache).images.filename).is_relative_to(temporary)
     assert entries(cache) == []
@@ -458,8 +457,8 @@ def test_all_fail(root, cache):
 
 
 def test_passes_keep_the_order_and_stay_ahead_by_little(root, monkeypatch):
-    monkeypatch.setattr("bootlight.data.store_passes.CHUNK", 1)
-    monkeypatch.setattr("bootlight.data.store_passes.THREADS", 2)
+    monkeypatch.setattr(store_passes, "CHUNK", 1)
+    monkeypatch.setattr(store_passes, "THREADS", 2)
     started = []
 
     def work(i):

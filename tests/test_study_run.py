@@ -8,6 +8,8 @@ from safetensors.numpy import load_file
 from tiny_runs import write_plain_pages
 
 import bootlight.evaluation.trained_networks as reference
+from bootlight.bootstrap import plan as bootstrap_plan
+from bootlight.cli import study as cli_study
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
@@ -17,7 +19,7 @@ from bootlight.io.pictures import decode_whole
 from bootlight.rng import numpy_rng
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.manifest import read_metadata, write_metadata
-from bootlight.studies import plan
+from bootlight.studies import child, input_checks, plan
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.job import Job
 from bootlight.studies.record import Arm
@@ -45,7 +47,7 @@ trainer: {accelerator: cpu, devices: 1, log_every_n_steps: 1}
 def study(bootlight, tmp_path, monkeypatch):
     """`bootlight study` whose runs are made in this process; gives its exit status."""
     write_plain_pages(monkeypatch)
-    monkeypatch.setattr("bootlight.studies.plan.startup_seconds", lambda job: 0.0)
+    monkeypatch.setattr(plan, "startup_seconds", lambda job: 0.0)
     (tmp_path / "study.yaml").write_text(STUDY)
     (tmp_path / "base.yaml").write_text(BASE)
 
@@ -64,8 +66,8 @@ def study(bootlight, tmp_path, monkeypatch):
             return int(leaving.code or 0)
         return 0
 
-    monkeypatch.setattr("bootlight.studies.child.Children.run", fit)
-    monkeypatch.setattr("bootlight.cli.study.check", lambda command: None)
+    monkeypatch.setattr(child.Children, "run", fit)
+    monkeypatch.setattr(cli_study, "check", lambda command: None)
     return run
 
 
@@ -123,8 +125,8 @@ def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, cap
 
 
 def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, capsys):
-    monkeypatch.setattr("bootlight.bootstrap.plan.training_seconds", lambda *_: 60.0)
-    monkeypatch.setattr("bootlight.bootstrap.plan.drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(bootstrap_plan, "training_seconds", lambda *_: 60.0)
+    monkeypatch.setattr(bootstrap_plan, "drawing_seconds", lambda *_: 0.0)
     minutes = []
     for devices in (1, 2):
         study("--dry-run", "--trainer.devices", str(devices))
@@ -133,10 +135,10 @@ def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, 
 
 
 def test_dry_run_counts_the_start_of_each_run(study, monkeypatch, capsys):
-    monkeypatch.setattr("bootlight.bootstrap.plan.training_seconds", lambda *_: 0.0)
-    monkeypatch.setattr("bootlight.bootstrap.plan.drawing_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(bootstrap_plan, "training_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(bootstrap_plan, "drawing_seconds", lambda *_: 0.0)
     started = []
-    monkeypatch.setattr("bootlight.studies.plan.startup_seconds", lambda job: started.append(job) or 90.0)
+    monkeypatch.setattr(plan, "startup_seconds", lambda job: started.append(job) or 90.0)
     study("--dry-run", "--seeds", "0", "1", "2")
     said = capsys.readouterr().out
     assert "about 9 min in all" in said and "90 s for the start of each run" in said  # 2 arms x 3 seeds x 90 s
@@ -175,7 +177,7 @@ def test_the_same_input_is_looked_at_once(study, monkeypatch, capsys):
         looked.append((builder.datamodule.num_real, builder.seed, loop.num_generations, loop.compile))
         print("images: all of them")
 
-    monkeypatch.setattr("bootlight.studies.input_checks.check_all", check)
+    monkeypatch.setattr(input_checks, "check_all", check)
     study("--dry-run", "--seeds", "3", "4")
     assert sorted(looked) == [(20, 0, 1, False), (100, 0, 1, False)]
     assert capsys.readouterr().out.count("images: all of them") == 1

@@ -9,6 +9,7 @@ import yaml
 import bootlight
 from bootlight.cli.study import as_value, take_overrides
 from bootlight.errors import BootlightError
+from bootlight.studies import input_checks, plan
 from bootlight.studies.job import Job, jobs_of, with_teachers
 from bootlight.studies.plan import check_arms
 from bootlight.studies.spec import read_spec
@@ -169,8 +170,8 @@ def test_what_is_no_study(tmp_path, text):
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_study_can_be_read_and_each_of_its_settings_is_known(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bootlight.studies.plan.set_up", lambda *_: 0)  # there are no images
-    monkeypatch.setattr("bootlight.studies.input_checks.check_all", lambda *_: None)
+    monkeypatch.setattr(plan, "set_up", lambda *_: 0)  # there are no images
+    monkeypatch.setattr(input_checks, "check_all", lambda *_: None)
     study = read_spec(file).overridden(
         {"data.root": "images"} if "digits" not in file.stem and "gaussian" not in file.stem else {}
     )
@@ -187,8 +188,8 @@ def test_every_shipped_study_can_be_read_and_each_of_its_settings_is_known(file,
 
 
 def test_equal_epochs_are_an_option_of_the_command_line(monkeypatch):
-    monkeypatch.setattr("bootlight.studies.plan.set_up", lambda *_: 0)  # there are no images
-    monkeypatch.setattr("bootlight.studies.input_checks.check_all", lambda *_: None)
+    monkeypatch.setattr(plan, "set_up", lambda *_: 0)  # there are no images
+    monkeypatch.setattr(input_checks, "check_all", lambda *_: None)
     epochs = {"data.num_steps": None, "data.num_epochs": 20}
     study = read_spec(CONFIGS / "table1.yaml").overridden(epochs | {"data.root": "images"})
     kept = {arm.name: arm.settings for arm in study.arms}

@@ -54,7 +54,7 @@ def folder(tmp_path):
             run = write_run(tmp_path, arm, seed, [row | {"kid/train": score(1.0, 0.1, 9)}])
             config = json.loads(run.config.read_text())
             options = {"project": "faces", "group": "it's table1", "tags": [arm]}
-            logger = {"class_path": "bootlight.loggers.wandb_logger.BootstrapWandbLogger", "init_args": options}
+            logger = {"class_path": "bootlight.BootstrapWandbLogger", "init_args": options}
             run.config.write_text(json.dumps(config | {"trainer": {"logger": [{"class_path": "CSVLogger"}, logger]}}))
     return tmp_path
 

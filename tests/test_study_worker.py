@@ -190,12 +190,12 @@ def test_other_contents_of_a_base_file_are_other_settings(tmp_path):
 
 
 def test_workers_write_the_record_one_after_the_other(tmp_path, monkeypatch):
-    from bootlight.studies import claim_lock
+    from bootlight.io import lock
 
     tried = []
     answers = iter([False, False, True])
-    monkeypatch.setattr(claim_lock, "try_lock", lambda descriptor: tried.append(descriptor) or next(answers))
-    with claim_lock.alone(tmp_path / "folder" / ".lock"):
+    monkeypatch.setattr(lock, "try_lock", lambda descriptor: tried.append(descriptor) or next(answers))
+    with lock.alone(tmp_path / "folder" / ".lock"):
         assert len(tried) == 3
 
 

@@ -9,6 +9,8 @@ from test_datamodule_folders import folder_of, on_disk
 
 from bootlight.bootstrap.checks import check_labels
 from bootlight.bootstrap.understood import count_classes, understand
+from bootlight.cli import fit
+from bootlight.data import roots
 from bootlight.data.leaks import Leak, find_leak
 from bootlight.data.mixing import Source
 from bootlight.data.roots import list_roots, load_roots
@@ -160,8 +162,8 @@ def test_a_leak_is_told(tmp_path):
 def parsed(monkeypatch, bootlight, tmp_path):
     """The objects of `fit` with tiny settings; nothing is run."""
     made = []
-    monkeypatch.setattr("bootlight.cli.fit.begin", lambda builder: made.append((builder, builder.model)))
-    monkeypatch.setattr("bootlight.data.roots.build_union", never)  # nothing is decoded
+    monkeypatch.setattr(fit, "begin", lambda builder: made.append((builder, builder.model)))
+    monkeypatch.setattr(roots, "build_union", never)  # nothing is decoded
 
     def parse(root, **changes):
         options = {

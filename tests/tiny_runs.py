@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bootlight.bootstrap import loop
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.loop import run_bootstrap
 from bootlight.bootstrap.stages import chosen_stages
+from bootlight.cli import fit
 from bootlight.cli.fit import quiet
 from bootlight.distributed.stopping import stop_request
 from bootlight.io.atomic import write_bytes
@@ -110,7 +112,7 @@ class Program:
     def __init__(self, bootlight: Callable[..., None], monkeypatch, *arguments: str) -> None:
         parsed: list[Builder] = []
         with monkeypatch.context() as patch:
-            patch.setattr("bootlight.cli.fit.begin", parsed.append)
+            patch.setattr(fit, "begin", parsed.append)
             bootlight("fit", *arguments)
         (self.builder,) = parsed
         self.settings = self.builder.bootstrap
@@ -138,8 +140,8 @@ class Program:
 
 def write_plain_pages(monkeypatch) -> None:
     """Half of a tiny run would be matplotlib's; `test_kills.py` has real pages."""
-    monkeypatch.setattr("bootlight.bootstrap.loop.write_report", lambda run: write_bytes(run.report, b"report"))
-    monkeypatch.setattr("bootlight.bootstrap.loop.write_strip", lambda run: write_bytes(run.strip, table_of(run).encode()))
+    monkeypatch.setattr(loop, "write_report", lambda run: write_bytes(run.report, b"report"))
+    monkeypatch.setattr(loop, "write_strip", lambda run: write_bytes(run.strip, table_of(run).encode()))
 
 
 def table_of(run: RunFolder) -> str:

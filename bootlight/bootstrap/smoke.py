@@ -16,7 +16,7 @@ from torch import nn
 from bootlight.data.mixing import AccumulateSubsample
 from bootlight.errors import BootlightError
 from bootlight.evaluation.suite import least_images
-from bootlight.io.record_lock import LOCK_NAME
+from bootlight.io.lock import LOCK_NAME
 from bootlight.terminal import say
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """One process decodes, the others wait for it."""
 
 import os
-import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from bootlight.distributed.processes import in_group
 from bootlight.distributed.stopping import leave_if_asked
 from bootlight.io.cache_entries import own_locks
-from bootlight.io.record_lock import is_still, try_lock
+from bootlight.io.lock import holder, is_still, sign, try_lock
 
 POLL_SECONDS = 0.1
 
@@ -56,16 +55,15 @@ def _waited_for(path: Path) -> int | None:
             return None
         try:
             if try_lock(descriptor) and is_still(path, descriptor):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+                sign(descriptor)
                 return descriptor
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+            other = holder(descriptor)
         except OSError:
             os.close(descriptor)
             return None
         os.close(descriptor)
         if not told:
-            warnings.warn(f"waiting for {holder or 'another process'}, which decodes the same images", stacklevel=4)
+            warnings.warn(f"waiting for {other}, which decodes the same images", stacklevel=4)
         told = True
         if not in_group():  # there the others, which wait for this process, could not follow
             leave_if_asked()

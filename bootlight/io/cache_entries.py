@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bootlight.io.lock import LOCK_NAME, try_lock
 from bootlight.io.owner import owner_lives, temporary_name
-from bootlight.io.record_lock import LOCK_NAME, try_lock
 
 RECENT_SECONDS = 600  # what was used since is in use
 LEFTOVER_SECONDS = 24 * 3600  # after which a thing is taken for abandoned, where nobody knows its process or there are no locks

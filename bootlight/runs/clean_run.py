@@ -10,8 +10,8 @@ from pathlib import Path
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import check_content
 from bootlight.io.cleaned import Thing
+from bootlight.io.lock import LOCK_NAME, holder, taken
 from bootlight.io.owner import owner_lives
-from bootlight.io.record_lock import LOCK_NAME, try_lock
 from bootlight.runs.finished import PERIODIC, check_keep, spent
 from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.runs.kept_config import read_config
@@ -63,18 +63,9 @@ def alone(run: RunFolder, *, dry: bool) -> Iterator[str | None]:
     except OSError as error:
         raise BootlightError(f"{path} cannot be opened ({error.strerror}); correct it") from error
     try:
-        yield None if _taken(descriptor, path) else os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "a process"
+        yield None if taken(descriptor, path, "nobody can know who uses it") else holder(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _taken(descriptor: int, path: Path) -> bool:
-    try:
-        return try_lock(descriptor)
-    except OSError as error:
-        raise BootlightError(
-            f"{path}: this file system has no locks ({error.strerror}), so nobody knows who uses it"
-        ) from error
 
 
 def things_in(run: RunFolder, keep: str | None) -> list[Thing]:

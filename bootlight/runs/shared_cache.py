@@ -16,7 +16,7 @@ from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_weights, write_bytes
 from bootlight.io.cache_entries import note_use
 from bootlight.io.cache_folder import tell_not_kept
-from bootlight.io.record_lock import LOCK_NAME, try_lock
+from bootlight.io.lock import LOCK_NAME, try_lock
 from bootlight.runs.environment import describe
 from bootlight.terminal import say
 

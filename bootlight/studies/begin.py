@@ -9,8 +9,8 @@ from typing import Any
 
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json, write_json
+from bootlight.io.lock import alone
 from bootlight.runs.kept_config import may_change
-from bootlight.studies.claim_lock import alone
 from bootlight.studies.job import Job
 from bootlight.studies.record import FORMAT
 from bootlight.studies.spec import Study

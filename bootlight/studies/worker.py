@@ -7,8 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bootlight.errors import INTERRUPTED, RUN_AGAIN, safe
+from bootlight.io.lock import claimed
 from bootlight.studies.child import Children, bootlight_command
-from bootlight.studies.claim_lock import claimed
 from bootlight.studies.job import Job
 from bootlight.studies.spec import Study
 

@@ -1,4 +1,8 @@
-"""Cells of feature space: k-means (Lloyd 1982) with k-means++ starts (Arthur and Vassilvitskii 2007)."""
+"""Cells of feature space: k-means (Lloyd 1982) with k-means++ starts (Arthur and Vassilvitskii 2007).
+
+Not that of scikit-learn: it works on the CPU only, its last bits depend on the number of threads, and its random starts are
+other ones, so that cells and scores would change.
+"""
 
 import torch
 from torch import Tensor
