@@ -19,7 +19,7 @@ from bootlight.bootstrap.begin import run as run_from_python
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.stage import Stage
-from bootlight.bootstrap.stages import check_needs, check_stages
+from bootlight.bootstrap.stages import beside_the_first, check_needs, check_stages
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.cli.sample import find_generation
@@ -384,6 +384,12 @@ def test_what_a_stage_needs_is_known_before_a_training(listed, generations, fits
     else:
         with pytest.raises(BootlightError, match=r"^bootstrap\.stages"):
             check()
+
+
+def test_a_plan_names_what_it_does_not_count():
+    listed = [Train(), Train("b"), Synthesize(), Synthesize("b", into="probe"), Curate(KeepAll()), Evaluate(), Nothing()]
+    assert beside_the_first(listed) == ["train b", "synthesize probe", "curate", "nothing"]
+    assert beside_the_first([Train(), Synthesize(), Evaluate()]) == []
 
 
 def test_a_folder_of_images_is_no_network(tmp_path):

@@ -79,6 +79,13 @@ def _needed(stage: Stage) -> tuple[set[str], set[str]]:
     return set(), {of} if isinstance(of, str) else set(of)
 
 
+def beside_the_first(stages: list[Stage]) -> list[str]:
+    """What a generation does besides training `model`, drawing `samples` and measuring: `train auxiliary`."""
+    usual = (Train, MODEL), (Synthesize, SAMPLES)
+    named = [(type(stage), stage.into if isinstance(stage, Synthesize) else stage.part, stage.name) for stage in stages]
+    return [f"{name} {what}".strip() for kind, what, name in named if (kind, what) not in usual and kind is not Evaluate]
+
+
 def stages_of(builder: Builder) -> list[Stage]:
     """Of a generation, in their order."""
     return builder.bootstrap.stages or default_stages(builder.bootstrap.warm_start)
