@@ -43,10 +43,11 @@ def prepare(
     run, settings = first.run, builder.bootstrap
     model, data, trainer, _ = builder.parts(first)
     evaluation = builder.evaluation if any(stage.measures for stage in stages) else None
-    drawn = builder.synthesis.num_synthetic
+    drawn = builder.num_drawn()
     features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation, settings.compile)
-    for stage in stages if untrained else ():
-        stage.rehearse(builder, first, data)
+    for stage in stages:
+        if untrained or not stage.trains:
+            stage.rehearse(builder, first, data)
     begin(builder, run)
     note_images(run, data)
     list_skipped(run, data)

@@ -56,7 +56,7 @@ def train_gans(
         count: how many.
         num_steps: training steps of each.
         device: such as cpu or cuda.
-        cache: folder; weights are kept there as `reference_cache.shared` does.
+        cache: folder; weights are kept there as `shared_cache.shared` does.
         width: channels of the stage next to the image.
         batch_size: images of one step.
     """
