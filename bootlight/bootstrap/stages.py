@@ -29,7 +29,7 @@ def check_stages(stages: list[Stage]) -> None:
         BootlightError: they cannot work.
     """
     for i, stage in enumerate(stages):
-        stage.check(stages[:i])
+        stage.check(stages[:i], stages)
     parts = {stage.part for stage in stages if isinstance(stage, Train)} | {MODEL}
     for stage in stages:
         if isinstance(stage, Synthesize) and stage.into in parts:  # both would write <name>.json
