@@ -138,6 +138,11 @@ def test_killed_it_ends_as_if_it_never_had_been(tmp_path, name, where):
     second = Ranks(args, [run], per_node=2)
     assert second.wait() == [0, 0], second.said()
     assert results(run) == calm(name)
+    if where == "synthesis":  # of all stages only the evaluation is left
+        (run / "gen_001" / "metrics.json").unlink()
+        third = Ranks(args, [run], per_node=2)
+        assert third.wait() == [0, 0], third.said()
+        assert results(run) == calm(name)
 
 
 @pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.slow), 1])

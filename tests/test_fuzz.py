@@ -134,7 +134,7 @@ def readers() -> list[Callable[[Path], object]]:
     from bootlight.data.resolve import resolve
     from bootlight.data.store import _open, build_store
     from bootlight.evaluation.generation import final_loss
-    from bootlight.evaluation.judge_file import find_judge, load_judge
+    from bootlight.evaluation.judge import find_judge, load_judge
     from bootlight.evaluation.reference_stats import load_statistics
     from bootlight.evaluation.streamed import drawn_source
     from bootlight.generators.load import load_generator

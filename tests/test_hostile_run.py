@@ -23,7 +23,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.diffusion.prediction import Prediction
 from bootlight.diffusion.sampler import Sampler
 from bootlight.errors import BootlightError
-from bootlight.evaluation.judge_file import load_judge
+from bootlight.evaluation.judge import load_judge
 from bootlight.evaluation.trained_networks import save_network
 from bootlight.generators import trust
 from bootlight.generators.base import GeneratorModule

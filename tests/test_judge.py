@@ -9,7 +9,8 @@ import torch
 from few_digits import FewDigits, digits, equal, never, tensors, weights
 from lightning.pytorch import Trainer
 
-from bootlight.evaluation.trained_networks import reference_key, train_judge
+from bootlight.evaluation.judge import train_judge
+from bootlight.evaluation.trained_networks import reference_key
 from bootlight.generators.dcgan import DCGAN
 from bootlight.io.pictures import to_float
 

@@ -19,7 +19,7 @@ from bootlight.bootstrap.begin import run as run_from_python
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.stage import Stage
-from bootlight.bootstrap.stages import check_needs, check_stages
+from bootlight.bootstrap.stages import beside_the_first, check_needs, check_stages
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.cli.sample import find_generation
@@ -147,6 +147,24 @@ def test_a_part_with_a_module_of_its_own(bootlight, pictures, tmp_path, model):
     assert not run.generation(1).of_part("moments").is_trained and run.generation(1).is_synthesized
     bootlight("sample", f"{run.path}@0/moments", "--seeds=0-2", f"--to={tmp_path / 'drawn'}")
     assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
+
+
+def test_one_part_may_be_trained_in_another_way_later_on(bootlight, pictures, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    later = {"start_from": "@-1", "settings": {"data.num_steps": 1, "model.learning_rate": 0.0}, "generations": "later"}
+    two = stages(stage(TRAIN, generations="first"), stage(TRAIN, **later), stage(SYNTHESIZE), stage(EVALUATE))
+    bootlight("fit", *DDPM, *options(pictures, run.path, **{"bootstrap.num_generations": 2}), two)
+    assert digest(load_file(run.generation(0).weights)) == digest(load_file(run.generation(1).weights))
+    assert [read_json(folder.metrics)["steps"] for folder in run.generations()] == [3, 1]
+    assert [read_json(folder.model_config)["steps"] for folder in run.generations()] == [3, 1]
+
+
+def test_classes_of_a_part_are_counted(bootlight, pictures, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    two = stages(stage(TRAIN, settings={"model.num_classes": "auto"}), stage(SYNTHESIZE))
+    bootlight("fit", *DDPM, *options(pictures, run.path), two)
+    assert read_json(run.generation(0).model_config)["model"]["init_args"]["num_classes"] == 2
+    assert {row["label"] for row in read_metadata(run.generation(0))} == {0, 1}
 
 
 # References
@@ -307,8 +325,18 @@ def test_a_stage_that_lacks_what_it_needs_says_so(bootlight, pictures, tmp_path)
         ([stage(TRAIN, start_from="other")], "other"),
         ([stage(TRAIN, settings={"bootstrap.num_generations": 2})], "bootstrap.num_generations"),
         ([stage(TRAIN, settings={"data.num_stepz": 2})], "num_stepz"),
-        ([stage(TRAIN), stage("bootlight.Curate", curator=stage("bootlight.KeepAll"))], "Curate"),
+        ([stage(TRAIN), stage("bootlight.Curate", curator=stage("bootlight.KeepAll"))], "curate"),
         ([stage(TRAIN, part="samples")], "samples"),
+        ([stage(TRAIN, part="student"), stage(SYNTHESIZE, part="student", into="student")], "student"),
+        ([stage(TRAIN), stage(SYNTHESIZE, into="model")], "model"),
+        ([stage(TRAIN, start_from="@-1/typo")], "typo"),
+        ([stage(TRAIN, start_from="runs/none@0")], "runs/none@0"),
+        ([stage(TRAIN), stage(SYNTHESIZE, part="other")], "other"),
+        ([stage(TRAIN), stage(SYNTHESIZE), stage(EVALUATE, of=["typo"])], "typo"),
+        ([stage(TRAIN, settings={"trainer.max_steps": 3})], "max_steps"),
+        ([stage(TRAIN, settings={"trainer.precision": "16-true"})], "precision"),
+        ([stage(TRAIN, settings={"model.num_classes": 3})], "num_classes is 3"),
+        ([stage(TRAIN), stage(TRAIN, part="other", start_from="model", settings={"model.width": 16})], "weights do not fit"),
     ],
 )
 def test_stages_that_cannot_work_are_refused_before_anything(bootlight, pictures, tmp_path, listed, named):
@@ -351,6 +379,12 @@ def test_what_a_stage_needs_is_known_before_a_training(listed, generations, fits
     else:
         with pytest.raises(BootlightError, match=r"^bootstrap\.stages"):
             check()
+
+
+def test_a_plan_names_what_it_does_not_count():
+    listed = [Train(), Train("b"), Synthesize(), Synthesize("b", into="probe"), Curate(KeepAll()), Evaluate(), Nothing()]
+    assert beside_the_first(listed) == ["train b", "synthesize probe", "curate", "nothing"]
+    assert beside_the_first([Train(), Synthesize(), Evaluate()]) == []
 
 
 def test_a_folder_of_images_is_no_network(tmp_path):

@@ -14,7 +14,7 @@ from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.plan import PLANNED_BATCH, alone, print_plan
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.smoke import Smoke, renew, tell
-from bootlight.bootstrap.stages import chosen_stages
+from bootlight.bootstrap.stages import beside_the_first, chosen_stages
 from bootlight.bootstrap.trainers import check_trainer_settings, job_seconds, make_trainer
 from bootlight.distributed.processes import check_strategy, leaving_together, meet
 from bootlight.distributed.stopping import stop_request, stops_explained
@@ -23,6 +23,7 @@ from bootlight.io.quiet import quiet
 from bootlight.runs.config import check_config, check_same_config, check_writable, run_folder_made
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
+from bootlight.terminal import say
 
 
 def run(config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> RunFolder:
@@ -60,6 +61,8 @@ def begin(builder: Builder) -> RunFolder:
         check_config(folder, builder.text)
     if builder.config.plan:
         plan(builder)
+        if (more := beside_the_first(stages)) and builder.trainer.is_global_zero:
+            say(f"not counted in this plan: {', '.join(more)}")
         return folder
     seconds = job_seconds(builder.config.trainer.max_time)
     listening = stop_request.listening(seconds)

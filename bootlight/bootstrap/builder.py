@@ -30,7 +30,7 @@ from bootlight.evaluation.generation import Evaluation
 from bootlight.generators.base import GeneratorModule
 from bootlight.io.paths import expand_settings
 from bootlight.runs.context import GenerationContext
-from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.runs.folder import SAMPLES, GenerationFolder, RunFolder
 from bootlight.terminal import Usage
 
 USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
@@ -61,7 +61,6 @@ class Builder(LightningCLI):
 
     def __init__(self, args: list[str] | dict[str, Any]) -> None:
         self._shared_loggers: list[Logger] | None = None
-        self._context: GenerationContext | None = None
         self.smoke: Smoke | None = None
         for plug_in in entry_points(group="bootlight.generators"):
             plug_in.load()  # what is imported has a short name: --model DDPM
@@ -123,9 +122,7 @@ class Builder(LightningCLI):
         Raises:
             BootlightError: a logger or callback that needs a package which is missing.
         """
-        arguments = self.config.model.init_args
-        if arguments.get("num_classes") == "auto":
-            arguments.num_classes = count_classes(self.data())
+        self._count_classes(self.config)
         try:
             super().instantiate_classes()
         except ValueError:
@@ -171,7 +168,16 @@ class Builder(LightningCLI):
         Raises:
             BootlightError: a key or value that the configuration cannot have.
         """
-        return self.config if not settings else changed(self.parser, self.config, settings)
+        if not settings:
+            return self.config
+        config = changed(self.parser, self.config, settings)
+        self._count_classes(config)
+        return config
+
+    def _count_classes(self, config: Any) -> None:
+        """In the place of `model.num_classes: auto`, the number that the images have."""
+        if config.model.init_args.get("num_classes") == "auto":
+            config.model.init_args.num_classes = count_classes(self._data_of(config))
 
     def parts(self, context: GenerationContext, settings: Mapping[str, Any] | None = None) -> Parts:
         """Fresh objects for a training.
@@ -192,22 +198,33 @@ class Builder(LightningCLI):
 
     def data(self, settings: Mapping[str, Any] | None = None) -> BootstrapData:
         """Fresh data alone."""
+        return self._data_of(self.changed(settings or {}))
+
+    def _data_of(self, config: Any) -> BootstrapData:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(BootstrapData, "data")
-        data: BootstrapData = parser.instantiate(parser.parse_object({"data": self.changed(settings or {}).data})).data
+        data: BootstrapData = parser.instantiate(parser.parse_object({"data": config.data})).data
         if self.smoke is not None:
             self.smoke.shrink_data(data)
         return data
 
-    def settings_of(self, part: str) -> Mapping[str, Any]:
-        """What the training of a part replaces in the configuration."""
-        return next((stage.changes for stage in self.bootstrap.stages or () if stage.changes and stage.part == part), {})
+    def settings_of(self, part: str, number: int = 0) -> Mapping[str, Any]:
+        """What the training of a part in a generation replaces in the configuration."""
+        stages = [stage for stage in self.bootstrap.stages or () if stage.trains and stage.part == part]
+        return next((stage.changes for stage in stages if stage.takes_part(number)), stages[0].changes if stages else {})
 
-    def model_of(self, part: str) -> GeneratorModule:
-        """A fresh model of a part, alone."""
+    def num_drawn(self, into: str = SAMPLES) -> int:
+        """Images that a generation draws into a folder."""
+        asked = next((stage.n for stage in self.bootstrap.stages or () if stage.into == into and stage.n is not None), None)
+        if asked is None:
+            return self.synthesis.num_synthetic
+        return asked if self.smoke is None else min(asked, self.smoke.num_synthetic)
+
+    def model_of(self, part: str, number: int = 0) -> GeneratorModule:
+        """A fresh model of a part in a generation, alone."""
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(GeneratorModule, "model")
-        config = self.changed(self.settings_of(part)).model
+        config = self.changed(self.settings_of(part, number)).model
         model: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
         if self.smoke is not None:
             self.smoke.shrink_model(model)

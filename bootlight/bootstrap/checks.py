@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 
+from bootlight.bootstrap.check_features import check_features
 from bootlight.bootstrap.trackers import check_loggers
 from bootlight.bootstrap.trainers import find_callback
 from bootlight.bootstrap.understood import layouts_of, understand
 from bootlight.data.batches import check_shares
 from bootlight.distributed.processes import check_same, in_turn, rank
-from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.errors import BootlightError
 from bootlight.evaluation.real_images import check_same_images
-from bootlight.evaluation.suite import check_metrics, least_images
-from bootlight.evaluation.trained_networks import TrainedOnReal
-from bootlight.metrics.distances.frechet import FrechetDistance
-from bootlight.metrics.distances.statistics import feature_statistics
 from bootlight.networks.dcgan import SIZES
 from bootlight.runs.context import GenerationContext
 from bootlight.terminal import say
@@ -37,7 +34,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 def check_all(builder: Builder) -> None:
     """See `check_input`."""
     context = GenerationContext(builder.run, 0, builder.seed)
-    settings, drawn = builder.bootstrap, builder.synthesis.num_synthetic
+    settings, drawn = builder.bootstrap, builder.num_drawn()
     check_input(
         builder.model,
         builder.datamodule,
@@ -79,11 +76,7 @@ def check_input(
         BootlightError: batches that the devices cannot share, unusable images or other ones than before, labels that do not
             fit the model, missing weights, a logger that cannot be used, no compiler where one is needed.
     """
-    check_batch_sizes(data, evaluation, trainer.world_size)
-    if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
-        raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
-    if not model.automatic_optimization:
-        check_manual(type(model).__name__, trainer)
+    check_training(model, data, trainer, evaluation)
     if compiled:
         check_compiler(trainer.strategy.root_device)
     check_loggers(trainer.loggers)
@@ -122,6 +115,19 @@ def check_compiler(device: torch.device) -> None:
             f"bootstrap.compile needs a C++ compiler ({' '.join(str(error).split())}); install g++, name one that works in the "
             "variable CXX, or leave bootstrap.compile out"
         ) from error
+
+
+def check_training(model: GeneratorModule, data: BootstrapData, trainer: Trainer, evaluation: Evaluation | None = None) -> None:
+    """What a trainer cannot do with a model and these batches.
+
+    Raises:
+        BootlightError: names the setting.
+    """
+    check_batch_sizes(data, evaluation, trainer.world_size)
+    if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
+        raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
+    if not model.automatic_optimization:
+        check_manual(type(model).__name__, trainer)
 
 
 def open_images(data: BootstrapData, trainer: Trainer, context: GenerationContext) -> None:
@@ -210,48 +216,3 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
             f"model.num_classes is {model.num_classes}, but {data.root} has {found} classes; set it to that number, or leave "
             "it out for an unconditional model"
         )
-
-
-def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: int) -> nn.Module | None:
-    """Build the feature network, let it look at its weights and the data (methods `check`, `check_real`), show it two images.
-
-    Raises:
-        BootlightError: too few images for a distance, or a network that cannot be built or does not answer with features.
-    """
-    if evaluation.features is None:
-        return None
-    least = least_images(evaluation.metrics)
-    if num_synthetic < least:
-        raise BootlightError(f"bootstrap.num_synthetic is {num_synthetic}; evaluation.metrics needs at least {least} images")
-    if len(data.available) < least:
-        raise BootlightError(
-            f"{data.root}: {len(data.available)} images to train on; evaluation.metrics needs at least {least}, add some"
-        )
-    if evaluation.max_real < least:
-        raise BootlightError(f"evaluation.max_real is {evaluation.max_real}; evaluation.metrics needs at least {least}")
-    try:
-        network = cast(nn.Module, evaluation.features())
-        for name, given in (("check", ()), ("check_real", (data,))):
-            check = getattr(network, name, None)
-            if callable(check):
-                check(*given)
-        check_metrics(evaluation.metrics, network)
-        if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
-            probe_features(network, data)
-    except BootlightError:
-        raise
-    except Exception as error:  # someone else's code
-        raise BootlightError(f"evaluation.features: {told_in_a_line(error)}; correct it") from error
-    return network
-
-
-def probe_features(network: nn.Module, data: BootstrapData) -> None:
-    """Measure two real images as the evaluation will.
-
-    Raises:
-        BootlightError: the answer is not one row of finite features for each image.
-    """
-    metric = FrechetDistance(features=network, sync_on_compute=False)
-    images = data.real_images(data.real, 2)
-    metric.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=True)
-    feature_statistics(metric.real_features[0])

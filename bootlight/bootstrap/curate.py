@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bootlight.bootstrap.stage import Stage
-from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.distributed.processes import barrier, wait_for
 from bootlight.errors import BootlightError
 from bootlight.evaluation.streamed import drawn_source
@@ -31,15 +30,10 @@ class Curate(Stage):
     """
 
     def __init__(self, curator: Curator, of: str = SAMPLES, generations: Generations = "all") -> None:
-        check_name("into", of)
+        check_name("of", of)
         self.curator = curator
         self.of = of
         self.generations = generations
-
-    def check(self, earlier: list[Stage]) -> None:
-        """See `Stage`."""
-        if not any(isinstance(stage, Synthesize) and stage.into == self.of for stage in earlier):
-            raise BootlightError(f"bootstrap.stages: Curate of {self.of}, into which no stage before it draws")
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
@@ -47,7 +41,7 @@ class Curate(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
-        folder, data = generation.folder.of_images(self.of), generation.data
+        folder, data = generation.folder.of_images(self.of), generation.open_data()
         if not folder.is_synthesized:
             raise BootlightError(f"{folder.samples} has not all images; run the stage that draws them")
         if generation.writes:

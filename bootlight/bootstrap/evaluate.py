@@ -18,6 +18,7 @@ from bootlight.runs.references import check_name
 if TYPE_CHECKING:
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
+    from bootlight.data.datamodule import BootstrapData
 
 
 class Evaluate(Stage):
@@ -34,24 +35,25 @@ class Evaluate(Stage):
         if isinstance(of, str) or not of:
             raise BootlightError(f"bootstrap.stages: Evaluate of is {of!r}; give a list of folders, such as [samples]")
         for name in of:
-            check_name("into", name)
+            check_name("of", name)
         self.of = list(of)
         self.generations = generations
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
-        return not generation.measures or generation.folder.is_evaluated
+        return not generation.is_rank_0 or generation.folder.is_evaluated
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
+        data = generation.open_data()
         with suppress(Stopped):
-            if generation.measures:
-                self._measure(generation)
+            if generation.is_rank_0:
+                self._measure(generation, data)
         if not agree(generation.folder.is_evaluated):  # else the scores are published first
             leave_if_asked()
 
-    def _measure(self, generation: Generation) -> None:
-        folder, data, evaluation = generation.folder, generation.data, generation.builder.evaluation
+    def _measure(self, generation: Generation, data: BootstrapData) -> None:
+        folder, evaluation = generation.folder, generation.builder.evaluation
         evaluation.use(generation.features, generation.judge)
         found: dict[str, Any] = {}
         for name in self.of:

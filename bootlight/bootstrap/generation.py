@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.distributed.processes import in_turn
+from bootlight.runs.folder import MODEL
 from bootlight.synthesis.drawing import Share
 
 if TYPE_CHECKING:
@@ -48,8 +50,8 @@ class Generation:
         return self.context.folder
 
     @property
-    def measures(self) -> bool:
-        """Whether this process evaluates."""
+    def is_rank_0(self) -> bool:
+        """Whether this process is the one that measures and tells."""
         return self.builder.trainer.is_global_zero
 
     @property
@@ -79,16 +81,20 @@ class Generation:
         """Another generation of the same run."""
         return Generation(replace(self.context, generation=number), self.builder, self.features, self.judge)
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the part that draws has of its own in this generation; its data are those of the generation."""
+        return self.builder.settings_of(MODEL, self.number)
+
     @cached_property
     def new_data(self) -> BootstrapData:
         """Real images mixed with those of earlier generations, as configured; not yet opened."""
-        data = self.builder.data()
+        data = self.builder.data(self.settings)
         data.attach(self.context)
         return data
 
-    @cached_property
-    def data(self) -> BootstrapData:
-        """The same, open."""
+    def open_data(self) -> BootstrapData:
+        """The same, open; all ranks must ask at the same point, as they open it in turn."""
         if not self.new_data.sources:
             in_turn(self.builder.trainer, self.new_data.setup)
         return self.new_data

@@ -100,7 +100,7 @@ def close(generation: Generation) -> None:
     """Scores to the loggers, table and strip to the disk: a running run can be looked at. Then stop, if that was asked for."""
     with clock.part("pages"):
         close_generation(generation.builder.loggers, generation.context)
-        if generation.measures:
+        if generation.is_rank_0:
             write_table(generation.context.run)
             write_strip(generation.context.run)
     note_time(generation)
@@ -111,7 +111,7 @@ def close(generation: Generation) -> None:
 
 def note_time(generation: Generation) -> None:
     """Write down where the time went since this was last done."""
-    if generation.measures:
+    if generation.is_rank_0:
         note_times(generation.folder)
 
 
@@ -120,9 +120,12 @@ def tell_finished(first: Generation) -> None:
     builder, run, asked_for = first.builder, first.context.run, first.builder.bootstrap.num_generations
     if any(gather(names_other_images(run, builder.text))):
         open_images(builder.data(), builder.trainer, first.context)
-    done = sum(folder.is_done for folder in run.generations())
-    asked = "" if done <= asked_for else f"; {asked_for} of them were asked for"
-    announce(f"{run.path} is finished: {max(done, asked_for)} generations{asked}")
+    if builder.config.stages is not None:
+        announce(f"{run.path}: nothing is left of {builder.config.stages} in {asked_for} generations")
+    else:
+        done = max(asked_for, sum(folder.is_done for folder in run.generations()))
+        asked = "" if done <= asked_for else f"; {asked_for} of them were asked for"
+        announce(f"{run.path} is finished: {done} generations{asked}")
     remove_left(run, builder.bootstrap.keep_checkpoints, rank())
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bootlight.generators.load import load_generator
 from bootlight.generators.parts import attach_recorded
 from bootlight.generators.published import published_weights
-from bootlight.runs.references import parse_reference
+from bootlight.runs.references import Reference, parse_reference
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
@@ -37,7 +37,7 @@ class PublishedParts:
         """
         if folder.path.parent.resolve() != self.builder.run.path.resolve():
             return load_generator(folder)
-        model = self.builder.model_of(folder.part)
+        model = self.builder.model_of(folder.part, int(folder.path.name.removeprefix("gen_")))
         model.load_published(published_weights(folder))
         attach_recorded(model, folder, self.load)
         if self.builder.bootstrap.compile:
@@ -46,11 +46,16 @@ class PublishedParts:
 
     def attach_stand_ins(self, model: GeneratorModule, context: GenerationContext) -> None:
         """Give a model on trial the networks that it refers to: untrained ones of this run, published ones of others."""
-        parts = {}
-        for name, text in model.references.items():
-            reference = parse_reference(text)
-            if reference.run is None:
-                parts[name] = self.builder.model_of(reference.part)
-            elif (found := reference.resolve(context.folder)) is not None:
-                parts[name] = load_generator(found)
-        model.attach({name: part.eval().requires_grad_(False) for name, part in parts.items()})
+        parts = {name: self.stand_in(parse_reference(text), context) for name, text in model.references.items()}
+        model.attach({name: part.eval().requires_grad_(False) for name, part in parts.items() if part is not None})
+
+    def stand_in(self, reference: Reference, context: GenerationContext) -> GeneratorModule | None:
+        """What a reference will lead to: of this run an untrained network like it, of another one that network itself.
+
+        Raises:
+            BootlightError: another run does not have it.
+        """
+        if reference.run is None:
+            return self.builder.model_of(reference.part, max(0, reference.generation or 0))
+        found = reference.resolve(context.folder)
+        return None if found is None else load_generator(found)

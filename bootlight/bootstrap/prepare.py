@@ -11,8 +11,9 @@ from bootlight.bootstrap.checks import check_input
 from bootlight.bootstrap.smoke import mark
 from bootlight.bootstrap.trackers import start_loggers
 from bootlight.distributed.processes import rank
+from bootlight.evaluation.judge import train_judge
 from bootlight.evaluation.real_images import list_skipped, note_images, write_real_previews
-from bootlight.evaluation.trained_networks import TrainedOnReal, train_judge
+from bootlight.evaluation.trained_networks import TrainedOnReal
 from bootlight.runs.config import save_config
 from bootlight.runs.environment import note_environment
 from bootlight.runs.timing import clock
@@ -42,10 +43,11 @@ def prepare(
     run, settings = first.run, builder.bootstrap
     model, data, trainer, _ = builder.parts(first)
     evaluation = builder.evaluation if any(stage.measures for stage in stages) else None
-    drawn = builder.synthesis.num_synthetic
+    drawn = builder.num_drawn()
     features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation, settings.compile)
-    for stage in stages if untrained else ():
-        stage.rehearse(builder, first, data)
+    for stage in stages:
+        if untrained or not stage.trains:
+            stage.rehearse(builder, first, data)
     begin(builder, run)
     note_images(run, data)
     list_skipped(run, data)

@@ -22,14 +22,20 @@ class Stage(ABC):
     Attributes:
         generations: in which ones it takes part: all, the first, or all but the first.
         part: that it trains or draws with.
+        into: folder of images that it draws.
+        n: images that it draws; None = as many as the run says.
         trains: whether it takes steps that should be tried first.
+        publishes: whether it leaves weights under the name of the part.
         measures: whether it needs the networks that look at images.
         changes: dotted keys that it replaces in the configuration.
     """
 
     generations: Generations = "all"
     part: str = ""
+    into: str = ""
+    n: int | None = None
     trains: bool = False
+    publishes: bool = False
     measures: bool = False
     changes: Mapping[str, Any] = {}  # nobody changes it
 
@@ -55,11 +61,16 @@ class Stage(ABC):
         """As `--stages` calls it."""
         return type(self).__name__.lower()
 
-    def check(self, earlier: list[Stage]) -> None:
+    def meets(self, other: Stage) -> bool:
+        """Whether some generation has both."""
+        return any(self.takes_part(number) and other.takes_part(number) for number in (0, 1))
+
+    def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """Look at the settings, before anything is done.
 
         Args:
             earlier: stages of a generation that come before this one.
+            every: all stages.
 
         Raises:
             BootlightError: they cannot be meant.

@@ -29,7 +29,7 @@ def check_stages(stages: list[Stage]) -> None:
         BootlightError: they cannot work.
     """
     for i, stage in enumerate(stages):
-        stage.check(stages[:i])
+        stage.check(stages[:i], stages)
     parts = {stage.part for stage in stages if isinstance(stage, Train)} | {MODEL}
     for stage in stages:
         if isinstance(stage, Synthesize) and stage.into in parts:  # both would write <name>.json
@@ -77,6 +77,13 @@ def _needed(stage: Stage) -> tuple[set[str], set[str]]:
         return {stage.part}, set()
     of = stage.of if isinstance(stage, Curate | Evaluate) else []
     return set(), {of} if isinstance(of, str) else set(of)
+
+
+def beside_the_first(stages: list[Stage]) -> list[str]:
+    """What a generation does besides training `model`, drawing `samples` and measuring: `train auxiliary`."""
+    usual = (Train, MODEL), (Synthesize, SAMPLES)
+    named = [(type(stage), stage.into if isinstance(stage, Synthesize) else stage.part, stage.name) for stage in stages]
+    return [f"{name} {what}".strip() for kind, what, name in named if (kind, what) not in usual and kind is not Evaluate]
 
 
 def stages_of(builder: Builder) -> list[Stage]:

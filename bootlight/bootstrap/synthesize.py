@@ -71,13 +71,11 @@ class Synthesize(Stage):
         settings = generation.builder.synthesis
         generator = generation.published(self.part).to(generation.device)
         folder = generation.folder.of_part(self.part).of_images(self.into)
-        real = generation.data.real
+        real = generation.open_data().real
         labels = real.store.labels[real.indices]
         if generation.writes and not folder.previews.exists():
             self._preview(generation, folder, generator, settings.num_previews)
-        count = settings.num_synthetic if self.n is None else self.n
-        if generation.builder.smoke is not None:
-            count = min(count, settings.num_synthetic)
+        count = generation.builder.num_drawn(self.into)
         synthesizer, chosen = with_choice(self.synthesizer, folder.choice)
         requests = synthesizer.requests(generator, generation.context, count, labels, self.into)
         batch_size = self._batch_size(generation, folder, generator, count)
@@ -105,9 +103,9 @@ class Synthesize(Stage):
                 )
             wait_for_manifest(generation, folder)
 
-    def check(self, earlier: list[Stage]) -> None:
+    def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """See `Stage`."""
-        if any(isinstance(stage, Synthesize) and stage.into == self.into for stage in earlier):
+        if any(stage.into == self.into and stage.meets(self) for stage in earlier):
             raise BootlightError(f"bootstrap.stages: two Synthesize draw into {self.into}; give one another name")
 
     def _preview(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> None:
@@ -115,7 +113,7 @@ class Synthesize(Stage):
         labels = None
         if generator.num_classes is not None:
             seed = derive_seed(generation.context.seed, "preview")
-            real = generation.data.real
+            real = generation.open_data().real
             drawn = stratified_labels(real.store.labels[real.indices], count, seed)
             labels = torch.from_numpy(drawn).sort().values
         with clock.part("synthesis"):
@@ -199,5 +197,5 @@ def read_batch_size(file: Path) -> int | None:
     content = read_json(file)
     size = content.get("batch_size") if isinstance(content, dict) else None
     if not isinstance(size, int) or not 1 <= size <= LARGEST:
-        raise BootlightError(f"{file} has no batch_size from 1 to {LARGEST}; delete it and {file.parent / 'samples'}")
+        raise BootlightError(f"{file} has no batch_size from 1 to {LARGEST}; delete it and the images that it was measured for")
     return size

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 
-from bootlight.bootstrap.checks import open_images
+from bootlight.bootstrap.checks import check_labels, check_training, open_images
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.stage import Stage
 from bootlight.bootstrap.trackers import follow, steps_in_generation
+from bootlight.bootstrap.trainers import check_trainer_settings
 from bootlight.distributed.processes import agree, barrier, check_same, in_group, losses_explained, rank, send_file
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import RUN_AGAIN, BootlightError
@@ -45,7 +46,7 @@ class Train(Stage):
         generations: in which ones: all, the first, or all but the first.
     """
 
-    trains = True
+    trains = publishes = True
 
     def __init__(
         self,
@@ -61,25 +62,32 @@ class Train(Stage):
         self.generations = generations
         self.changes = {**({} if module is None else {"model": module}), **(settings or {})}
 
-    def check(self, earlier: list[Stage]) -> None:
+    def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """See `Stage`."""
-        trained = [stage.part for stage in earlier if isinstance(stage, Train)]
-        if self.part in trained:
+        if any(stage.trains and stage.part == self.part and stage.meets(self) for stage in earlier):
             raise BootlightError(f"bootstrap.stages: two Train have the part {self.part}; give one another name")
-        if self.start_from is not None and self.start_from.is_of_same_generation and self.start_from.part not in trained:
+        start = self.start_from
+        if start is None or start.run is not None:
+            return
+        if not any(stage.publishes and stage.part == start.part for stage in every):
             raise BootlightError(
-                f"bootstrap.stages: Train {self.part} starts from {self.start_from}, which no stage before it trains; put that "
-                "one first, or name a generation (@-1/part)"
+                f"bootstrap.stages: Train {self.part} starts from {start}, which no stage trains; name another part"
             )
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
-        """Take the first steps on trial."""
+        """Take the first steps on trial, from weights like those that it will start from."""
         model, own, trainer, context = builder.parts(replace(first, part=self.part), self.changes)
         if self.changes:
+            check_trainer_settings(builder.changed(self.changes).trainer)
+            check_training(model, own, trainer)
             open_images(own, trainer, context)
+            check_labels(model, own)
         else:
             own = data
-        PublishedParts(builder).attach_stand_ins(model, context)
+        parts = PublishedParts(builder)
+        parts.attach_stand_ins(model, context)
+        if self.start_from is not None and (start := parts.stand_in(self.start_from, context)) is not None:
+            model.load_published(start.published_state())
         rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
 
     def is_done(self, generation: Generation) -> bool:
@@ -88,7 +96,7 @@ class Train(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
-        context = replace(generation.context, part=self.part, origin={})
+        context = replace(generation.context, part=self.part, origin={})  # filled below; `Publish` writes it at the end
         seed_everywhere(context.seed, context.generation, "weights", *context.streams)
         start = None if self.start_from is None else self.start_from.resolve(context.folder)
         if start is not None:
@@ -96,8 +104,8 @@ class Train(Stage):
         context.origin["steps_before"] = steps_in_generation(context.folder)
         model, data, trainer, context = generation.builder.parts(context, self.changes)
         context.origin.update(attach_parts(model, context.folder, PublishedParts(generation.builder).load))
-        if not self.changes:
-            data = generation.new_data
+        if self.changes == generation.settings:
+            data = generation.new_data  # what the later stages of the generation look at too
         follow(trainer.loggers, context)
         if start is not None:
             model.load_published(published_weights(start))

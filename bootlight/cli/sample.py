@@ -1,4 +1,4 @@
-"""`bootlight sample RUN[@GENERATION]`: draw images from a trained generation, by its EMA weights."""
+"""`bootlight sample RUN[@GENERATION[/PART]]`: draw images from a trained generation, by its EMA weights."""
 
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.lines import MAX_IMAGES

@@ -1,1 +1,16 @@
-"""Real and synthetic images as training data: reading, decoding once, mixing, batches."""
+"""Real and synthetic images as training data: reading, decoding once, mixing, batches.
+
+What is called what, from the files to a batch:
+
+- `contents.Root`: a folder or zip, or one split of it, as it was named; `layout.Layout`: what it has, counts alone, for the
+  lines that say what was understood;
+- `reader.ImageSet`: its images with their names and labels, listed but still encoded; `reader_files.Files` open them;
+- `contents.Contents`: an image set of which every file was read once: with their hashes, without those that are bad;
+- `contents.Union`: the contents of several roots as one set, whatever their order;
+- `store.Store`: the same images decoded to one size, in memory or mapped from the cache, with labels and a `key` of all;
+- `mixing.Source`: the part of a store that trains in one role, real or synthetic, as indices; a policy mixes sources;
+- `batches.StepDataset`: a mixture as batches, each a `bootlight.batch.Batch`.
+
+Measuring has its own view of a set, `evaluation.sources.ImageSource`: names, labels and pixels by position. It is a store
+(`StoreSource`) or files at their own sizes (`FileSource`), whichever the features ask for.
+"""

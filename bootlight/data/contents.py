@@ -159,8 +159,8 @@ class Union:
         self.contents = self._united()
 
 
-class Part(NamedTuple):
-    """One of the sets that make a union.
+class Root(NamedTuple):
+    """One of the folders or zips that make a union.
 
     Args:
         text: how messages call it.
@@ -175,7 +175,7 @@ class Part(NamedTuple):
 
 def read_union(
     held: ExitStack,
-    parts: Sequence[Part],
+    parts: Sequence[Root],
     description: str,
     note: Callable[[bytes], None],
     reading: Reading,

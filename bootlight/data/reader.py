@@ -123,7 +123,7 @@ def open_images(root: Path, split: str | None = None, reading: Reading = SAFE) -
         raise
 
 
-class _Part(NamedTuple):
+class _Split(NamedTuple):
     """A split, or everything.
 
     Attributes:
@@ -170,7 +170,7 @@ def _list_images(files: FolderFiles | ZipFiles, split: str | None, column: str |
         parts = {name: _part(files, manifests, around, names, column) for name, around in places.items()}
     else:
         below = {name: [image for image in names if image.startswith(around)] for name, around in places.items()}
-        parts = {name: _Part(base, base, below[name], listed, frozenset()) for name in places}
+        parts = {name: _Split(base, base, below[name], listed, frozenset()) for name in places}
     read = parts[chosen]
     if not read.images:
         raise BootlightError(f"{files.where} lists no image; add lines to its metadata.jsonl or metadata.csv, or remove it")
@@ -220,16 +220,16 @@ def _wrapper(manifests: frozenset[str], images: list[str], around: str, stop: Co
     return around
 
 
-def _part(files: Files, manifests: frozenset[str], around: str, names: list[str], column: str | None) -> _Part:
+def _part(files: Files, manifests: frozenset[str], around: str, names: list[str], column: str | None) -> _Split:
     images = [name for name in names if name.startswith(around)]
     base = _wrapper(manifests, images, around)
     listed = read_manifest(files, base, images, column)
     if listed is not None:
-        return _Part(around, base, sorted(listed), listed, frozenset())
-    return _Part(around, base, images, None, frozenset(first_folder(name, base) for name in images))
+        return _Split(around, base, sorted(listed), listed, frozenset())
+    return _Split(around, base, images, None, frozenset(first_folder(name, base) for name in images))
 
 
-def _labels(where: str, part: _Part, known: set[str], column: str | None) -> Labels:
+def _labels(where: str, part: _Split, known: set[str], column: str | None) -> Labels:
     """Labels by manifest, else by class folders, else none; the only folder of a split may be a class of another split."""
     if part.listed is not None:
         return {name: part.listed[name] for name in part.images}

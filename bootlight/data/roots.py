@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bootlight.data.contents import Part
+from bootlight.data.contents import Root
 from bootlight.data.layout import Layout
 from bootlight.data.reader import open_images
 from bootlight.data.reader_splits import held_out_split
@@ -32,9 +32,9 @@ class Loaded(NamedTuple):
     layouts: tuple[Layout, ...]
 
 
-def list_roots(texts: tuple[str, ...], reading: Reading) -> list[tuple[Part, Layout]]:
+def list_roots(texts: tuple[str, ...], reading: Reading) -> list[tuple[Root, Layout]]:
     """What each root is, without decoding anything; see `load_roots`."""
-    parts = [_part(text) for text in texts]
+    parts = [_root(text) for text in texts]
     _check_apart(parts)
     found = []
     for part in parts:
@@ -78,18 +78,18 @@ def load_roots(texts: tuple[str, ...], image_size: int, channels: int, cache_fol
     return Loaded(store, _build(held_out, image_size, channels, cache_folder, left, classes), layouts)
 
 
-def _part(text: str) -> Part:
+def _root(text: str) -> Root:
     try:
         root, split = resolve(text)
     except BootlightError as error:
         raise BootlightError(f"data.root: {error}") from error
     if root != split_suffix(text)[0]:
         _tell(f"data.root: {text} is a run; the images that it has drawn, {root}, take the place of real ones")
-    return Part(text, root, split)
+    return Root(text, root, split)
 
 
 def _build(
-    parts: list[Part], image_size: int, channels: int, cache_folder: Path, reading: Reading, class_names: list[str]
+    parts: list[Root], image_size: int, channels: int, cache_folder: Path, reading: Reading, class_names: list[str]
 ) -> Store:
     store = build_union(
         parts, image_size=image_size, channels=channels, cache=cache_folder, reading=reading, class_names=class_names
@@ -100,7 +100,7 @@ def _build(
     return store
 
 
-def _check_apart(parts: list[Part]) -> None:
+def _check_apart(parts: list[Root]) -> None:
     """No picture is there twice because its folder is. A zip in a folder is not read as a part of it."""
     places = [part.root.resolve() for part in parts]
     for i, part in enumerate(parts):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bootlight.data.contents import Part, Union, content_key, read_union
+from bootlight.data.contents import Root, Union, content_key, read_union
 from bootlight.data.reader import ImageSet
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.store_folder import check_sums, mapped, publish_folder, sums
@@ -92,11 +92,11 @@ def build_store(
             system's folder for temporary files.
     """
     how: dict[str, Any] = {"image_size": image_size, "channels": channels, "cache": cache, "reading": reading}
-    return build_union([Part(str(root), root, split)], description=description, note=note, **how)
+    return build_union([Root(str(root), root, split)], description=description, note=note, **how)
 
 
 def build_union(
-    parts: Sequence[Part],
+    parts: Sequence[Root],
     *,
     image_size: int,
     channels: int,

@@ -14,8 +14,9 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.data.store import Store, store_from_arrays
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
+from bootlight.evaluation.judge import trained_gan
 from bootlight.evaluation.sources import ImageSource, StoreSource
-from bootlight.evaluation.trained_networks import load_network, reference_key, save_network, trained_gan
+from bootlight.evaluation.trained_networks import load_network, reference_key, save_network
 from bootlight.generators.dcgan import DCGAN
 from bootlight.io.cache_folder import tell_not_kept
 from bootlight.io.pictures import to_arrays
@@ -55,7 +56,7 @@ def train_gans(
         count: how many.
         num_steps: training steps of each.
         device: such as cpu or cuda.
-        cache: folder; weights are kept there as `reference_cache.shared` does.
+        cache: folder; weights are kept there as `shared_cache.shared` does.
         width: channels of the stage next to the image.
         batch_size: images of one step.
     """

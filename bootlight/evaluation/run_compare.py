@@ -8,7 +8,7 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.compare import Difference, compare_means, compare_measured, measure_set
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.judge_file import find_judge, load_judge
+from bootlight.evaluation.judge import find_judge, load_judge
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.pairs import pairing
 from bootlight.evaluation.source_remarks import source_remarks
@@ -106,7 +106,7 @@ def compare(
     """
     if picture is not None and not Path(picture).absolute().parent.is_dir():
         raise BootlightError(f"{picture}: its folder does not exist; make it first")
-    judge_file = None if judge is None else find_judge(Path(judge))
+    judge_weights = None if judge is None else find_judge(Path(judge))
     reference, *sources = [setting.open(text) for text in (real, *sets)]
     reasons = _no_pairs(setting, sets, sources, asked=paired)
     pairs = [reason is None for reason in reasons]
@@ -124,12 +124,12 @@ def compare(
         for other, pair in zip(measured[1:], pairs, strict=True)
     ]
     failed = {f"{chr(65 + i)} {name}": why for i, one in enumerate(measured) for name, why in one.failed.items()}
-    if judge_file is not None:
+    if judge_weights is not None:
         with attempt("discriminator_score", failed):
-            opinions = [_probabilities(setting, judge_file, text) for text in sets]
+            opinions = [_probabilities(setting, judge_weights, text) for text in sets]
             for found, other, pair in zip(differences, opinions[1:], pairs, strict=True):
                 found["discriminator_score"] = compare_means(
-                    opinions[0], other, paired=pair, protocol={"judge": judge_file.stem}
+                    opinions[0], other, paired=pair, protocol={"judge": judge_weights.stem}
                 )
     names = [(source.where, len(source.names)) for source in sources]
     layouts = {source.where: source.layout for source in (reference, *sources)}

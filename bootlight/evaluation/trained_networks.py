@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -13,19 +11,16 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bootlight.distributed.processes import agree, in_group, rank
-from bootlight.distributed.stopping import handlers_kept
+from bootlight.distributed.processes import in_group
 from bootlight.errors import BootlightError, check_range
-from bootlight.generators.dcgan import DCGAN
 from bootlight.io.atomic import read_weights, write_bytes, write_json
 from bootlight.io.pictures import to_float
 from bootlight.networks.classifier import Classifier
-from bootlight.rng import numpy_rng, seed_everywhere, seed_torch
+from bootlight.rng import numpy_rng, seed_torch
 from bootlight.runs.shared_cache import shared
 
 if TYPE_CHECKING:
@@ -159,60 +154,3 @@ class ClassifierFeatures(nn.Module):
         if self.network is None:
             raise BootlightError("ClassifierFeatures must be trained by fit_real before use")
         return self.network.features(to_float(images))
-
-
-def train_judge(
-    data: BootstrapData, folder: Path, *, num_steps: int, width: int, batch_size: int, trainer: Callable[[], Trainer]
-) -> nn.Module:
-    """The discriminator of a DCGAN trained on all real training images (bootstrapping paper, section 5.3).
-
-    Args:
-        data: set up for generation 0.
-        folder: where its weights are kept.
-        num_steps: training steps.
-        width: channels of its first stage.
-        batch_size: images of one step.
-        trainer: makes the trainer.
-
-    Returns:
-        A module from float images (B, C, H, W) in [-1, 1] to logits (B,), in eval mode.
-    """
-    settings = {"steps": num_steps, "width": width, "batch": batch_size, "flip": data.flip}
-    settings |= {"size": data.image_size, "channels": data.channels}
-    file = folder / f"judge-{reference_key(data, **settings)}.safetensors"
-    judge = DCGAN(data.image_size, data.channels, width=width).net_d
-    if not agree(file.exists()):
-        own = trainer()
-        with shared_judge(file, data, own) as found:
-            if not found:
-                judge = trained_gan(data, num_steps=num_steps, width=width, batch_size=batch_size, trainer=own).net_d
-                if rank() == 0:
-                    save_network(judge, file, settings)
-    return load_network(judge, file) if rank() == 0 else judge  # only rank 0 evaluates
-
-
-@contextmanager
-def shared_judge(file: Path, data: BootstrapData, trainer: Trainer) -> Iterator[bool]:
-    """Whether another run has trained this judge; see `shared`. Rank 0 looks and keeps."""
-    if rank() > 0:
-        yield agree(False)
-        return
-    setting = {
-        "precision": str(trainer.precision),
-        "world_size": trainer.world_size,
-        "device": trainer.strategy.root_device.type,
-        "strategy": type(trainer.strategy).__name__,
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }
-    with shared(file, data.cache / "judges", setting, wait=trainer.world_size == 1) as found:
-        yield agree(found)
-
-
-def trained_gan(data: BootstrapData, *, num_steps: int, width: int, batch_size: int, trainer: Trainer, seed: int = 0) -> DCGAN:
-    """A DCGAN trained on all real training images; another `seed` is another start and another order of the images."""
-    counters = ("judge",) if seed == 0 else ("judge", seed)
-    seed_everywhere(*counters)
-    gan = DCGAN(data.image_size, data.channels, width=width)
-    with handlers_kept():
-        trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
-    return gan

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bootlight.errors import BootlightError
 from bootlight.io.atomic import check_content
 from bootlight.io.cleaned import Thing
-from bootlight.errors import BootlightError
-from bootlight.runs.finished import PERIODIC, check_keep, spent
-from bootlight.runs.kept_config import read_config
-from bootlight.io.owner import owner_lives
 from bootlight.io.lock import LOCK_NAME, holder, taken
+from bootlight.io.owner import owner_lives
+from bootlight.runs.finished import PERIODIC, check_keep, spent
 from bootlight.runs.folder import GenerationFolder, RunFolder
-from bootlight.runs.trainings import parts_of
+from bootlight.runs.kept_config import read_config
 from bootlight.runs.links import check_links
 from bootlight.runs.marks import is_run
+from bootlight.runs.trainings import parts_of
 
 DEPTH = 4  # folders below one that is named, in which runs are looked for
 _HALF = re.compile(r"\..+\.(?:[0-9a-f]{8}-[0-9a-f-]+|[0-9a-f]{8,16})\.tmp", re.DOTALL)

@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
+from bootlight.distributed.processes import agree, gather, rank
+from bootlight.errors import BootlightError
 from bootlight.io.atomic import write_bytes
 from bootlight.runs.environment import STREAMS, streams_of
-from bootlight.errors import BootlightError
-from bootlight.runs.kept_config import differing_keys, read_config
-from bootlight.distributed.processes import agree, gather, rank
 from bootlight.runs.folder import RunFolder
+from bootlight.runs.kept_config import differing_keys, read_config
 from bootlight.runs.links import check_links
 
 

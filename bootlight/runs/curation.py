@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bootlight.io.atomic import atomic_write, file_sha256, read_json, write_json
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import atomic_write, file_sha256, read_json, write_json
 from bootlight.io.lines import short_lines
 from bootlight.runs.folder import GenerationFolder
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bootlight.io.atomic import file_sha256
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import file_sha256
 from bootlight.runs.folder import GenerationFolder
 from bootlight.runs.manifest import how_to_redraw, read_metadata
 
@@ -32,7 +32,7 @@ def read_drawn(folder: GenerationFolder) -> list[DrawnImage]:
     """What the manifest of a samples folder says of all images: some 300 bytes of memory for each.
 
     Raises:
-        BootlightError: as `run_folder.read_metadata`.
+        BootlightError: as `manifest.read_metadata`.
     """
     return [DrawnImage(row["file_name"], row.get("label"), row.get("sha256")) for row in read_metadata(folder)]
 

@@ -5,8 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bootlight.io.atomic import read_json, write_json
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import read_json, write_json
 
 STREAMS = "philox4x32-10"  # changes when the counters of bootlight.rng would give other numbers
 PACKAGES = ("bootlight", "torchvision", "lightning", "numpy", "pillow")

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bootlight.errors import BootlightError
+from bootlight.io.sizes import size_text
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.runs.trainings import parts_of
-from bootlight.io.sizes import size_text
 from bootlight.terminal import say
 
 PERIODIC = re.compile(r"(last|step=\d{1,18})\.ckpt", re.ASCII)  # what a training is resumed from before its end

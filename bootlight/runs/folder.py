@@ -12,16 +12,8 @@ Evaluate        ``gen_000/metrics.json``
 ==============  ==========================================================
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from bootlight.io.atomic import atomic_write, check_content, read_json, write_json
-from bootlight.errors import BootlightError
-from bootlight.io.lines import short_lines
 
 IMAGES_PER_FOLDER = 1000
 MODEL = "model"  # the part that draws, unless another one is named

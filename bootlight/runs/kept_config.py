@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from bootlight.io.atomic import read_text
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import read_text
 
 MAX_BYTES = 2**16  # of a configuration, which has some thousands
 MAX_VALUES = 20_000  # keys and values of it

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from bootlight.io.atomic import atomic_write, check_content, read_json, write_json
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import atomic_write, check_content, write_json
 from bootlight.io.lines import short_lines
 from bootlight.runs.folder import GenerationFolder
 

@@ -79,7 +79,7 @@ def check_name(what: str, name: str) -> None:
     Raises:
         BootlightError: it has other characters than a to z, 0 to 9 and _, or is the name of something else there.
     """
-    taken = (name in TAKEN and not (what == "into" and name == "samples")) or name.endswith(ENDINGS)
+    taken = (name in TAKEN and not (what in ("into", "of") and name == "samples")) or name.endswith(ENDINGS)
     if taken or not NAME.fullmatch(name):
         known = ", ".join([*sorted(TAKEN), *(f"...{ending}" for ending in ENDINGS)])
         raise BootlightError(f"{what} is {name!r}; take a name of a to z, 0 to 9 and _, which is none of {known}")

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import bootlight
+from bootlight.distributed.stopping import leave_if_asked
+from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_weights, write_bytes
 from bootlight.io.cache_entries import note_use
 from bootlight.io.cache_folder import tell_not_kept
-from bootlight.runs.environment import describe
-from bootlight.errors import BootlightError
 from bootlight.io.lock import LOCK_NAME, try_lock
-from bootlight.distributed.stopping import leave_if_asked
+from bootlight.runs.environment import describe
 from bootlight.terminal import say
 
 POLL_SECONDS = 0.5

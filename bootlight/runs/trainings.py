@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bootlight.io.atomic import read_json
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import read_json
 from bootlight.runs.folder import MODEL, GenerationFolder, RunFolder
 
 

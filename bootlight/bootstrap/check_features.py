@@ -1,0 +1,63 @@
+"""Whether a feature network can be had, and answers as one, before anything is trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.evaluation.suite import check_metrics, least_images
+from bootlight.evaluation.trained_networks import TrainedOnReal
+from bootlight.metrics.distances.frechet import FrechetDistance
+from bootlight.metrics.distances.statistics import feature_statistics
+
+if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.evaluation.generation import Evaluation
+
+
+def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: int) -> nn.Module | None:
+    """Build the feature network, let it look at its weights and the data (methods `check`, `check_real`), show it two images.
+
+    Raises:
+        BootlightError: too few images for a distance, or a network that cannot be built or does not answer with features.
+    """
+    if evaluation.features is None:
+        return None
+    least = least_images(evaluation.metrics)
+    if num_synthetic < least:
+        raise BootlightError(f"bootstrap.num_synthetic is {num_synthetic}; evaluation.metrics needs at least {least} images")
+    if len(data.available) < least:
+        raise BootlightError(
+            f"{data.root}: {len(data.available)} images to train on; evaluation.metrics needs at least {least}, add some"
+        )
+    if evaluation.max_real < least:
+        raise BootlightError(f"evaluation.max_real is {evaluation.max_real}; evaluation.metrics needs at least {least}")
+    try:
+        network = cast(nn.Module, evaluation.features())
+        for name, given in (("check", ()), ("check_real", (data,))):
+            check = getattr(network, name, None)
+            if callable(check):
+                check(*given)
+        check_metrics(evaluation.metrics, network)
+        if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
+            probe_features(network, data)
+    except BootlightError:
+        raise
+    except Exception as error:  # someone else's code
+        raise BootlightError(f"evaluation.features: {told_in_a_line(error)}; correct it") from error
+    return network
+
+
+def probe_features(network: nn.Module, data: BootstrapData) -> None:
+    """Measure two real images as the evaluation will.
+
+    Raises:
+        BootlightError: the answer is not one row of finite features for each image.
+    """
+    metric = FrechetDistance(features=network, sync_on_compute=False)
+    images = data.real_images(data.real, 2)
+    metric.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=True)
+    feature_statistics(metric.real_features[0])

@@ -1,0 +1,1 @@
+"""What a run is on disk: folders, manifests, configuration, references; and who may change what."""
