@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from bootlight.doctor.hardware import cores_available
-
 # What launchers and users tell their programs; inside a job of a cluster every trainer would take itself for one of its tasks.
 TOLD = (
     *("SLURM_", "SRUN_", "SBATCH_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "MPI_", "LSB_", "JSM_", "XLA_", "KUBERNETES_"),
@@ -31,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """`-n auto`: a worker for each core and each GiB of available memory (torch is in each); 0 = in this process."""
+    from bootlight.doctor.hardware import cores_available  # after the environment is cleared
+
     try:
         memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         most = int(memory["MemAvailable"].split()[0]) * 1024 // GIB
@@ -106,3 +106,29 @@ def bootlight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., 
             run_verb(verb, [str(arg) for arg in args])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of noise pictures of 8x8 in two classes, a and b; to be read only."""
+    from tiny_runs import draw_pictures
+
+    return draw_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of random weights for FID's Inception network; to be read only."""
+    from random_inception import random_state
+
+    path = tmp_path_factory.mktemp("weights") / "random.pth"
+    torch.save(random_state(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(weights: Path) -> torch.nn.Module:
+    """FID's Inception network with those weights."""
+    from bootlight.metrics.features.inception import InceptionFeatures
+
+    return InceptionFeatures(str(weights), allow_other_weights=True)

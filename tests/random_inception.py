@@ -1,4 +1,7 @@
-"""FID's Inception network with random weights, in the layout of the published file: the original cannot be had in tests."""
+"""FID's Inception network with random weights, in the layout of the published file: the original cannot be had in tests.
+
+And random images to show to it and to others.
+"""
 
 import io
 from functools import cache
@@ -37,3 +40,9 @@ def pictures(count: int, seed: int, size: tuple[int, int] = (32, 32), contrast: 
     coarse = torch.rand(count, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
     smooth = nn.functional.interpolate((coarse - 0.5) * contrast + 0.5, size, mode="bicubic")
     return (smooth * 255).clamp(0, 255).to(torch.uint8)
+
+
+def noise(count: int, seed: int, edge: int = 8, channels: int = 3) -> Tensor:
+    """Images whose pixels are all independent, uint8 (count, channels, edge, edge)."""
+    size, rng = (count, channels, edge, edge), torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, size, generator=rng, dtype=torch.uint8)

@@ -23,17 +23,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Callback
+from tiny_runs import DCGAN, draw_pictures
+from tiny_runs import DDPM as WITHOUT_BLOCKS
 
-from bootlight.io.pictures import encode_png
-
-DDPM = [
-    "--model=bootlight.DDPM", "--model.width=8", "--model.channel_multipliers=[1]", "--model.num_res_blocks=1",
-    "--model.attention_resolutions=[]", "--model.num_heads=1", "--model.num_train_timesteps=25", "--model.learning_rate=1e-2",
-    "--model.ema_decay=0.9", "--model.sampler=bootlight.Ancestral", "--model.sampler.num_steps=2",
-]  # fmt: skip
-DCGAN = ["--model=bootlight.DCGAN", "--model.width=4", "--model.latent_dim=4", "--model.ema_decay=0.9"]
+DDPM = [*WITHOUT_BLOCKS, "--model.num_res_blocks=1"]
 MODELS = {"ddpm": DDPM, "dcgan": DCGAN}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["lightning.pytorch", "matplotlib.pyplot", "bootlight.cli.fit"])
@@ -189,13 +183,9 @@ class Slowly(Callback):
 @cache
 def pictures() -> Path:
     """24 noise pictures of 8x8 in two classes, for as long as the tests run."""
-    top, rng = Path(tempfile.mkdtemp(prefix="bootlight-")), np.random.default_rng(1)
+    top = Path(tempfile.mkdtemp(prefix="bootlight-"))
     atexit.register(shutil.rmtree, top, ignore_errors=True)
-    for i in range(24):
-        file = top / "pictures" / "ab"[i % 2] / f"{i:03d}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encode_png(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)))
-    return top / "pictures"
+    return draw_pictures(top / "pictures")
 
 
 def settings(**changes: object) -> list[str]:

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from bootlight.data import reader_manifest
+from bootlight.data import reader_files, reader_folder, reader_manifest
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
 from bootlight.io.lines import MAX_LINE_BYTES, short_lines
@@ -64,8 +64,8 @@ TABLES = {
 @pytest.mark.parametrize("table", TABLES)
 def test_a_manifest_of_any_size_is_read_line_by_line(tmp_path, monkeypatch, kind, table):
     """At a tenth of the size that a picture may have here it would be refused, if it were read whole."""
-    for module in ("reader_folder", "reader_files", "reader_manifest"):
-        monkeypatch.setattr(f"bootlight.data.{module}.MAX_FILE_BYTES", len(TABLES[table]) // 10)
+    for module in (reader_folder, reader_files, reader_manifest):
+        monkeypatch.setattr(module, "MAX_FILE_BYTES", len(TABLES[table]) // 10)
     monkeypatch.setattr(reader_manifest, "BYTES_FOR_AN_IMAGE", 2**19)
     name = "metadata.csv" if table == "returns" else table
     root = packed(tmp_path, kind, {f"{i:02d}.png": b"" for i in range(MANY)} | {name: TABLES[table]})

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from random_inception import noise
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
@@ -14,13 +15,7 @@ from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.features.frozen import Frozen
 from bootlight.metrics.score import Score
 
-
-def pictures(count: int, seed: int, channels: int = 3) -> Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, channels, 8, 8), generator=rng, dtype=torch.uint8)
-
-
-REAL, SYNTHETIC = pictures(30, 0), pictures(21, 1) // 2
+REAL, SYNTHETIC = noise(30, 0), noise(21, 1) // 2
 
 
 class Probe(nn.Module):
@@ -130,7 +125,7 @@ def test_grey_images_are_repeated_for_a_network_of_colours() -> None:
 
 
 def test_reset_keeps_the_reference() -> None:
-    metric = measured(FrechetDistance(features=PixelFeatures(2)), synthetic=pictures(9, 3))
+    metric = measured(FrechetDistance(features=PixelFeatures(2)), synthetic=noise(9, 3))
     first = score_of(metric).value
     metric.reset()
     metric.update(SYNTHETIC, real=False)
@@ -140,8 +135,8 @@ def test_reset_keeps_the_reference() -> None:
 def test_more_reference_images_are_taken_in_after_an_answer() -> None:
     metric = measured(FrechetDistance(features=PixelFeatures(2)))
     metric.compute()
-    metric.update(pictures(5, 4), real=True)
-    real = feature_statistics(PixelFeatures(2)(torch.cat([REAL, pictures(5, 4)])))
+    metric.update(noise(5, 4), real=True)
+    real = feature_statistics(PixelFeatures(2)(torch.cat([REAL, noise(5, 4)])))
     synthetic = feature_statistics(PixelFeatures(2)(SYNTHETIC))
     # The order of summation is the same; nothing but the path through the metric differs.
     assert score_of(metric).value == pytest.approx(frechet_distance(real=real, synthetic=synthetic), rel=1e-12)

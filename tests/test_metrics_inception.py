@@ -19,18 +19,6 @@ from bootlight.metrics.features.inception import InceptionFeatures
 from bootlight.metrics.features.inception_weights import INCEPTION_SHA256, INCEPTION_URL, fetch_inception_weights
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    torch.save(random_state(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def network(weights: Path) -> InceptionFeatures:
-    return InceptionFeatures(str(weights), allow_other_weights=True)
-
-
 def far(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference in units of the largest value; folding reorders float32 products, 1e-7 in each of 50 layers."""
     return ((ours - theirs).abs().max() / theirs.abs().max()).item()

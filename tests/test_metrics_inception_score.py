@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from random_inception import noise
 from torch import Tensor, nn
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torchmetrics.image.inception import InceptionScore as OtherInceptionScore
@@ -127,21 +128,17 @@ class Classifier(nn.Module):
         return {"features": self(images), "logits": images.float().mean((2, 3)) / 25}
 
 
-def pictures(count: int, seed: int) -> Tensor:
-    return torch.randint(0, 256, (count, 3, 2, 2), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-
-
 def test_the_metric_needs_synthetic_images_alone() -> None:
     metric = InceptionScore(features=Classifier())
-    metric.update(pictures(20, 7), real=False)
-    metric.update(pictures(10, 8), real=False)
+    metric.update(noise(20, 7, edge=2), real=False)
+    metric.update(noise(10, 8, edge=2), real=False)
     (name, score), *others = metric.compute().items()
-    expected = inception_score(Classifier().outputs(torch.cat([pictures(20, 7), pictures(10, 8)]))["logits"])
+    expected = inception_score(Classifier().outputs(torch.cat([noise(20, 7, edge=2), noise(10, 8, edge=2)]))["logits"])
     assert (name, others) == ("inception_score", [])
     assert (score.value, score.standard_error, score.n) == (expected.value, expected.standard_error, 30)
     assert score.protocol == {"features": "colours", "num_features": 3, "num_real": 0, "num_synthetic": 30, "splits": 1}
     assert score.remarks == (f"30 images a split, fewer than 5,000: reads low, here by about {100 * expected.bias:.2g} %.",)
-    metric.update(pictures(10, 9), real=True)
+    metric.update(noise(10, 9, edge=2), real=True)
     assert metric.compute()["inception_score"] == score
 
 

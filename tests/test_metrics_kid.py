@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 import torch
+from random_inception import noise
 from torch import Tensor
 
 from bootlight.errors import BootlightError
@@ -40,21 +41,16 @@ def test_the_gaussian_kernel_knows_no_origin_and_only_relative_lengths() -> None
     assert moved[:3] == pytest.approx(base[:3], rel=1e-9)  # squares of 1e4 lose four digits of sixteen
 
 
-def pictures(count: int, seed: int) -> Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 8, 8), generator=rng, dtype=torch.uint8)
-
-
 def scored(metric: KernelDistance, real: int = 12, synthetic: int = 9) -> dict[str, Score]:
-    metric.update(pictures(real, 0), real=True)
-    metric.update(pictures(synthetic, 1) // 2, real=False)
+    metric.update(noise(real, 0), real=True)
+    metric.update(noise(synthetic, 1) // 2, real=False)
     return metric.compute()
 
 
 def test_the_metric_gives_the_estimate_with_its_protocol() -> None:
     score = scored(KernelDistance(features=PixelFeatures(2)))["kid"]
     network = PixelFeatures(2)
-    expected = kernel_distance(real=network(pictures(12, 0)), synthetic=network(pictures(9, 1) // 2), kernel=polynomial_kernel)
+    expected = kernel_distance(real=network(noise(12, 0)), synthetic=network(noise(9, 1) // 2), kernel=polynomial_kernel)
     assert (score.value, score.standard_error, score.interval) == (expected.value, expected.standard_error, expected.interval)
     assert score.n == 9
     assert json.loads(json.dumps(score.protocol)) == {
@@ -79,7 +75,7 @@ def test_a_thousand_images_need_no_remark() -> None:
 def test_the_bandwidth_is_that_of_the_real_images_or_the_given_one() -> None:
     metric = KernelDistance(features=PixelFeatures(2), kernel="rbf")
     score = scored(metric)["mmd-rbf"]
-    real, synthetic = PixelFeatures(2)(pictures(12, 0)), PixelFeatures(2)(pictures(9, 1) // 2)
+    real, synthetic = PixelFeatures(2)(noise(12, 0)), PixelFeatures(2)(noise(9, 1) // 2)
     bandwidth = median_distance(real)
     assert score.protocol["bandwidth"] == bandwidth
     assert score.value == kernel_distance(real=real, synthetic=synthetic, kernel=rbf_kernel(bandwidth)).value

@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from random_inception import noise
 from torch import Tensor, nn
 from torchmetrics.image.mifid import MemorizationInformedFrechetInceptionDistance
 
@@ -123,17 +124,13 @@ def test_few_images_have_a_value_but_no_error() -> None:
     assert mifid(real=real, synthetic=normal(20, 3, seed=11)).standard_error is not None
 
 
-def pictures(count: int, seed: int) -> Tensor:
-    return torch.randint(0, 256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-
-
 def test_the_metric_gives_the_estimate_with_its_protocol() -> None:
     metric = MemorizationInformedFrechetDistance(features=PixelFeatures(2), threshold=0.2)
-    metric.update(pictures(30, 0), real=True)
-    metric.update(pictures(25, 1) // 2, real=False)
+    metric.update(noise(30, 0), real=True)
+    metric.update(noise(25, 1) // 2, real=False)
     scores = metric.compute()
     network = PixelFeatures(2)
-    expected = mifid(real=network(pictures(30, 0)), synthetic=network(pictures(25, 1) // 2), threshold=0.2)
+    expected = mifid(real=network(noise(30, 0)), synthetic=network(noise(25, 1) // 2), threshold=0.2)
     assert list(scores) == ["mifid"]
     assert (scores["mifid"].value, scores["mifid"].standard_error, scores["mifid"].n) == (*expected[:2], 25)
     assert json.loads(json.dumps(scores["mifid"].protocol)) == {

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from PIL import Image
-from random_inception import pictures, random_state
+from random_inception import pictures
 from torch import Tensor, nn
 
 from bootlight.metrics.distances.frechet import FrechetDistance
@@ -98,19 +98,6 @@ def clean_fid(weights: Path, monkeypatch: pytest.MonkeyPatch, mode: str = "clean
 
 def clean_fid_legacy_pytorch(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Tool:
     return clean_fid(weights, monkeypatch, "legacy_pytorch")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "random.pth"
-    torch.save(random_state(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def network(weights: Path) -> InceptionFeatures:
-    """Loaded once for all dialects."""
-    return InceptionFeatures(str(weights), allow_other_weights=True)
 
 
 def save(images: list[Tensor], folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-import torch
+from random_inception import noise
 from torch import Tensor, nn
 
 from bootlight.metrics.distances.frechet import FrechetDistance
@@ -26,13 +26,8 @@ class Corners(nn.Module):
         return {"features": spatial.mean((2, 3)), "spatial": spatial[:, 0].flatten(1)}
 
 
-def pictures(count: int, seed: int) -> Tensor:
-    rng = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, 2, 2), generator=rng, dtype=torch.uint8)
-
-
 def test_it_is_the_distance_of_spatial_features() -> None:
-    real, synthetic, network = pictures(60, 0), pictures(50, 1) // 2, Corners()
+    real, synthetic, network = noise(60, 0, edge=2), noise(50, 1, edge=2) // 2, Corners()
     metric = SpatialFrechetDistance(features=network)
     metric.update(real, real=True)
     metric.update(synthetic, real=False)
@@ -44,7 +39,7 @@ def test_it_is_the_distance_of_spatial_features() -> None:
 
 
 def test_it_sees_what_is_in_the_wrong_place() -> None:
-    real = pictures(60, 0)
+    real = noise(60, 0, edge=2)
     real[:, :, 0] //= 4  # dark above
     sides = {}
     for metric in (SpatialFrechetDistance(features=Corners()), FrechetDistance(features=Corners())):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from random_inception import noise
 from torch import Tensor
 
 from bootlight.errors import BootlightError
@@ -119,16 +120,12 @@ def test_the_size_of_a_block_does_not_matter(monkeypatch: pytest.MonkeyPatch, bl
         assert vendi_score(normal(count, 8, seed=8)) == pytest.approx(whole, rel=1e-11)
 
 
-def pictures(count: int, seed: int) -> Tensor:
-    return torch.randint(0, 256, (count, 3, 8, 8), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-
-
 def test_the_metric_scores_both_sides() -> None:
     metric = VendiScore(features=PixelFeatures(2))
-    metric.update(pictures(40, 0), real=True)
-    metric.update(pictures(40, 1) // 2, real=False)
+    metric.update(noise(40, 0), real=True)
+    metric.update(noise(40, 1) // 2, real=False)
     scores = metric.compute()
-    synthetic, real = (vendi_score(PixelFeatures(2)(images)) for images in (pictures(40, 1) // 2, pictures(40, 0)))
+    synthetic, real = (vendi_score(PixelFeatures(2)(images)) for images in (noise(40, 1) // 2, noise(40, 0)))
     assert list(scores) == ["vendi", "vendi/real"]
     assert (scores["vendi"].value, scores["vendi"].standard_error) == synthetic != real
     assert (scores["vendi/real"].value, scores["vendi/real"].standard_error) == real

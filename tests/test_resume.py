@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import Timer
-from tiny_runs import DCGAN, DDPM, Program, draw_pictures, fingerprint, options, state_of_training, write_plain_pages
+from tiny_runs import DCGAN, DDPM, Program, fingerprint, options, state_of_training, write_plain_pages
 
 from bootlight import PixelFeatures
 from bootlight.distributed.stopping import stop_request
@@ -39,11 +39,6 @@ VARIANTS = {
     "dcgan-bf16": (DCGAN, BF16),
     "dcgan-workers-warm_start": (DCGAN, WORKERS | WARM_START),
 }
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture

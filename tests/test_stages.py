@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from safetensors.torch import load_file
-from tiny_runs import DCGAN, DDPM, digest, draw_pictures, fingerprint, options
+from tiny_runs import DCGAN, DDPM, digest, fingerprint, options
 
 import bootlight as public
 from bootlight.bootstrap.begin import run as run_from_python
@@ -59,11 +59,6 @@ class Nothing(Stage):
 
 def stages(*listed: dict[str, object]) -> str:
     return f"--bootstrap.stages={json.dumps(listed)}"
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return draw_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture
