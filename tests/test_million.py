@@ -10,7 +10,8 @@ import pytest
 from bootlight.runs.folder import RunFolder
 
 # MiB that a process may need at most beyond what it had before the first image was drawn, for each million of images, besides
-# 192 features of 4 bytes: names, hashes and labels as Python objects, of which there are several lists at a time.
+# 192 features of 4 bytes, and of 8 while a distance is computed: names, hashes and labels as Python objects, of which
+# there are several lists at a time.
 MANY, EACH = 1_000_000, 1500 * 1_000_000 / 2**20
 
 
@@ -27,9 +28,9 @@ def two_generations(count: int, tmp_path: Path) -> list[dict]:
 
 @pytest.mark.slow
 def test_a_million_images_go_through_two_generations(tmp_path):
-    """A quarter of an hour of one core, and less than 4 GiB."""
+    """Ten minutes of one core, more where the disk is slow, and less than 4 GiB."""
     phases = two_generations(MANY, tmp_path)
     print(*phases, sep="\n")
     first = phases[0]["before"]
-    features = 4 * 192 * MANY / 2**20
+    features = (4 + 8) * 192 * MANY / 2**20
     assert max(phase.get("peak", 0) for phase in phases) - first < EACH + features
