@@ -1,1 +1,15 @@
 """The loop over generations and its stages; a configuration becomes objects."""
+
+from bootlight.lazy import public
+
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "begin": "run",
+        "curate": "Curate",
+        "evaluate": "Evaluate",
+        "stage": "Stage",
+        "synthesize": "Synthesize",
+        "train": "Train",
+    },
+)

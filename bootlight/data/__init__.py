@@ -14,3 +14,15 @@ What is called what, from the files to a batch:
 Measuring has its own view of a set, `evaluation.sources.ImageSource`: names, labels and pixels by position. It is a store
 (`StoreSource`) or files at their own sizes (`FileSource`), whichever the features ask for.
 """
+
+from bootlight.lazy import public
+
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "datamodule": "BootstrapData",
+        "digits": "Digits",
+        "gaussian": "GaussianImages",
+        "mixing": "Accumulate AccumulateSubsample FreshReal MixingPolicy Replace",
+    },
+)

@@ -1,1 +1,13 @@
 """Generators: thin LightningModules over `networks` and `diffusion`; a new one subclasses `GeneratorModule` in a new file."""
+
+from bootlight.lazy import public
+
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "base": "GeneratorModule",
+        "dcgan": "DCGAN",
+        "ddpm": "DDPM",
+        "gaussian": "PixelGaussian",
+    },
+)

@@ -10,11 +10,11 @@ from typing import Any
 from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings  # there is no public way to lift a restriction again
 
-from bootlight import _PUBLIC
 from bootlight.errors import BootlightError
+from bootlight.lazy import known
 
 MAX_VALUES = 2000  # keys and values of a configuration
-OWN = {f"{place}.{name}" for name, module in _PUBLIC.items() for place in ("bootlight", module)}
+OWN = frozenset(known)
 
 
 def class_paths(config: Any) -> list[str]:

@@ -8,3 +8,16 @@ Each metric is a `torchmetrics.Metric` that takes uint8 images and answers with 
 - `discriminator`: the score of a frozen discriminator; `c2st`: of a fresh classifier; `vendi`; `pixel_statistics`: without any
   network.
 """
+
+from bootlight.lazy import public
+
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "discriminator": "DiscriminatorScore",
+        "distances.frechet": "FrechetDistance",
+        "features.dino": "DinoFeatures",
+        "features.features": "PixelFeatures",
+        "features.inception": "InceptionFeatures",
+    },
+)

@@ -1,1 +1,12 @@
 """Images from a trained generator: what is asked for, drawing, the folder that holds them, and which of them are kept."""
+
+from bootlight.lazy import public
+
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "callback": "Synthesis",
+        "curator": "Curator KeepAll",
+        "synthesizer": "Draw Synthesizer",
+    },
+)
