@@ -24,10 +24,15 @@ MODULES = {".".join(f.relative_to(PACKAGE).with_suffix("").parts): f for f in so
 
 
 @cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+@cache
 def imported(module: str) -> frozenset[str]:
     """Absolute names of all modules that one imports, also inside functions; of bootlight's those that are files."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(tree_of(module)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         where = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
         assert not isinstance(node, ast.ImportFrom) or node.level == 0, f"{module}: relative import"
@@ -49,11 +54,16 @@ def chain(module: str) -> tuple[str, ...]:
     return (module, *max(map(chain, below), key=len, default=()))
 
 
+@cache
+def guarded(module: str) -> str:
+    """What a module imports for annotations alone."""
+    found = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.If)]
+    return "\n".join(ast.unparse(node) for node in found if ast.unparse(node.test) == "TYPE_CHECKING")
+
+
 def is_for_types(module: str, name: str) -> bool:
     """Whether a module is imported for annotations alone."""
-    tree = ast.parse(MODULES[module].read_text())
-    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
-    return any(f"from bootlight.{name} import" in ast.unparse(node) for node in guarded)
+    return f"from bootlight.{name} import" in guarded(module)
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("__")])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
+from tiny_runs import write_plain_pages
 from torch import Tensor, nn
 
 from bootlight.data.roots import load_roots
@@ -40,8 +41,9 @@ def write_noise(folder: Path, count: int) -> Path:
 
 
 @pytest.fixture
-def fit(bootlight, images):
+def fit(bootlight, images, monkeypatch):
     """Runs `bootlight fit` with tiny settings and what is changed about them."""
+    write_plain_pages(monkeypatch)
 
     def run(**changes: object) -> None:
         options = GAUSSIAN | {

@@ -17,8 +17,6 @@ from bootlight.io.lock import try_lock
 from bootlight.io.owner import temporary_name
 from bootlight.runs.folder import RunFolder
 
-NOW = time.time()
-
 
 def checkpoint(path: Path, size: int = 300) -> Path:
     """As torch writes one, of so many bytes."""
@@ -193,7 +191,7 @@ def test_a_cache(tmp_path, clean):
         (cache / "features").mkdir(parents=True, exist_ok=True)
         file = cache / "features" / f"{key}.safetensors"
         file.write_bytes(b"x" * 1000)
-        os.utime(file, (NOW - days * 86400,) * 2)
+        os.utime(file, (time.time() - days * 86400,) * 2)
     (cache / "features" / f".{keys[0]}.safetensors.00000000-1-1-01234567.tmp").write_bytes(b"half")
     os.utime(cache / "features" / f".{keys[0]}.safetensors.00000000-1-1-01234567.tmp", (0, 0))
     (cache / "mine.txt").write_text("mine")

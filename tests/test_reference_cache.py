@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json
+from bootlight.io.cache_entries import NETWORKS, Entry, is_in_use, remove
 from bootlight.runs import shared_cache as reference_cache
 from bootlight.runs.shared_cache import shared
 
@@ -55,6 +58,17 @@ def test_a_training_that_fails_leaves_nothing_and_a_damaged_file_is_replaced(tmp
         with pytest.warns(UserWarning, match="judge.safetensors .*it is trained again"):
             assert not take(tmp_path, "b")
         assert kept.read_bytes() == WEIGHTS and take(tmp_path, "c")
+
+
+def test_looking_at_the_cache_does_not_give_up_the_lock_of_a_training(tmp_path):
+    take_it = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with shared(tmp_path / "x" / "judge.safetensors", tmp_path / "cache" / "judges", {}):
+        (lock,) = tmp_path.glob("cache/judges/*/.lock")
+        entry = Entry(lock.parent, NETWORKS, 0, 0.0)
+        assert is_in_use(entry) and not remove(entry) and lock.exists()
+        other = subprocess.run([sys.executable, "-c", take_it, lock], capture_output=True, text=True)
+        assert "BlockingIOError" in other.stderr
+    assert not is_in_use(entry) and remove(entry)
 
 
 @pytest.mark.parametrize("where", ["cache", "cache/judges"])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 from safetensors.torch import load_file
-from tiny_runs import DCGAN, DDPM, digest, fingerprint, options
+from tiny_runs import DCGAN, DDPM, digest, fingerprint, options, write_plain_pages
 
 import bootlight as public
 from bootlight.bootstrap.begin import run as run_from_python
@@ -74,6 +74,13 @@ TWO_PARTS = stages(
     stage(SYNTHESIZE, part="auxiliary", into="probe", n=4),
     stage(EVALUATE, of=["samples", "probe"]),
 )
+
+
+@pytest.fixture(autouse=True)
+def plain_pages(monkeypatch):
+    write_plain_pages(monkeypatch)
+
+
 SCORED = {"evaluation.features": "bootlight.PixelFeatures", "evaluation.metrics": '["kid"]', "data.holdout_fraction": 0}
 
 

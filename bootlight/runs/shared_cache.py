@@ -14,7 +14,7 @@ import bootlight
 from bootlight.distributed.stopping import leave_if_asked
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_weights, write_bytes
-from bootlight.io.cache_entries import note_use
+from bootlight.io.cache_entries import note_use, own_locks
 from bootlight.io.cache_folder import tell_not_kept
 from bootlight.io.lock import LOCK_NAME, try_lock
 from bootlight.runs.environment import describe
@@ -109,8 +109,10 @@ def _turn(folder: Path, wait: bool) -> Iterator[None]:
             told = True
             leave_if_asked()
             time.sleep(POLL_SECONDS)
+        own_locks.add(folder / LOCK_NAME)
         yield
     finally:
+        own_locks.discard(folder / LOCK_NAME)
         os.close(descriptor)  # and with it goes the lock
 
 
