@@ -50,7 +50,7 @@ def room(module: str) -> int:
 @cache
 def chain(module: str) -> tuple[str, ...]:
     """The longest chain of modules from here, each importing the next."""
-    below = [name for name in imported(module) if name in MODULES and f"from bootlight.{name} import" not in for_types(module)]
+    below = [name for name in imported(module) if name in MODULES and not is_for_types(module, name)]
     return (module, *max(map(chain, below), key=len, default=()))
 
 
