@@ -71,7 +71,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         if isinstance(report, pytest.TestReport):
             for name in (report.location[0], "all files"):
                 files[name][0] += report.duration
-                files[name][1] += report.processor_seconds
+                files[name][1] += getattr(report, "processor_seconds", 0.0)
     terminalreporter.section("seconds of each file: by the clock, of the processor")
     for name, (clock, processor) in sorted(files.items(), key=lambda entry: -entry[1][1]):
         terminalreporter.line(f"{clock:8.1f} {processor:8.1f}  {name}")
