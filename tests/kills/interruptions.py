@@ -1,6 +1,7 @@
 """Ways to interrupt an attempt, and what each must come to before the same command is started again."""
 
 import errno
+import math
 import os
 import signal
 import time
@@ -58,9 +59,13 @@ def terminate(attempt: Attempt, folder: Path, rng: Random) -> list[str]:
     """SIGTERM to one process: it saves, and says that the same command continues."""
     listened = attempt.listens(signal.SIGTERM)
     asked_at = time.time()
-    attempt.signal(signal.SIGTERM, rng.choice(attempt.pids))
-    attempt.wait()
-    if not listened and attempt.status == -signal.SIGTERM:  # before the run began, or after its last file
+    asked = rng.choice(attempt.pids)
+    attempt.signal(signal.SIGTERM, asked)
+    deadline = math.inf if listened else time.monotonic() + NOTICED_SECONDS
+    if attempt.wait(lambda: time.monotonic() > deadline):
+        attempt.end()  # before all have met, a rank waits for the others; torchrun ends it
+        return []
+    if not listened and attempt.statuses[asked] == -signal.SIGTERM:  # before the run began, or after its last file
         return []
     return stopped(attempt, folder, RUN_AGAIN, "SIGTERM", asked_at)
 
