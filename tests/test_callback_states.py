@@ -23,7 +23,7 @@ from bootlight.io.quiet import quiet
 from bootlight.runs.folder import GenerationFolder
 from bootlight.training.checkpoint_claims import why_unreadable
 from bootlight.training.checkpoints import AtomicCheckpointIO, newest_readable, periodic_checkpoint, restoring_explained
-from bootlight.training.states import PortableStates
+from bootlight.training.portable_states import PortableStates
 
 import bootlight.bootstrap.config_text  # isort: skip  what configurations can hold is said there
 

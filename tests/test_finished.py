@@ -11,8 +11,8 @@ from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.runs.context import GenerationContext
-from bootlight.runs.finished import remove_left, remove_spent, spent
 from bootlight.runs.folder import RunFolder
+from bootlight.runs.spent_checkpoints import remove_left, remove_spent, spent
 
 
 def a_run(path: Path, generations: int) -> RunFolder:

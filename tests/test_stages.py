@@ -36,8 +36,8 @@ from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.runs.manifest import read_metadata, write_metadata
 from bootlight.runs.references import Reference, check_name, parse_reference
 from bootlight.runs.trainings import steps_of, trainings_of
-from bootlight.synthesis.callback import Synthesis
 from bootlight.synthesis.curator import Curator, KeepAll
+from bootlight.synthesis.own_trainer import Synthesis
 from bootlight.synthesis.synthesizer import Draw
 
 TRAIN, SYNTHESIZE, EVALUATE = "bootlight.Train", "bootlight.Synthesize", "bootlight.Evaluate"

@@ -20,7 +20,7 @@ from bootlight.evaluation.real_images import check_same_images
 from bootlight.networks.dcgan import SIZES
 from bootlight.runs.context import GenerationContext
 from bootlight.terminal import say
-from bootlight.training.states import PortableStates
+from bootlight.training.portable_states import PortableStates
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder

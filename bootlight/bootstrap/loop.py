@@ -21,7 +21,7 @@ from bootlight.report.strip import write_strip
 from bootlight.report.table import format_table, table_is_current, write_table
 from bootlight.runs.config import check_streams, names_other_images
 from bootlight.runs.context import GenerationContext
-from bootlight.runs.finished import remove_left, remove_spent
+from bootlight.runs.spent_checkpoints import remove_left, remove_spent
 from bootlight.runs.timing import clock
 from bootlight.runs.trainings import read_generation_metrics
 from bootlight.terminal import say

@@ -7,7 +7,7 @@ from bootlight.bootstrap.stage import Stage
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.lines import MAX_IMAGES
 from bootlight.io.paths import expanded_text
-from bootlight.runs.finished import Keep, check_keep
+from bootlight.runs.spent_checkpoints import Keep, check_keep
 
 
 @dataclass

@@ -18,9 +18,9 @@ from bootlight.loggers.history import HistoryLogger
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.training.checkpoints import AtomicCheckpointIO, periodic_checkpoint
+from bootlight.training.portable_states import PortableStates
 from bootlight.training.progress import GenerationProgressBar
 from bootlight.training.publish import Publish
-from bootlight.training.states import PortableStates
 from bootlight.training.step_clock import StepClock
 from bootlight.training.stop import StopBetweenSteps
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.evaluation.answer import Answer, Measured
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.judges import judge_scores, train_gans
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.reference_stats import check_width, load_statistics, measure_against, save_statistics
+from bootlight.evaluation.several_judges import judge_scores, train_gans
 from bootlight.evaluation.source_remarks import source_remarks
 from bootlight.evaluation.sources import ImageSource, open_store
 from bootlight.evaluation.suite import finite, measure_all

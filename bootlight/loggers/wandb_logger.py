@@ -16,7 +16,7 @@ from bootlight.errors import BootlightError
 from bootlight.io.atomic import atomic_write
 from bootlight.loggers.run_rows import Row, num_rows, of_part, rows_of
 from bootlight.loggers.wandb_generation import closing_values, log_manifest
-from bootlight.loggers.wandb_rows import RowsKept
+from bootlight.loggers.wandb_row_count import RowsKept
 from bootlight.report.scores import read_generation
 from bootlight.runs.folder import MODEL, GenerationFolder, RunFolder
 

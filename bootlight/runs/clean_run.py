@@ -12,11 +12,11 @@ from bootlight.io.atomic import check_content
 from bootlight.io.cleaned import Thing
 from bootlight.io.lock import LOCK_NAME, holder, taken
 from bootlight.io.owner import owner_lives
-from bootlight.runs.finished import PERIODIC, check_keep, spent
 from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.runs.kept_config import read_config
 from bootlight.runs.links import check_links
 from bootlight.runs.marks import is_run
+from bootlight.runs.spent_checkpoints import PERIODIC, check_keep, spent
 from bootlight.runs.trainings import parts_of
 
 DEPTH = 4  # folders below one that is named, in which runs are looked for

@@ -5,7 +5,7 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
-        "callback": "Synthesis",
+        "own_trainer": "Synthesis",
         "curator": "Curator KeepAll",
         "synthesizer": "Draw Synthesizer",
     },
