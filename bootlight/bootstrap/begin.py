@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.changes import as_arguments
 from bootlight.bootstrap.checks import check_all
 from bootlight.bootstrap.loop import run_bootstrap
 from bootlight.bootstrap.parts import PublishedParts
@@ -43,7 +44,7 @@ def run(config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -
         SystemExit: the run was stopped early: 75 by a signal or `trainer.max_time`, 130 by Ctrl-C.
     """
     quiet()
-    arguments = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+    arguments = as_arguments(settings)
     if isinstance(config, Mapping):
         arguments = [f"--config={json.dumps(dict(config))}", *arguments]
     elif config is not None:

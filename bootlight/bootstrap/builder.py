@@ -201,9 +201,7 @@ class Builder(LightningCLI):
         return self._data_of(self.changed(settings or {}))
 
     def _data_of(self, config: Any) -> BootstrapData:
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(BootstrapData, "data")
-        data: BootstrapData = parser.instantiate(parser.parse_object({"data": config.data})).data
+        data: BootstrapData = made(BootstrapData, "data", config.data)
         if self.smoke is not None:
             self.smoke.shrink_data(data)
         return data
@@ -222,10 +220,7 @@ class Builder(LightningCLI):
 
     def model_of(self, part: str, number: int = 0) -> GeneratorModule:
         """A fresh model of a part in a generation, alone."""
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(GeneratorModule, "model")
-        config = self.changed(self.settings_of(part, number)).model
-        model: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
+        model: GeneratorModule = made(GeneratorModule, "model", self.changed(self.settings_of(part, number)).model)
         if self.smoke is not None:
             self.smoke.shrink_model(model)
         return model
@@ -255,3 +250,10 @@ class Builder(LightningCLI):
     def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:
         """A trainer of the first steps."""
         return trial_trainer(dict(self.config_init.trainer), callbacks, loggers, **own)
+
+
+def made(kind: type, section: str, config: Any) -> Any:
+    """The object of one section of a configuration, alone."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(kind, section)
+    return parser.instantiate(parser.parse_object({section: config}))[section]

@@ -15,6 +15,11 @@ from bootlight.io.paths import expand_settings
 OPEN = ("data.", "model", "trainer.")  # what a part may have of its own; the rest is of the whole run
 
 
+def as_arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Dotted keys and their values, as on the command line."""
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+
+
 def changed(parser: LightningArgumentParser, config: Namespace, settings: Mapping[str, Any]) -> Namespace:
     """The configuration with dotted keys replaced, as if they were given last on the command line.
 
@@ -24,11 +29,10 @@ def changed(parser: LightningArgumentParser, config: Namespace, settings: Mappin
     for key in settings:
         if not key.startswith(OPEN):
             raise BootlightError(f"bootstrap.stages: settings: {key} is of the whole run; a part has data, model, trainer")
-    arguments = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
     said = StringIO()
     try:
         with redirect_stderr(said):
-            found: Namespace = parser.parse_args(arguments, namespace=config.clone())
+            found: Namespace = parser.parse_args(as_arguments(settings), namespace=config.clone())
     except (SystemExit, ValueError) as error:
         reason = " ".join((said.getvalue() or str(error)).split())
         raise BootlightError(f"bootstrap.stages: settings: {reason}") from error

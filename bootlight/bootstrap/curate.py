@@ -41,9 +41,7 @@ class Curate(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
-        folder, data = generation.folder.of_images(self.of), generation.open_data()
-        if not folder.is_synthesized:
-            raise BootlightError(f"{folder.samples} has not all images; run the stage that draws them")
+        data, folder = generation.open_data(), generation.drawn(self.of)
         if generation.writes:
             with clock.part("files"):
                 images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_size, data.channels)

@@ -57,9 +57,7 @@ class Evaluate(Stage):
         evaluation.use(generation.features, generation.judge)
         found: dict[str, Any] = {}
         for name in self.of:
-            if not folder.of_images(name).is_synthesized:
-                raise BootlightError(f"{folder.of_images(name).samples} has not all images; run the stage that draws them")
-            scores, failed = evaluation.scores(folder.of_images(name), data, generation.device)
+            scores, failed = evaluation.scores(generation.drawn(name), data, generation.device)
             found[name] = {"scores": {key: score.to_json() for key, score in scores.items()}}
             found[name] |= {"failed": failed} if failed else {}
         about = {

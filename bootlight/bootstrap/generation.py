@@ -12,6 +12,7 @@ from torch import nn
 
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.distributed.processes import in_turn
+from bootlight.errors import BootlightError
 from bootlight.runs.folder import MODEL
 from bootlight.synthesis.drawing import Share
 
@@ -79,7 +80,7 @@ class Generation:
 
     def at(self, number: int) -> Generation:
         """Another generation of the same run."""
-        return Generation(replace(self.context, generation=number), self.builder, self.features, self.judge)
+        return replace(self, context=replace(self.context, generation=number))
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -98,6 +99,17 @@ class Generation:
         if not self.new_data.sources:
             in_turn(self.builder.trainer, self.new_data.setup)
         return self.new_data
+
+    def drawn(self, into: str) -> GenerationFolder:
+        """A folder of images that is complete.
+
+        Raises:
+            BootlightError: it is not.
+        """
+        folder = self.folder.of_images(into)
+        if not folder.is_synthesized:
+            raise BootlightError(f"{folder.samples} has not all images; run the stage that draws them")
+        return folder
 
     def published(self, part: str) -> GeneratorModule:
         """The generator that a part of this generation has published."""

@@ -37,7 +37,7 @@ class PublishedParts:
         """
         if folder.path.parent.resolve() != self.builder.run.path.resolve():
             return load_generator(folder)
-        model = self.builder.model_of(folder.part, int(folder.path.name.removeprefix("gen_")))
+        model = self.builder.model_of(folder.part, folder.number)
         model.load_published(published_weights(folder))
         attach_recorded(model, folder, self.load)
         if self.builder.bootstrap.compile:

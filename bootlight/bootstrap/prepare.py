@@ -41,10 +41,12 @@ def prepare(
         BootlightError: see `check_input` and `rehearse`; until then the run folder is as it was.
     """
     run, settings = first.run, builder.bootstrap
-    model, data, trainer, _ = builder.parts(first)
+    data = builder.data()
     evaluation = builder.evaluation if any(stage.measures for stage in stages) else None
     drawn = builder.num_drawn()
-    features = check_input(model, data, trainer, first, settings.num_generations, drawn, evaluation, settings.compile)
+    features = check_input(
+        builder.model, data, builder.trainer, first, settings.num_generations, drawn, evaluation, settings.compile
+    )
     for stage in stages:
         if untrained or not stage.trains:
             stage.rehearse(builder, first, data)

@@ -25,6 +25,9 @@ from bootlight.synthesis.folder import preview_seeds, stratified_labels, write_m
 from bootlight.synthesis.synthesizer import Draw
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
     from bootlight.generators.base import GeneratorModule
@@ -68,13 +71,12 @@ class Synthesize(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
-        settings = generation.builder.synthesis
         generator = generation.published(self.part).to(generation.device)
         folder = generation.folder.of_part(self.part).of_images(self.into)
         real = generation.open_data().real
         labels = real.store.labels[real.indices]
         if generation.writes and not folder.previews.exists():
-            self._preview(generation, folder, generator, settings.num_previews)
+            self._preview(generation, folder, generator, labels)
         count = generation.builder.num_drawn(self.into)
         synthesizer, chosen = with_choice(self.synthesizer, folder.choice)
         requests = synthesizer.requests(generator, generation.context, count, labels, self.into)
@@ -108,13 +110,13 @@ class Synthesize(Stage):
         if any(stage.into == self.into and stage.meets(self) for stage in earlier):
             raise BootlightError(f"bootstrap.stages: two Synthesize draw into {self.into}; give one another name")
 
-    def _preview(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> None:
+    def _preview(
+        self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, real: NDArray[np.int64]
+    ) -> None:
         """The pictures of a row of the strip: the same seeds in every generation, labels in an order that is easy to read."""
-        labels = None
+        count, labels = generation.builder.synthesis.num_previews, None
         if generator.num_classes is not None:
-            seed = derive_seed(generation.context.seed, "preview")
-            real = generation.open_data().real
-            drawn = stratified_labels(real.store.labels[real.indices], count, seed)
+            drawn = stratified_labels(real, count, derive_seed(generation.context.seed, "preview"))
             labels = torch.from_numpy(drawn).sort().values
         with clock.part("synthesis"):
             write_previews(generator, folder.previews, preview_seeds(generation.context, count), labels)

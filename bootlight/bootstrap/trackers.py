@@ -66,16 +66,15 @@ def start_loggers(loggers: Sequence[Logger], run: RunFolder, config: str) -> Non
 
 def complete_wandb(loggers: Sequence[Logger], run: RunFolder) -> None:
     """Log what W&B lacks of a run that is done, maybe one killed before W&B had everything; only says so where it cannot."""
-    for logger in loggers:
-        if isinstance(logger, BootstrapWandbLogger) and rank() == 0:
-            logger.attach(run.path)
-            try:
-                if not logger.is_complete():
-                    check_loggers([logger])
-                    logger.catch_up()
-                logger.finish()
-            except BootlightError as error:
-                say(f"W&B may lack rows of this run: {error}")
+    for logger in wandb_loggers(loggers) if rank() == 0 else ():
+        logger.attach(run.path)
+        try:
+            if not logger.is_complete():
+                check_loggers([logger])
+                logger.catch_up()
+            logger.finish()
+        except BootlightError as error:
+            say(f"W&B may lack rows of this run: {error}")
 
 
 def follow(loggers: Sequence[Logger], context: GenerationContext) -> None:
@@ -107,4 +106,6 @@ def steps_before(context: GenerationContext) -> int:
 
 def steps_in_generation(folder: GenerationFolder) -> int:
     """Training steps of the parts of a generation before the one that it is seen from."""
-    return next((t.before for t in trainings_of(folder) if t.folder == folder), steps_of(folder))
+    trainings = trainings_of(folder)
+    published = sum(training.steps or 0 for training in trainings)
+    return next((training.before for training in trainings if training.folder == folder), published)

@@ -70,7 +70,7 @@ def find_generation(text: str) -> GenerationFolder:
     trained = [folder for folder in generations if folder.is_trained]
     if not suffix and trained:
         return trained[-1]
-    wanted = [folder for folder in trained if number.isdecimal() and folder.path.name == f"gen_{int(number):03d}"]
+    wanted = [folder for folder in trained if number.isdecimal() and folder.number == int(number)]
     if not wanted:
         of = f" of {part}" if part else ""
         raise BootlightError(f"{text}: no such trained generation{of}; {path} has {len(trained)}, counted from 0")

@@ -46,11 +46,11 @@ def resolve(text: str) -> tuple[Path, str | None]:
     drawn = [folder for folder in generations if folder.is_synthesized]
     if not drawn and not suffix:
         return root, None
-    wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(int(folder.path.name[4:]))]
+    wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(folder.number)]
     if not root.exists():
         raise BootlightError(f"{text} does not exist; give a folder or a zip of images")
     if not wanted:
-        known = ", ".join(str(int(folder.path.name[4:])) for folder in drawn)
+        known = ", ".join(str(folder.number) for folder in drawn)
         raise BootlightError(f"{text}: no generation {suffix} with images; {root} has {known or 'none'}")
     return _checked(wanted[0]), None
 

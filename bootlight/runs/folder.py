@@ -43,6 +43,11 @@ class GenerationFolder:
         return replace(self, into=into)
 
     @property
+    def number(self) -> int:
+        """Of the generation, by the name of its folder."""
+        return int(self.path.name.removeprefix("gen_"))
+
+    @property
     def training(self) -> Path:
         """Folder of what the training of the part leaves besides its weights; the generation's own for `model`."""
         return self.path if self.part == MODEL else self.path / self.part

@@ -46,7 +46,7 @@ class Reference(NamedTuple):
         """
         number = self.generation
         if number is not None and number < 0:
-            number += int(folder.path.name.removeprefix("gen_"))
+            number += folder.number
             if number < 0:
                 return None
         run = RunFolder(self.run or folder.path.parent)
