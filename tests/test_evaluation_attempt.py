@@ -187,7 +187,8 @@ def test_a_generation_is_written_with_what_could_be_measured(tmp_path, broken_ki
     )  # fmt: skip
     evaluation = Evaluation(metrics=["fd", "kid"])
     generation = SimpleNamespace(
-        folder=folder, number=0, drawn=folder.of_images, open_data=lambda: data, features=PixelFeatures(1), judge=Diverged(), is_rank_0=True,
+        folder=folder, number=0, drawn=folder.of_images,
+        open_data=lambda: data, features=PixelFeatures(1), judge=Diverged(), is_rank_0=True,
         device=torch.device("cpu"), builder=SimpleNamespace(evaluation=evaluation),
     )  # fmt: skip
     Evaluate().run(generation)
