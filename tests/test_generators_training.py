@@ -253,18 +253,20 @@ def test_dcgan_counts_a_pair_of_steps_once(ema_decay):
     assert all(parameter.requires_grad for parameter in module.parameters() if parameter.grad is not None)
 
 
-def test_dcgan_step_is_the_one_of_the_paper():
+@pytest.mark.parametrize("weights", [None, [2.0, 0, 1, 1, 0.5, 1.5, 1, 1]])
+def test_dcgan_step_is_the_one_of_the_paper(weights):
     """Discriminator first, on real and then on synthetic images with labels 1 and 0; then the generator, with label 1."""
+    weights = None if weights is None else torch.tensor(weights)
     torch.manual_seed(0)
     module = DCGAN(8, 1, latent_dim=6, width=4, learning_rate=1e-2)
     generator, discriminator = copy.deepcopy(module.net_g), copy.deepcopy(module.net_d)
-    batch = random_batch()
+    batch = random_batch()._replace(weights=weights)
     trainer = fit(module, [batch])
 
     optimizers = [torch.optim.Adam(n.parameters(), lr=1e-2, betas=(0.5, 0.999)) for n in (generator, discriminator)]
     bce, ones = F.binary_cross_entropy_with_logits, torch.ones(8)
     images = generator(batch.normal("latent", 6))
-    loss_d = bce(discriminator(batch.images), ones) + bce(discriminator(images.detach()), 0 * ones)
+    loss_d = bce(discriminator(batch.images), ones, weights) + bce(discriminator(images.detach()), 0 * ones)
     loss_d.backward()
     optimizers[1].step()
     loss_g = bce(discriminator(images), ones)

@@ -3,15 +3,17 @@
 from copy import copy
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
 from bootlight.data.extra import Build, Extra, open_drawn
-from bootlight.data.mixing import Accumulate, MixingPolicy, Source
+from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, Source
 from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
 from bootlight.data.store import Store, build_store
@@ -206,12 +208,12 @@ class BootstrapData(LightningDataModule):
     @property
     def num_synthetic(self) -> int:
         """Synthetic images in the training set of this generation."""
-        return sum(len(source) for source in self.sources if source.role == "synthetic")
+        return sum(len(source) for source in self.sources if source.role in SYNTHETIC)
 
     @property
     def num_steps(self) -> int:
         """Steps of this generation."""
-        return self.steps_for(self.num_real + self.num_synthetic)
+        return self.steps_for(sum(map(len, self.sources)))
 
     def steps_for(self, num_images: int) -> int:
         """Steps of a generation that trains on so many images."""
@@ -237,8 +239,8 @@ class BootstrapData(LightningDataModule):
         return StepLoader(dataset, self.num_workers, pin_memory=on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """To float in [-1, 1], on the device: uint8 travels, floats do not."""
-        return batch._replace(images=to_float(batch.images))
+        """To float in [-1, 1], on the device: uint8 travels, floats do not. Images that are stored as floats stay so."""
+        return batch._replace(images=to_float(batch.images)) if batch.images.dtype == torch.uint8 else batch
 
     def for_judge(self, num_steps: int, batch_size: int, seed: int = 0) -> "BootstrapData":
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""
@@ -248,7 +250,7 @@ class BootstrapData(LightningDataModule):
         data.context = GenerationContext(self.context.run, 0, derive_seed("judge data", *([seed] if seed else [])))
         return data
 
-    def real_images(self, which: Source, limit: int | None = None) -> NDArray[np.uint8]:
+    def real_images(self, which: Source, limit: int | None = None) -> NDArray[Any]:
         """Images (n, H, W, C) of a source, a fixed random subset where there are more than `limit`."""
         return gather([which], self.reference(which, limit))[0]
 
