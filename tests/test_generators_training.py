@@ -53,7 +53,7 @@ def test_the_right_answer_has_no_error_and_a_bound_of_the_likelihood_alone(predi
     simple, bound = module.losses(batch)
     assert simple.item() == 0
     x_t, asked_t, labels = module.unet.asked
-    assert torch.equal(asked_t, t) and labels is None and (t == 0).any() and t.max() == 99
+    assert torch.equal(asked_t, 10.0 * t) and labels is None and (t == 0).any() and t.max() == 99
     # Both in float32, abar rounded before its square root in one of them: 6e-8 / sqrt(1 - abar_0 = 0.001).
     torch.testing.assert_close(x_t, abar.sqrt() * batch.images + (1 - abar).sqrt() * noise, rtol=0, atol=1e-4)
     deviation = module.schedule.posterior_variance[1].sqrt().item()
