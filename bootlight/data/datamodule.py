@@ -45,8 +45,7 @@ class BootstrapData(LightningDataModule):
         teacher: images that join the training set of every generation: a run and generation (`runs/x@0`), a folder or a zip.
         num_teacher: take so many of them; None = all, or what `teacher_fraction` says.
         teacher_fraction: take so many of them, as a share of all real training images, in use or not.
-        duplicate_fraction: let real images of the generation join a second time, so many as a share of all real training
-            images: what the images of a teacher add beyond this, they add by being new.
+        duplicate_fraction: let real images of the generation join a second time, a share of all real training images.
         num_duplicates: let so many join a second time, instead of a share.
         mixing: what later generations train on; Accumulate if left out.
         flip: mirror each training image with probability 1/2.
@@ -239,7 +238,7 @@ class BootstrapData(LightningDataModule):
         return StepLoader(dataset, self.num_workers, pin_memory=on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """To float in [-1, 1], on the device: uint8 travels, floats do not. Images that are stored as floats stay so."""
+        """To float in [-1, 1], on the device: uint8 travels. What is stored as floats stays as it is."""
         return batch._replace(images=to_float(batch.images)) if batch.images.dtype == torch.uint8 else batch
 
     def for_judge(self, num_steps: int, batch_size: int, seed: int = 0) -> "BootstrapData":
