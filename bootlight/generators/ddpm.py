@@ -1,8 +1,9 @@
 """Denoising diffusion (Ho et al. 2020), improved (Nichol and Dhariwal 2021): the model of the bootstrapping paper."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
+
+import torch
 
 from bootlight.diffusion.objective import DSM, Hybrid
 from bootlight.diffusion.prediction import Epsilon, LearnedVariance, Prediction
@@ -10,6 +11,7 @@ from bootlight.diffusion.sampler import Sampler
 from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.diffusion import Diffusion
+from bootlight.networks.sizes import Sizes
 from bootlight.networks.unet import UNet
 
 
@@ -76,18 +78,19 @@ class DDPM(Diffusion):
         except ValueError as error:
             raise BootlightError(f"model.num_train_timesteps is {num_train_timesteps} ({error})") from error
         inner = prediction or Epsilon()
+
+        def network(sizes: Sizes) -> UNet:
+            unet = UNet(
+                sizes, width, channel_multipliers, num_res_blocks, attention_resolutions, num_heads, dropout, scale_shift_norm
+            )
+            if num_train_timesteps != 1000:
+                # Part of the state where it is not 1: weights that were trained on other angles do not fit.
+                unet.register_buffer("timestep_scale", torch.tensor(1000 / num_train_timesteps))
+            return unet
+
         super().__init__(
             image_size,
-            partial(
-                UNet,
-                width=width,
-                channel_multipliers=channel_multipliers,
-                num_res_blocks=num_res_blocks,
-                attention_resolutions=attention_resolutions,
-                num_heads=num_heads,
-                dropout=dropout,
-                scale_shift_norm=scale_shift_norm,
-            ),
+            network,
             channels,
             schedule,
             LearnedVariance(inner) if learned_variance else inner,

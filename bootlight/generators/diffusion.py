@@ -173,8 +173,7 @@ class Diffusion(GeneratorModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective, its mean over the batch."""
-        u = batch.uniform("t", whole=True)
-        t, weight = self.timesteps.draw(u, batch.positions())
+        t, weight = self._times(batch)
         losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
         if self.timesteps.observes:
             self._observe(t, losses.detach())
@@ -184,6 +183,12 @@ class Diffusion(GeneratorModule):
             self.log(f"train/{name}", values.mean(), batch_size=size)
         self.log("train/loss", loss, batch_size=size, prog_bar=True)
         return loss
+
+    def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Noise levels, and weights of the losses; those that came with the images, where they did."""
+        if batch.t is not None:
+            return batch.t, None
+        return self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
 
     def _observe(self, t: Tensor, losses: Tensor) -> None:
         """Let the timestep sampler of every device see the losses of all."""
