@@ -26,7 +26,7 @@ class Composition(ABC):
 
     references: Mapping[str, str] = {}
 
-    def attach(self, parts: Mapping[str, Any]) -> None:
+    def attach(self, parts: Mapping[str, Any]) -> None:  # noqa: B027  (most need nothing)
         """Take the models that `references` names, by the same names; called after the constructor, before the first use."""
 
     def protocol(self) -> dict[str, Any]:

@@ -82,6 +82,4 @@ class Guided(Denoiser):
 
 def mixed(start: Estimate, end: Estimate, share: float, *, variance: Estimate) -> Estimate:
     """start + share * (end - start), in x0 and in epsilon; all else is that of `variance`."""
-    return replace(
-        variance, x0=torch.lerp(start.x0, end.x0, share), epsilon=torch.lerp(start.epsilon, end.epsilon, share)
-    )
+    return replace(variance, x0=torch.lerp(start.x0, end.x0, share), epsilon=torch.lerp(start.epsilon, end.epsilon, share))

@@ -39,7 +39,7 @@ class Grid(NamedTuple):
     """The levels that a sampler visits, noisiest first; step i leads from level i to level i + 1, the last one to the image.
 
     Attributes:
-        t: (S,) what the denoiser is asked with: int64 timesteps of a training table, or float64 (between two of them, or sigma).
+        t: (S,) what the denoiser is asked with: int64 timesteps of a table, or float64 (between two of them, or sigma).
         signal: (S + 1,) float64, 1 at the end.
         noise: (S + 1,) float64, 0 at the end.
     """
@@ -74,11 +74,11 @@ class Grid(NamedTuple):
 
     def reverse(self, i: int) -> Reverse:
         """The posterior of step i (Ho et al. 2020, equation 7, for any signal and noise)."""
-        now, then = self.level(i), self.level(i + 1)
-        kept = now.signal / then.signal
-        before, after = now.noise**2, then.noise**2
+        now, then = self.signal[i : i + 2].tolist()
+        kept = now / then
+        before, after = self.noise[i : i + 2].square().tolist()
         added = before - kept**2 * after
-        return Reverse(then.signal * added / before, kept * after / before, added * after / before, added)
+        return Reverse(then * added / before, kept * after / before, added * after / before, added)
 
     def from_sigma(self, sigma: float, t: Tensor, level: Level) -> Grid:
         """The same descent from another level: those that are not below it go, it becomes the first.
@@ -93,9 +93,7 @@ class Grid(NamedTuple):
         def joined(first: Tensor | float, rest: Tensor) -> Tensor:
             return torch.cat([torch.as_tensor(first, dtype=torch.float64).reshape(1), rest.double()])
 
-        return Grid.of(
-            joined(t, self.t[kept]), joined(level.signal, self.signal[kept]), joined(level.noise, self.noise[kept])
-        )
+        return Grid.of(joined(t, self.t[kept]), joined(level.signal, self.signal[kept]), joined(level.noise, self.noise[kept]))
 
 
 def karras(num_steps: int, rho: float, low: float, high: float) -> Tensor:

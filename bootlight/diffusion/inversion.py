@@ -75,10 +75,10 @@ def cycle(sampler: MarkovSampler, ask: Ask, grid: Grid, x0: Tensor, noise: Noise
 
 
 def upward(sampler: MarkovSampler, ask: Ask, grid: Grid, x0: Tensor) -> tuple[Tensor, Recorded]:
-    """The deterministic path of DDIM, walked upward (Song et al. 2021, section 4.3): each step uses the estimate at its lower end.
+    """The deterministic path of DDIM walked upward (Song et al. 2021, section 4.3): a step uses the estimate at its lower end.
 
-    The way down uses those at the upper ends, so that it leads only nearly to the image, by an error of first order in the step;
-    what is missing is the residual.
+    The way down uses those at the upper ends, so that it leads only nearly to the image, by an error of first order in the
+    step; what is missing is the residual.
 
     Args:
         sampler: that adds no noise.

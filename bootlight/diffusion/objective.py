@@ -31,7 +31,7 @@ class DSM(Objective):
     """Denoising score matching: the squared error of what the network predicts (Ho et al. 2020, equation 14).
 
     Args:
-        weighting: of the squared error in x0; None = the error in the prediction's own units, of a composition that of the noise.
+        weighting: of the squared error in x0; None = the error in the prediction's own units; of a composition, in the noise.
     """
 
     def __init__(self, weighting: Weighting | None = None) -> None:
@@ -72,17 +72,22 @@ class Hybrid(Objective):
             ValueError: there is no learned variance, or no table.
         """
         schedule = denoiser.schedule
-        learns = isinstance(denoiser, NetworkDenoiser) and isinstance(denoiser.prediction, LearnedVariance)
-        if not (learns and isinstance(schedule, DiscreteSchedule)):
+        prediction = denoiser.prediction if isinstance(denoiser, NetworkDenoiser) else None
+        if not (
+            isinstance(denoiser, NetworkDenoiser)
+            and isinstance(prediction, LearnedVariance)
+            and isinstance(schedule, DiscreteSchedule)
+        ):
             raise ValueError("the hybrid objective needs a prediction with LearnedVariance and a schedule with timesteps")
         x0, noise, x_t = noisy(denoiser, batch, t)
         level = schedule.level(t)
         output = denoiser.output(x_t, t, batch.labels, **batch.cond)
         weight = None if self.weighting is None else self.weighting(level)
-        error = denoiser.prediction.error(output, x0, noise, level, weight)
+        error = prediction.error(output, x0, noise, level, weight)
         # The bound trains the variance alone: the prediction is detached in it.
-        answer, variance = denoiser.prediction.split(output, x0)
+        answer, variance = prediction.split(output, x0)
         estimate = denoiser.read(torch.cat([answer.detach(), variance], 1), x_t, t)
+        assert estimate.variance_fraction is not None
         bound = variational_term(
             schedule, x0=x0, x_t=x_t, t=t, estimate_x0=estimate.x0, variance_fraction=estimate.variance_fraction
         )

@@ -1,4 +1,4 @@
-"""Noise schedules: which levels there are, and how a sampler descends through them (Ho et al. 2020; Nichol and Dhariwal 2021)."""
+"""Noise schedules: which levels there are, and how a sampler descends through them (Ho et al. 2020)."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class DiscreteSchedule(Schedule):
         return Grid.of(kept, self.signal[kept], self.noise[kept])
 
     def _nearest(self, num_steps: int, rho: float, sigma_min: float) -> Tensor:
-        """Timesteps nearest in log sigma to the levels of Karras et al. 2022; where two would be one, its neighbour is taken."""
+        """Timesteps nearest in log sigma to the levels of Karras et al. 2022; where two are one, its neighbour is taken."""
         if not 1 <= num_steps <= len(self):
             raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
         levels = self.log_sigma

@@ -93,7 +93,7 @@ class SigmaSchedule(Schedule):
         if num_steps is None or num_steps < 1:
             raise ValueError(f"num_steps is {num_steps}; a schedule without a table needs a number of steps, at least 1")
         if spacing not in ("linspace", "karras"):
-            raise ValueError(f"spacing is {spacing}, of timesteps in a table, which this schedule has not: take linspace or karras")
+            raise ValueError(f"spacing is {spacing}, for timesteps in a table, which are not here: take linspace or karras")
         low = max(sigma_min, self.sigma_min) if spacing == "karras" else self.sigma_min
         if spacing == "karras":
             levels = karras(num_steps, rho, low, self.sigma_max)
@@ -102,5 +102,3 @@ class SigmaSchedule(Schedule):
             levels = torch.linspace(*ends, num_steps, dtype=torch.float64)
         sigma = levels.exp().flip(0)
         return Grid.of(sigma, torch.ones_like(sigma), sigma)
-
-

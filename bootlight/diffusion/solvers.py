@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.grid import Grid
+from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.sampler import Ask, Noise, Record, Sampler
 from bootlight.diffusion.schedule import SIGMA_MAX, Schedule
 from bootlight.diffusion.spacing import Spacing

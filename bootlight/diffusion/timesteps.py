@@ -50,8 +50,8 @@ class UniformTimesteps(TimestepSampler):
 class LogNormal(TimestepSampler):
     """log sigma is normal (Karras et al. 2022, table 1): the levels at which most is learned, seen most often.
 
-    Another measure than the schedule's on purpose: no weights make up for it. What lies beyond the schedule's levels is moved to
-    the nearest.
+    Another measure than the schedule's on purpose: no weights make up for it. What lies beyond the schedule's levels is moved
+    to the nearest.
 
     Args:
         mean: of log sigma.

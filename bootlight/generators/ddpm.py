@@ -76,7 +76,7 @@ class DDPM(Diffusion):
             build = {"linear": LinearSchedule, "cosine": CosineSchedule}[noise_schedule]
             schedule = build(num_train_timesteps)
         except ValueError as error:
-            raise BootlightError(f"model.num_train_timesteps is {num_train_timesteps} ({error})") from error
+            raise BootlightError("model." + str(error).replace("num_timesteps", "num_train_timesteps")) from error
         inner = prediction or Epsilon()
 
         def network(sizes: Sizes) -> UNet:

@@ -173,16 +173,21 @@ class Diffusion(GeneratorModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective, its mean over the batch."""
-        t, weight = self._times(batch)
-        losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
-        if self.timesteps.observes:
-            self._observe(t, losses.detach())
-        loss = batch.weighted(losses if weight is None else losses * weight)
+        losses, parts = self.losses(batch)
+        loss = batch.weighted(losses)
         size = len(batch.images)
         for name, values in parts.items():
             self.log(f"train/{name}", values.mean(), batch_size=size)
         self.log("train/loss", loss, batch_size=size, prog_bar=True)
         return loss
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Losses (B,) times the weights of their noise levels, not yet of the images; and the parts (B,) that are logged."""
+        t, weight = self._times(batch)
+        losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
+        if self.timesteps.observes:
+            self._observe(t, losses.detach())
+        return losses if weight is None else losses * weight, parts
 
     def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Noise levels, and weights of the losses; those that came with the images, where they did."""
@@ -192,7 +197,7 @@ class Diffusion(GeneratorModule):
 
     def _observe(self, t: Tensor, losses: Tensor) -> None:
         """Let the timestep sampler of every device see the losses of all."""
-        both = self.all_gather(torch.stack([t.double(), losses.double()]))
+        both: Any = self.all_gather(torch.stack([t.double(), losses.double()]))
         t, losses = both.reshape(-1, 2, both.shape[-1]).transpose(0, 1).flatten(1)
         self.timesteps.observe(t, losses)
 
