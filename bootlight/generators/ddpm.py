@@ -173,7 +173,8 @@ class DDPM(GeneratorModule):
         t = (batch.uniform("t") * len(self.schedule)).long()
         noise = batch.normal("noise", *self.image_shape)
         x_t = self.schedule.add_noise(x0, noise, t)
-        output = self.unet(x_t, t * (1000 / len(self.schedule)), self._training_labels(batch)).float()
+        output = self.unet(x_t, t * (1000 / len(self.schedule)), self._training_labels(batch))
+        output = output.to(torch.promote_types(output.dtype, torch.float32))
         answer = output[:, : self.channels]
         simple = per_image((self.prediction.target(x0, noise, self.schedule.level(t)) - answer) ** 2).mean()
         if not self.learned_variance:
