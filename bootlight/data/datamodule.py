@@ -87,9 +87,9 @@ class BootstrapData(LightningDataModule):
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
             raise BootlightError("set either data.num_steps or data.num_epochs")
-        positive = {"image_size": image_size, "batch_size": batch_size, "num_steps": num_steps, "num_epochs": num_epochs}
-        for key, value in (positive | {"num_images": num_images, "num_real": num_real}).items():
-            if value is not None or key in ("image_size", "batch_size"):
+        counts = {"num_steps": num_steps, "num_epochs": num_epochs, "num_images": num_images, "num_real": num_real}
+        for key, value in {"image_size": image_size, "batch_size": batch_size, **counts}.items():
+            if value is not None or key not in counts:
                 check_range(f"data.{key}", value, 1)
         check_range("data.num_workers", num_workers, 0)
         if channels not in (1, 3):
@@ -158,9 +158,8 @@ class BootstrapData(LightningDataModule):
         self.available = Source("real", store, np.sort(available))
         self.real = Source("real", store, np.sort(available[: self._num_in_use(len(available))]))
         if len(self.real) == 0:
-            raise BootlightError(
-                f"{self.root}: no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
-            )
+            left = "no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
+            raise BootlightError(f"{self.root}: {left}")
         self.sources = self.mixing.sources(
             self.context.generation, real=self.real, synthetic=self.synthetic, seed=self.context.seed
         )
