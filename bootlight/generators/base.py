@@ -138,9 +138,12 @@ class GeneratorModule(LightningModule, ABC):
                 raise BootlightError(f"labels must be {count} integers from 0 to {self.num_classes - 1}")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed dropout and the like by (step, rank), so that no random state needs saving."""
-        if isinstance(batch, Batch):
-            seed_torch(batch.seed, self.global_rank)
+        """Seed dropout and the like by step and share of its images, so that no random state needs saving.
+
+        A share is a rank's; where gradients are accumulated, a rank's in one of the batches.
+        """
+        if isinstance(batch, Batch) and len(batch.images):
+            seed_torch(batch.seed, batch.start // len(batch.images))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the average: before any callback can save a checkpoint without it."""
