@@ -16,6 +16,7 @@ from ratios import compare, print_table
 from steps import DEVICE, HAS_BF16, Step, convolution_limit, seconds
 from torch import nn
 
+from bootlight.networks.sizes import Sizes
 from bootlight.networks.unet import UNet
 
 WIDTH = 64
@@ -23,7 +24,7 @@ SHAPES = {32: (1, 2, 2, 2), 64: (1, 2, 3, 4)}
 
 
 def bootlight(size: int) -> nn.Module:
-    return UNet(size, 3, 6, WIDTH, SHAPES[size], 3, (16, 8), 4, 0.0)
+    return UNet(Sizes((3, size, size), 6), WIDTH, SHAPES[size])
 
 
 def diffusers(size: int) -> nn.Module:

@@ -1,12 +1,13 @@
 """Batches as a function of the step: order, shares of ranks, flips, workers, and continuing in the middle."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from bootlight.data.batches import StepDataset, StepLoader, gather, mirror, positions
+from bootlight.data.batches import StepDataset, StepLoader, gather, image_ids, marks, mirror, positions
 from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays
 from bootlight.rng import derive_key
@@ -33,8 +34,8 @@ def numbers(batch):
 
 
 def equal(one, other):
-    labels = (one.labels is None and other.labels is None) or torch.equal(one.labels, other.labels)
-    return torch.equal(one.images, other.images) and labels and one[2:] == other[2:]
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a is not None or b is not None]
+    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 
 def equal_lists(ones, others):
@@ -95,6 +96,8 @@ def test_shares_of_ranks_make_up_the_global_batch(world_size):
         parts = [share[step] for share in shares]
         assert torch.equal(torch.cat([part.images for part in parts]), whole[step].images)
         assert torch.equal(torch.cat([part.labels for part in parts]), whole[step].labels)
+        for name in ("ids", "sources"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole[step], name))
         assert [part.start for part in parts] == list(range(0, 8, 8 // world_size))
         assert {part.total for part in parts} == {8} == {whole[step].total}
         assert {part.seed for part in parts} == {whole[step].seed} == {derive_key(7, "step", step)}
@@ -112,7 +115,7 @@ def test_flips_mirror_exactly_and_leave_labels():
         mirrored = before.images.flip(3)  # width is the last axis
         turned = (after.images == mirrored).flatten(1).all(1)
         assert ((after.images == before.images).flatten(1).all(1) ^ turned).all()
-        assert torch.equal(before.labels, after.labels) and before[2:] == after[2:]
+        assert equal(before, after._replace(images=before.images))
         total += int(turned.sum())
         per_position += turned.numpy()
     # Binomial(4000, 1/2) has a standard deviation of 31.6, binomial(400, 1/2) of 10; 4 of them, and 4.5 for ten at once.
@@ -151,6 +154,63 @@ def test_labels_are_none_where_there_are_no_classes_at_all():
     assert gather([labelled, unlabelled], np.array([0, 2, 4]))[1].tolist() == [0, 2, -1]
     assert gather([labelled, unlabelled], np.array([3, 4]))[1].tolist() == [-1, -1]  # not None for one batch only
     assert gather([unlabelled], np.array([0, 2]))[1] is None
+
+
+def test_each_image_brings_its_source_weight_and_noise():
+    """Three sources: with weights; with a range for each; plain. The second and third are of one store."""
+    first, second = source(3), source(4, "noisy")
+    ranges = np.array([[1, 2], [3, 4]], np.float32)
+    parts = [
+        replace(first, weights=np.array([2, 0, 0.5], np.float32)),
+        Source("noisy", second.store, np.array([3, 1]), noise=ranges),
+        Source("synthetic", second.store, np.array([], np.int64)),
+        Source("view", second.store, np.array([1, 3]), noise=(5.0, 6.0)),
+    ]
+    found = marks(parts, np.array([6, 2, 0, 4, 3, 5, 1]))
+    assert found["sources"].tolist() == [3, 0, 0, 1, 1, 3, 0]
+    assert found["weights"].tolist() == [1, 0.5, 2, 1, 1, 1, 0] and found["weights"].dtype == torch.float32
+    everywhere = [0, math.inf]
+    assert found["noise"].tolist() == [[5, 6], everywhere, everywhere, [3, 4], [1, 2], [5, 6], everywhere]
+    ids = dict(zip([6, 2, 0, 4, 3, 5, 1], found["ids"].tolist(), strict=True))
+    assert ids[6] == ids[3] and ids[5] == ids[4]  # the same items of one store
+    assert len(set(ids.values())) == 5 and min(ids.values()) >= 0
+    assert marks([first, second], np.array([0, 6])).keys() == {"ids", "sources"}
+
+
+def test_some_of_a_source_keep_their_weights_and_noise():
+    weights, noise = np.array([1, 2, 3], np.float32), np.array([[0, 1], [0, 2], [0, 3]], np.float32)
+    whole = Source("real", source(9).store, np.array([8, 4, 2]), weights=weights, noise=noise)
+    for chosen in (np.array([2, 0]), np.array([True, False, True])):
+        part = whole.take(chosen)
+        assert part.weights.tolist() == weights[chosen].tolist() and part.noise.tolist() == noise[chosen].tolist()
+        assert part.indices.tolist() == np.array([8, 4, 2])[chosen].tolist()
+    plain = replace(whole, weights=None, noise=(1.0, 2.0)).take(np.array([1]))
+    assert (plain.weights, plain.noise, plain.indices.tolist()) == (None, (1.0, 2.0), [4])
+
+
+def test_ids_are_splitmix64_of_the_key_and_the_position():
+    """By Python's integers; another key gives other numbers, a position the same whatever stands beside it."""
+    mask, key = 2**64 - 1, derive_key("image ids", "abc") & (2**64 - 1)
+
+    def expected(item):
+        word = (key + (item + 1) * 0x9E3779B97F4A7C15) & mask
+        word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & mask
+        return (word ^ (word >> 31)) >> 1
+
+    items = np.array([5, 0, 7, 2**40])
+    assert image_ids("abc", items).tolist() == [expected(int(item)) for item in items]
+    assert set(image_ids("abd", np.arange(1000))).isdisjoint(image_ids("abc", np.arange(1000)))
+    assert len(set(image_ids("abc", np.arange(100_000)).tolist())) == 100_000
+
+
+def test_stored_floats_stay_as_they_are():
+    images = RNG.normal(size=(6, 2, 3, 4)).astype(np.float32)
+    store = replace(store_from_arrays(np.zeros((6, 2, 3, 4), np.uint8)), images=images)
+    batch = StepDataset([Source("real", store, np.arange(6))], 7, 1, 6)[0]
+    order = positions(7, start=0, count=6, size=6)
+    assert batch.images.dtype == torch.float32
+    assert np.array_equal(batch.images.numpy(), images[order].transpose(0, 3, 1, 2))
 
 
 def test_images_are_laid_out_for_torch():

@@ -53,7 +53,7 @@ def test_the_right_answer_has_no_error_and_a_bound_of_the_likelihood_alone(predi
     simple, bound = module.losses(batch)
     assert simple.item() == 0
     x_t, asked_t, labels = module.unet.asked
-    assert torch.equal(asked_t, t) and labels is None and (t == 0).any() and t.max() == 99
+    assert torch.equal(asked_t, 10.0 * t) and labels is None and (t == 0).any() and t.max() == 99
     # Both in float32, abar rounded before its square root in one of them: 6e-8 / sqrt(1 - abar_0 = 0.001).
     torch.testing.assert_close(x_t, abar.sqrt() * batch.images + (1 - abar).sqrt() * noise, rtol=0, atol=1e-4)
     deviation = module.schedule.posterior_variance[1].sqrt().item()
@@ -253,18 +253,20 @@ def test_dcgan_counts_a_pair_of_steps_once(ema_decay):
     assert all(parameter.requires_grad for parameter in module.parameters() if parameter.grad is not None)
 
 
-def test_dcgan_step_is_the_one_of_the_paper():
+@pytest.mark.parametrize("weights", [None, [2.0, 0, 1, 1, 0.5, 1.5, 1, 1]])
+def test_dcgan_step_is_the_one_of_the_paper(weights):
     """Discriminator first, on real and then on synthetic images with labels 1 and 0; then the generator, with label 1."""
+    weights = None if weights is None else torch.tensor(weights)
     torch.manual_seed(0)
     module = DCGAN(8, 1, latent_dim=6, width=4, learning_rate=1e-2)
     generator, discriminator = copy.deepcopy(module.net_g), copy.deepcopy(module.net_d)
-    batch = random_batch()
+    batch = random_batch()._replace(weights=weights)
     trainer = fit(module, [batch])
 
     optimizers = [torch.optim.Adam(n.parameters(), lr=1e-2, betas=(0.5, 0.999)) for n in (generator, discriminator)]
     bce, ones = F.binary_cross_entropy_with_logits, torch.ones(8)
     images = generator(batch.normal("latent", 6))
-    loss_d = bce(discriminator(batch.images), ones) + bce(discriminator(images.detach()), 0 * ones)
+    loss_d = bce(discriminator(batch.images), ones, weights) + bce(discriminator(images.detach()), 0 * ones)
     loss_d.backward()
     optimizers[1].step()
     loss_g = bce(discriminator(images), ones)

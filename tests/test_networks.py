@@ -10,14 +10,18 @@ import torch.nn.functional as F
 from oracle import awaken
 from torch import nn
 
+from bootlight.errors import BootlightError
 from bootlight.generators.ddpm import DDPM
 from bootlight.networks.classifier import Classifier
 from bootlight.networks.dcgan import Discriminator, Generator, stage_widths
-from bootlight.networks.unet import Attention, Downsample, ResBlock, UNet, Upsample, timestep_embedding
+from bootlight.networks.layers import timestep_embedding
+from bootlight.networks.sizes import Sizes
+from bootlight.networks.unet import Attention, Downsample, ResBlock, UNet, Upsample
 
 
-def unet(image_size=8, channels=1, out_channels=2, width=8, multipliers=(1, 2), dropout=0.0, **options):
-    return UNet(image_size, channels, out_channels, width, multipliers, 1, (4,), 2, dropout, **options)
+def unet(shape=(1, 8, 8), outputs=2, num_classes=None, **options):
+    small = {"width": 8, "channel_multipliers": (1, 2), "num_res_blocks": 1, "attention_resolutions": (4,), "num_heads": 2}
+    return UNet(Sizes(shape, outputs, num_classes), **(small | options))
 
 
 def randn(*shape, seed=0):
@@ -31,7 +35,7 @@ def randn(*shape, seed=0):
 def test_unet_has_the_published_number_of_parameters(image_size, multipliers, exact, millions):
     """Improved diffusion's configuration: three channels, learned variance, width 64, three blocks, attention at 16 and 8."""
     with torch.device("meta"):
-        network = UNet(image_size, 3, 6, 64, multipliers, 3, (16, 8), 4, 0.0)
+        network = UNet(Sizes((3, image_size, image_size), 6), channel_multipliers=multipliers)
     count = sum(parameter.numel() for parameter in network.parameters())
     assert exact is None or count == exact
     assert round(count / 1e6, 1) == millions
@@ -39,7 +43,7 @@ def test_unet_has_the_published_number_of_parameters(image_size, multipliers, ex
 
 def test_attention_sits_at_the_given_sizes_and_in_the_middle():
     with torch.device("meta"):
-        network = UNet(32, 3, 6, 64, (1, 2, 2, 2), 3, (16, 8), 4, 0.0)
+        network = UNet(Sizes((3, 32, 32), 6))
     down = [sum(isinstance(layer, Attention) for layer in stage) for stage in network.down]
     # The first convolution; then at 32, 16, 8 and 4 pixels three blocks each, with a halving between.
     assert down == [0, *[0] * 3, 0, *[1] * 3, 0, *[1] * 3, 0, *[0] * 3]
@@ -63,33 +67,66 @@ def test_the_network_sees_where_in_the_schedule_it_is_whatever_the_number_of_tim
     torch.manual_seed(0)
     usual = awaken(DDPM(8, 1, width=8, channel_multipliers=(1, 2), num_heads=2))
     other = DDPM(8, 1, width=8, channel_multipliers=(1, 2), num_heads=2, num_train_timesteps=num_timesteps)
-    missing, unexpected = other.load_state_dict(usual.state_dict(), strict=False)
+    missing = other.load_state_dict(usual.state_dict(), strict=False).missing_keys
     # Weights from before this scale lack it, and so do not fit another T than 1,000.
-    assert unexpected == [] and missing == (
-        [] if num_timesteps == 1000 else ["unet.timestep_scale", "ema.network.timestep_scale"]
-    )
+    assert missing == ([] if num_timesteps == 1000 else ["unet.timestep_scale", "ema.network.timestep_scale"])
     x, t = randn(3, 1, 8, 8), torch.tensor([500, 200, 0])
+    seen = []
+    for module in (usual, other):
+        module.ema.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[1]))
+        module.denoiser()(x, t * len(module.schedule) // 1000)
     # 0.2 T and 0.5 T are whole numbers and 1000 / T is exact or rounds by 1e-16: the same float32, so the same bits.
-    assert torch.equal(other.unet(x, t * num_timesteps // 1000), usual.unet(x, t))
+    assert torch.equal(*seen) and torch.equal(seen[0], t.float())
 
 
 @pytest.mark.parametrize("num_timesteps", [30, 333, 999, 1001])
 def test_timesteps_are_multiplied_by_a_thousand_over_their_number(num_timesteps):
     """As `_scale_timesteps` of improved-diffusion, also where the quotient is no whole number."""
-    scaled = unet(timestep_scale=1000 / num_timesteps)
-    awaken(scaled)
+    module = DDPM(8, 1, width=8, channel_multipliers=(1, 2), num_heads=2, num_train_timesteps=num_timesteps)
+    seen = []
+    module.ema.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[1]))
     t = torch.tensor([0, 7, num_timesteps - 1])
-    x = randn(3, 1, 8, 8)
-    assert torch.equal(scaled(x, t), awaken(unet())(x, t.float() * (1000.0 / num_timesteps)))
+    module.denoiser()(randn(3, 1, 8, 8), t)
+    assert torch.equal(seen[0], t.float() * (1000.0 / num_timesteps))
 
 
-def test_a_thousand_timesteps_are_embedded_as_they_are():
-    network = DDPM(8, 1, width=8, channel_multipliers=(1, 2), num_heads=2).unet
+def test_times_are_embedded_as_they_are():
+    network = unet()
     seen = []
     network.embed.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
-    t = torch.tensor([0, 1, 999])
-    network(randn(3, 1, 8, 8), t)
-    assert torch.equal(seen[0], timestep_embedding(t, 8)) and "timestep_scale" not in network.state_dict()
+    for t in (torch.tensor([0, 1, 999]), torch.tensor([0.25, 7.5, -250.0])):
+        network(randn(3, 1, 8, 8), t)
+        assert torch.equal(seen[-1], timestep_embedding(t, 8))
+
+
+def test_a_unet_of_any_height_width_and_number_of_channels():
+    """Three levels of 12 x 20 pixels, then 6 x 10 and 3 x 5; attention where the larger edge is 10."""
+    network = awaken(unet((5, 12, 20), 7, channel_multipliers=(1, 2, 2), attention_resolutions=(10, 12)))
+    assert [sum(isinstance(layer, Attention) for layer in stage) for stage in network.down] == [0, 0, 0, 1, 0, 0]
+    x, t = randn(2, 5, 12, 20), torch.tensor([3.0, 70.0])
+    assert network(x, t).shape == (2, 7, 12, 20)
+    point = awaken(unet((2, 1, 1), 4, channel_multipliers=(1,)))
+    assert point(randn(3, 2, 1, 1), torch.zeros(3)).shape == (3, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "key"),
+    [
+        ((1, 9, 9), {}, r"data\.image_size is 9, halved 1 times"),
+        ((1, 8, 7), {}, r"data\.image_size is \[8, 7\], .* multiple of 2"),
+        ((1, 6, 8), {"channel_multipliers": (1, 1, 1)}, r"data\.image_size is \[6, 8\], .* multiple of 4"),
+        ((2, 1, 1), {}, r"data\.image_size is 1, "),
+        ((1, 8, 8), {"width": 0}, r"model\.width is 0"),
+        ((1, 8, 8), {"width": 9}, r"model\.width is 9"),
+        ((1, 8, 8), {"num_heads": 0}, r"model\.num_heads is 0"),
+        ((1, 8, 8), {"channel_multipliers": ()}, r"model\.channel_multipliers is \[\]"),
+        ((1, 8, 8), {"num_res_blocks": -1}, r"model\.num_res_blocks is -1"),
+        ((1, 8, 8), {"dropout": 1.5}, r"model\.dropout is 1\.5"),
+    ],
+)
+def test_a_unet_says_what_it_cannot_be(shape, options, key):
+    with pytest.raises(BootlightError, match=key):
+        unet(shape, **options)
 
 
 def test_timestep_embedding_is_cosines_then_sines():

@@ -252,11 +252,23 @@ def test_rows_of_two_ranks_are_those_of_one():
     assert torch.equal(torch.cat([rank.normal("a", 1, 2, 2) for rank in ranks]), whole.normal("a", 1, 2, 2))
     for stream in ("t", "label"):
         assert torch.equal(torch.cat([rank.uniform(stream) for rank in ranks]), whole.uniform(stream))
+        assert all(torch.equal(rank.uniform(stream, whole=True), whole.uniform(stream)) for rank in ranks)
     uneven = [batch(0, 5), batch(5, 4), batch(9, 3)]
+    assert torch.cat([rank.positions() for rank in uneven]).tolist() == list(range(12))
     assert torch.equal(torch.cat([rank.normal("a", 3) for rank in uneven]), whole.normal("a", 3))
     key = derive_key(4, "a")
     expected = [[ndtri((word + 0.5) / 2**32) for word in numbers_of(key, row, 3)] for row in range(5, 9)]
     np.testing.assert_allclose(uneven[1].normal("a", 3).numpy(), expected, rtol=1.2e-7)
+
+
+def test_weighted_losses_of_the_parts_of_a_batch_add_up():
+    loss, weights = torch.randn(12, dtype=torch.float64), torch.rand(12, dtype=torch.float64)
+    whole = batch(0, 12)
+    assert torch.equal(whole.weighted(loss), loss.mean())  # the same arithmetic
+    expected = sum(w * x for w, x in zip(weights.tolist(), loss.tolist(), strict=True)) / 12
+    parts = [batch(i, 4)._replace(weights=weights[i : i + 4]).weighted(loss[i : i + 4]) for i in (0, 4, 8)]
+    for found in (whole._replace(weights=weights).weighted(loss), sum(parts) / 3):
+        assert found.item() == pytest.approx(expected, abs=1e-14)  # a dozen roundings of float64
 
 
 def test_streams_and_steps_differ_and_repeat():

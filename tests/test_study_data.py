@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from few_digits import FewDigits
 from oracle import tiny_ddpm
 
+from bootlight import Batch
 from bootlight.bootstrap.checks import check_labels
 from bootlight.data.batches import gather
 from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, Replace, Source
@@ -45,7 +47,7 @@ def test_images_of_a_teacher_join_every_generation(run, tmp_path):
     for text in (f"{tmp_path}/teacher@1", f"{tmp_path}/teacher"):
         data = FewDigits(teacher=text)
         real, taught = data.sources
-        assert real is data.real and taught.role == "synthetic" and taught.generation is None
+        assert real is data.real and taught.role == "teacher" and taught.generation is None
         assert brightness(taught) == list(range(40))
         assert taught.store.labels[taught.indices].tolist() == [i % 10 for i in range(40)]
         assert (data.num_real, data.num_synthetic) == (90, 40)  # a tenth of the hundred is held out
@@ -94,7 +96,7 @@ def test_real_images_without_a_label_are_counted(missing):
 def test_copies_are_of_the_real_images_in_use(tmp_path):
     data = FewDigits(real_fraction=0.5, duplicate_fraction=0.4)
     real, copies = data.sources
-    assert (len(real), len(copies), copies.role) == (45, 36, "synthetic")
+    assert (len(real), len(copies), copies.role) == (45, 36, "copy")
     assert set(copies.indices) <= set(real.indices) and len(set(copies.indices)) == 36
     assert copies.store is real.store
     assert len(FewDigits(duplicate_fraction=0.0).sources) == 1
@@ -250,6 +252,33 @@ def test_the_pixel_gaussian_draws_what_it_has_fitted_times_its_bias():
     assert model.protocol() == {"sampler": "PixelGaussian", "num_steps": 1, "sampling_bias": 0.25}
     with pytest.raises(BootlightError, match=r"model\.sampling_bias is -1"):
         PixelGaussian(2, 1, sampling_bias=-1)
+
+
+def test_weights_reach_the_moments_of_the_pixel_gaussian():
+    """As numpy's weighted averages; two batches add up, and whole weights are images that are there so often."""
+    logged = {}
+    images = torch.randn(6, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([2.0, 0, 1, 3, 0.5, 1.5])
+
+    def fitted(images, weights):
+        model = PixelGaussian(2, 1)
+        model.log = lambda name, value: logged.update({name: float(value)})
+        for part in (slice(0, 4), slice(4, None)):
+            model.training_step(Batch(images[part], None, 0, 0, 6, weights=None if weights is None else weights[part]), 0)
+        return model.fitted()
+
+    mean, variance = fitted(images, weights)
+    pixels = images.double().numpy()
+    expected = np.average(pixels, axis=0, weights=weights)
+    # float64 sums of six numbers: 1e-15 of them.
+    np.testing.assert_allclose(mean, expected, atol=1e-14)
+    np.testing.assert_allclose(variance, np.average((pixels - expected) ** 2, axis=0, weights=weights), atol=1e-14)
+    assert logged["train/loss"] == pytest.approx((0.5 * images[4].square().mean() + 1.5 * images[5].square().mean()).item() / 2)
+    repeated = fitted(images[[0, 0, 2, 3, 3, 3]], None)
+    for ours, theirs in zip(fitted(images[:4], weights[:4]), repeated, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)
+    for ours, plain in zip(fitted(images, torch.ones(6)), fitted(images, None), strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-15)
 
 
 def test_the_pixel_gaussian_refuses_several_processes(monkeypatch):

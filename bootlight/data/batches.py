@@ -90,13 +90,64 @@ class StepDataset(Dataset[Batch]):
             seed=derive_key(self.seed, "step", step),
             start=start,
             total=self.batch_size,
+            **marks(self.sources, chosen),
         )
 
 
-def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+def marks(sources: list[Source], chosen: NDArray[np.int64]) -> dict[str, Any]:
+    """Ids, sources, weights and noise ranges of a `Batch`, at positions in the sources one after the other.
+
+    Weights and ranges are left out where no source has any; else an image without a weight counts 1, and one without a range
+    may be trained at any sigma.
+    """
+    ends = np.cumsum([len(source) for source in sources])
+    which = np.searchsorted(ends, chosen, side="right")
+    ids = np.empty(len(chosen), np.int64)
+    found: dict[str, NDArray[Any]] = {"ids": ids, "sources": which}
+    if any(source.weights is not None for source in sources):
+        found["weights"] = np.ones(len(chosen), np.float32)
+    if any(source.noise is not None for source in sources):
+        found["noise"] = np.tile(np.array([0, np.inf], np.float32), (len(chosen), 1))
+    for number, source in enumerate(sources):
+        here = np.flatnonzero(which == number)
+        items = chosen[here] - (ends[number] - len(source))
+        ids[here] = image_ids(source.store.key, source.indices[items])
+        if source.weights is not None:
+            found["weights"][here] = source.weights[items]
+        if source.noise is not None:
+            found["noise"][here] = source.noise[items] if isinstance(source.noise, np.ndarray) else source.noise
+    return {name: torch.from_numpy(values) for name, values in found.items()}
+
+
+def image_ids(key: str, items: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers in [0, 2^63) that stand for images of a store: equal ones for equal key and position, else as random ones.
+
+    The mixing function of SplitMix64 (Steele et al. 2014), a bijection, over a key of the store's: within a store no two are
+    equal before the last bit is dropped.
+    """
+    words = items.astype(np.uint64)
+    words += 1
+    words *= 0x9E3779B97F4A7C15
+    words += _id_key(key)
+    words ^= words >> 30
+    words *= 0xBF58476D1CE4E5B9
+    words ^= words >> 27
+    words *= 0x94D049BB133111EB
+    words ^= words >> 31
+    words >>= 1
+    return words.view(np.int64)
+
+
+@lru_cache(maxsize=64)
+def _id_key(key: str) -> int:
+    return derive_key("image ids", key) & (2**64 - 1)
+
+
+def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
     """Images (n, H, W, C) and labels (n,), -1 = none, at positions in the sources one after the other; None without classes."""
     bounds = np.cumsum([0, *map(len, sources)])
-    images = np.empty((len(chosen), *sources[0].store.images.shape[1:]), np.uint8)
+    stored = sources[0].store.images
+    images = np.empty((len(chosen), *stored.shape[1:]), stored.dtype)
     labels = np.full(len(chosen), -1)
     for source, low, high in zip(sources, bounds[:-1], bounds[1:], strict=True):
         here = np.flatnonzero((chosen >= low) & (chosen < high))
@@ -106,7 +157,7 @@ def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[np
     return images, labels if any(source.store.class_names for source in sources) else None
 
 
-def _copy(stored: NDArray[np.uint8], items: NDArray[np.int64], images: NDArray[np.uint8], here: NDArray[np.int64]) -> None:
+def _copy(stored: NDArray[Any], items: NDArray[np.int64], images: NDArray[Any], here: NDArray[np.int64]) -> None:
     """`images[here] = stored[items]`, each image once: numpy would gather them before it puts them in their places."""
     stored = np.asarray(stored)  # indexing a memory map costs microseconds each time
     if len(here) == len(images):
@@ -116,7 +167,7 @@ def _copy(stored: NDArray[np.uint8], items: NDArray[np.int64], images: NDArray[n
         images[place] = stored[item]
 
 
-def mirror(images: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> None:
+def mirror(images: NDArray[Any], chosen: NDArray[np.bool_]) -> None:
     """Turn left to right, in place, those of the images (n, H, W, C) that are chosen (n,)."""
     which = np.flatnonzero(chosen)
     # Five times faster than numpy: torch has vector instructions for channels that lie last.

@@ -3,15 +3,17 @@
 from copy import copy
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
 from bootlight.data.extra import Build, Extra, open_drawn
-from bootlight.data.mixing import Accumulate, MixingPolicy, Source
+from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, Source
 from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
 from bootlight.data.store import Store, build_store
@@ -43,8 +45,7 @@ class BootstrapData(LightningDataModule):
         teacher: images that join the training set of every generation: a run and generation (`runs/x@0`), a folder or a zip.
         num_teacher: take so many of them; None = all, or what `teacher_fraction` says.
         teacher_fraction: take so many of them, as a share of all real training images, in use or not.
-        duplicate_fraction: let real images of the generation join a second time, so many as a share of all real training
-            images: what the images of a teacher add beyond this, they add by being new.
+        duplicate_fraction: let real images of the generation join a second time, a share of all real training images.
         num_duplicates: let so many join a second time, instead of a share.
         mixing: what later generations train on; Accumulate if left out.
         flip: mirror each training image with probability 1/2.
@@ -85,9 +86,9 @@ class BootstrapData(LightningDataModule):
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
             raise BootlightError("set either data.num_steps or data.num_epochs")
-        positive = {"image_size": image_size, "batch_size": batch_size, "num_steps": num_steps, "num_epochs": num_epochs}
-        for key, value in (positive | {"num_images": num_images, "num_real": num_real}).items():
-            if value is not None or key in ("image_size", "batch_size"):
+        counts = {"num_steps": num_steps, "num_epochs": num_epochs, "num_images": num_images, "num_real": num_real}
+        for key, value in {"image_size": image_size, "batch_size": batch_size, **counts}.items():
+            if value is not None or key not in counts:
                 check_range(f"data.{key}", value, 1)
         check_range("data.num_workers", num_workers, 0)
         if channels not in (1, 3):
@@ -155,9 +156,8 @@ class BootstrapData(LightningDataModule):
         self.available = Source("real", store, np.sort(available))
         self.real = Source("real", store, np.sort(available[: self._num_in_use(len(available))]))
         if len(self.real) == 0:
-            raise BootlightError(
-                f"{self.root}: no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
-            )
+            left = "no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
+            raise BootlightError(f"{self.root}: {left}")
         self.sources = self.mixing.sources(
             self.context.generation, real=self.real, synthetic=self.synthetic, seed=self.context.seed
         )
@@ -206,12 +206,12 @@ class BootstrapData(LightningDataModule):
     @property
     def num_synthetic(self) -> int:
         """Synthetic images in the training set of this generation."""
-        return sum(len(source) for source in self.sources if source.role == "synthetic")
+        return sum(len(source) for source in self.sources if source.role in SYNTHETIC)
 
     @property
     def num_steps(self) -> int:
         """Steps of this generation."""
-        return self.steps_for(self.num_real + self.num_synthetic)
+        return self.steps_for(sum(map(len, self.sources)))
 
     def steps_for(self, num_images: int) -> int:
         """Steps of a generation that trains on so many images."""
@@ -237,8 +237,8 @@ class BootstrapData(LightningDataModule):
         return StepLoader(dataset, self.num_workers, pin_memory=on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """To float in [-1, 1], on the device: uint8 travels, floats do not."""
-        return batch._replace(images=to_float(batch.images))
+        """To float in [-1, 1], on the device: uint8 travels. What is stored as floats stays as it is."""
+        return batch._replace(images=to_float(batch.images)) if batch.images.dtype == torch.uint8 else batch
 
     def for_judge(self, num_steps: int, batch_size: int, seed: int = 0) -> "BootstrapData":
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""
@@ -248,7 +248,7 @@ class BootstrapData(LightningDataModule):
         data.context = GenerationContext(self.context.run, 0, derive_seed("judge data", *([seed] if seed else [])))
         return data
 
-    def real_images(self, which: Source, limit: int | None = None) -> NDArray[np.uint8]:
+    def real_images(self, which: Source, limit: int | None = None) -> NDArray[Any]:
         """Images (n, H, W, C) of a source, a fixed random subset where there are more than `limit`."""
         return gather([which], self.reference(which, limit))[0]
 

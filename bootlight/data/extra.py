@@ -102,7 +102,7 @@ class Extra:
         if real is None or count == 0:
             return []
         chosen = np.sort(numpy_rng(seed, "duplicates").permutation(found)[:count])
-        return [replace(real, role="synthetic", indices=real.indices[chosen])]
+        return [replace(real.take(chosen), role="copy")]
 
     def check_copies(self, num_available: int, mixing: MixingPolicy) -> None:
         """Refuse copies beside a mixture that may lack in later generations what generation 0 has.
@@ -140,7 +140,7 @@ class Extra:
         if count is not None:
             self.check_enough(count, found)
         chosen = np.sort(kept[numpy_rng(seed, "teacher").permutation(found)[:count]])
-        return [Source("synthetic", store, chosen)] * (len(chosen) > 0)
+        return [Source("teacher", store, chosen)] * (len(chosen) > 0)
 
 
 def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:

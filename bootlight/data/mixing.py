@@ -17,24 +17,42 @@ if TYPE_CHECKING:
     from bootlight.data.store import Store
 
 
+Role = Literal["real", "synthetic", "copy", "teacher", "negative", "noisy", "view"]
+SYNTHETIC = ("synthetic", "copy", "teacher")  # what is counted as synthetic images
+
+
 @dataclass(frozen=True)
 class Source:
     """Images of one role that take part in training.
 
     Args:
-        role: where the images come from.
+        role: where the images come from, and what they are there for.
         store: all images of that origin.
         indices: int64 (n,), the items of `store` that take part.
         generation: which generation drew them; None for real images.
+        weights: float32 (n,), how much each of them counts; None = each counts 1.
+        noise: the least and the largest sigma that they may be trained at, float32 (n, 2), or one pair for all of them; None =
+            any.
     """
 
-    role: Literal["real", "synthetic"]
+    role: Role
     store: Store
     indices: NDArray[np.int64]
     generation: int | None = None
+    weights: NDArray[np.float32] | None = None
+    noise: NDArray[np.float32] | tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Source:
+        """Some of the images, by position among them, with their weights and noise."""
+        return replace(
+            self,
+            indices=self.indices[chosen],
+            weights=None if self.weights is None else self.weights[chosen],
+            noise=self.noise[chosen] if isinstance(self.noise, np.ndarray) else self.noise,
+        )
 
 
 class MixingPolicy(ABC):
@@ -81,7 +99,7 @@ class MixingPolicy(ABC):
             return source
         wanted = self._num_taken(num_real, len(source))
         chosen = numpy_rng(seed, source.generation or 0, "synthetic ratio").permutation(len(source))[:wanted]
-        return replace(source, indices=source.indices[np.sort(chosen)])
+        return source.take(np.sort(chosen))
 
     def _num_taken(self, num_real: int, num_drawn: int) -> int:
         if self.synthetic_ratio is None:
@@ -153,7 +171,7 @@ class AccumulateSubsample(Accumulate):
         chosen = np.sort(numpy_rng(seed, generation, "subsample").permutation(total)[:size])
         bounds = np.cumsum([0, *map(len, pool)])
         return [
-            replace(source, indices=source.indices[chosen[(chosen >= low) & (chosen < high)] - low])
+            source.take(chosen[(chosen >= low) & (chosen < high)] - low)
             for source, low, high in zip(pool, bounds[:-1], bounds[1:], strict=True)
         ]
 
@@ -188,7 +206,7 @@ class FreshReal(Replace):
         """The part of this generation, and what the one before has drawn."""
         size = self._part_size(generation, len(real))
         order = numpy_rng(seed, "fresh real").permutation(len(real))
-        part = replace(real, indices=real.indices[np.sort(order[generation * size : (generation + 1) * size])])
+        part = real.take(np.sort(order[generation * size : (generation + 1) * size]))
         return super().sources(generation, real=part, synthetic=synthetic, seed=seed)
 
     def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:

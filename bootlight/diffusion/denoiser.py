@@ -20,7 +20,9 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class NetworkDenoiser:
-    """A network `(x_t, t, labels) -> output` read through a prediction type.
+    """A network `(x_t, t * 1000 / T, labels) -> output` read through a prediction type.
+
+    Timesteps times 1000 / T let every schedule span the same range of angles (`rescale_timesteps` of improved-diffusion).
 
     When the output has twice the channels of `x_t`, the second half is the variance: o in [-1, 1] stands for the fraction
     (o + 1) / 2 (Nichol and Dhariwal 2021, equation 15).
@@ -32,7 +34,7 @@ class NetworkDenoiser:
 
     def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Estimate:
         """See `Denoiser`."""
-        return self.read(self.network(x_t, t, labels).float(), x_t, t)
+        return self.read(self.network(x_t, t * (1000 / len(self.schedule)), labels).float(), x_t, t)
 
     def read(self, output: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
         """Turn a network output into an estimate."""

@@ -67,7 +67,7 @@ class DCGAN(GeneratorModule):
         fake = self.net_g(batch.normal("latent", self.latent_dim))
         logits_real, logits_fake = self.net_d(batch.images), self.net_d(fake.detach())
         # softplus(-l) = -log D, softplus(l) = -log(1 - D): the loss from logits, no saturation in float16.
-        loss_d = F.softplus(-logits_real).mean() + F.softplus(logits_fake).mean()
+        loss_d = batch.weighted(F.softplus(-logits_real)) + F.softplus(logits_fake).mean()
         opt_d.zero_grad()
         self.manual_backward(loss_d)
         opt_d.step()

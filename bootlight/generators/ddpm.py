@@ -16,6 +16,7 @@ from bootlight.diffusion.sampler import Ancestral, Sampler
 from bootlight.diffusion.schedule import Schedule
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.networks.sizes import Sizes
 from bootlight.networks.unet import UNet
 from bootlight.rng import NoiseStreams
 
@@ -79,11 +80,8 @@ class DDPM(GeneratorModule):
         sampler: Sampler | None = None,
     ) -> None:
         super().__init__(image_size, channels, num_classes)
-        check_unet(image_size, width, channel_multipliers, num_heads)
-        check_range("model.num_res_blocks", num_res_blocks, 0)
         check_range("model.num_train_timesteps", num_train_timesteps, 2)
-        for key, value in (("dropout", dropout), ("label_dropout", label_dropout)):
-            check_range(f"model.{key}", value, 0, 1)
+        check_range("model.label_dropout", label_dropout, 0, 1)
         for key, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
             check_range(f"model.{key}", value, 0)
         if gradient_clip is not None and not gradient_clip > 0:
@@ -108,10 +106,9 @@ class DDPM(GeneratorModule):
             raise BootlightError(f"model.num_train_timesteps is {num_train_timesteps}; the linear schedule needs more than 20")
         if self.sampler.num_steps is not None:
             self.set_num_steps(self.sampler.num_steps)
+        outputs = 2 * channels if learned_variance else channels
         self.unet = UNet(
-            image_size,
-            channels,
-            2 * channels if learned_variance else channels,
+            Sizes(self.image_shape, outputs, self.num_classes),
             width,
             channel_multipliers,
             num_res_blocks,
@@ -119,9 +116,10 @@ class DDPM(GeneratorModule):
             num_heads,
             dropout,
             scale_shift_norm,
-            self.num_classes,
-            1000 / num_train_timesteps,
         )
+        if num_train_timesteps != 1000:
+            # Part of the state where it is not 1: weights that were trained on other angles do not fit.
+            self.unet.register_buffer("timestep_scale", torch.tensor(1000 / num_train_timesteps))
         self.average(self.unet, ema_decay)
 
     def denoiser(self, ema: bool = True) -> NetworkDenoiser:
@@ -175,7 +173,7 @@ class DDPM(GeneratorModule):
         t = (batch.uniform("t") * len(self.schedule)).long()
         noise = batch.normal("noise", *self.image_shape)
         x_t = self.schedule.add_noise(x0, noise, t)
-        output = self.unet(x_t, t, self._training_labels(batch)).float()
+        output = self.unet(x_t, t * (1000 / len(self.schedule)), self._training_labels(batch)).float()
         answer = output[:, : self.channels]
         simple = per_image((self.prediction.target(x0, noise, self.schedule.level(t)) - answer) ** 2).mean()
         if not self.learned_variance:
@@ -218,23 +216,3 @@ class DDPM(GeneratorModule):
             if scaler is not None:
                 scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(self.unet.parameters(), self.gradient_clip)
-
-
-def check_unet(image_size: int, width: int, channel_multipliers: Sequence[int], num_heads: int) -> None:
-    """Refuse shapes that the U-Net cannot have.
-
-    Raises:
-        BootlightError: names the key and what it may be.
-    """
-    check_range("model.width", width, 1)
-    check_range("model.num_heads", num_heads, 1)
-    if not channel_multipliers or min(channel_multipliers) < 1:
-        raise BootlightError(f"model.channel_multipliers is {list(channel_multipliers)}; give one number >= 1 for each level")
-    halvings = len(channel_multipliers) - 1
-    if image_size % 2**halvings:
-        raise BootlightError(
-            f"data.image_size is {image_size}, halved {halvings} times by model.channel_multipliers: take a multiple "
-            f"of {2**halvings}"
-        )
-    if any(width * multiplier % num_heads for multiplier in channel_multipliers):
-        raise BootlightError(f"model.width is {width}; every level must be divisible by model.num_heads, {num_heads}")

@@ -12,7 +12,7 @@ from bootlight.rng import NoiseStreams
 
 
 class PixelGaussian(GeneratorModule):
-    """Independent normal pixels by maximum likelihood: sums over the training images, no gradient.
+    """Independent normal pixels by (weighted) maximum likelihood: sums over the training images, no gradient.
 
     A null model for bootstraps: it fits its own family, so that its own images can add nothing but noise. One pass
     (`data.num_epochs: 1`, a training set that is a multiple of the batch) is all that it takes.
@@ -50,11 +50,18 @@ class PixelGaussian(GeneratorModule):
         return mean, (square - mean.square()).clamp(min=0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the sums of a batch; the loss is the mean square, the curve of the variance is that of the fit so far."""
+        """Add the weighted sums of a batch; the loss is the mean square, the curve that of the variance of the fit so far."""
         images = batch.images.double()
-        self.count += len(images)
-        self.sums += torch.stack([images.sum(0), images.square().sum(0)])
-        self.log("train/loss", images.square().mean())
+        squares = images.square()
+        if batch.weights is None:
+            self.count += len(images)
+            self.sums += torch.stack([images.sum(0), squares.sum(0)])
+            self.log("train/loss", squares.mean())
+        else:
+            weights = batch.weights.double()
+            self.count += weights.sum()
+            self.sums += torch.stack([torch.einsum("b,bchw->chw", weights, powers) for powers in (images, squares)])
+            self.log("train/loss", batch.weighted(squares.mean((1, 2, 3))))
         self.log("train/variance", self.fitted()[1].mean())
 
     def configure_optimizers(self) -> Any:

@@ -1,1 +1,11 @@
 """Networks in pure PyTorch; nothing here knows of Lightning, data or metrics."""
+
+from bootlight.lazy import public
+
+__getattr__, __dir__, __all__ = public(
+    __name__,
+    {
+        "sizes": "Sizes",
+        "unet": "UNet",
+    },
+)

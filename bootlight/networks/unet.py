@@ -1,43 +1,14 @@
 """The U-Net of improved DDPM (Nichol and Dhariwal 2021; Dhariwal and Nichol 2021 for the wider multipliers)."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def normalization(channels: int) -> nn.GroupNorm:
-    """Group norm with 32 groups, or the largest number that divides narrower test networks."""
-    return nn.GroupNorm(math.gcd(32, channels), channels)
-
-
-def zero_init(module: nn.Conv2d) -> nn.Conv2d:
-    """Start a branch as nothing, so that a residual block starts as the identity."""
-    nn.init.zeros_(module.weight)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
-    return module
-
-
-def timestep_embedding(t: Tensor, size: int) -> Tensor:
-    """Cosines and sines of t at `size` / 2 frequencies from 1 down to 1/10,000, (B, size)."""
-    half = size // 2
-    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
-    angles = t[:, None].float() * frequencies
-    return F.pad(torch.cat([angles.cos(), angles.sin()], 1), (0, size % 2))
-
-
-class Pointwise(nn.Conv2d):
-    """A 1x1 convolution done as one matrix product over channels-last pixels: on CPUs torch has a slow path for the former."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H, W)."""
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+from bootlight.errors import BootlightError, check_range
+from bootlight.networks.layers import Pointwise, normalization, timestep_embedding, zero_init
+from bootlight.networks.sizes import Sizes
 
 
 class ResBlock(nn.Module):
@@ -136,52 +107,46 @@ class UNet(nn.Module):
     """Noisy images and timesteps to a prediction.
 
     Args:
-        image_size: edge in pixels, divisible by 2 for each level but the first.
-        in_channels: of the images.
-        out_channels: of the prediction; twice `in_channels` where the variance is learned.
+        sizes: what it sees and answers. Height and width must be divisible by 2 for each level but the first.
         width: channels of the first level.
-        channel_multipliers: channels of each level, in units of `width`.
+        channel_multipliers: channels of each level in units of `width`; each level but the last halves height and width.
         num_res_blocks: for each level on the way down; one more on the way up.
-        attention_resolutions: edges in pixels of the levels that have attention; the middle always has.
-        num_heads: attention heads.
+        attention_resolutions: larger edges in pixels of the levels that have attention; the middle always has.
+        num_heads: attention heads; every level's channels must be divisible by it.
         dropout: probability in every residual block.
         scale_shift_norm: how the embedding is injected, see `ResBlock`.
-        num_classes: number of labels for class conditioning; None = unconditional.
-        timestep_scale: the embedding sees the timestep times this. 1000 / T for T timesteps lets every schedule span the same
-            range of angles (`rescale_timesteps` of improved-diffusion).
+
+    Raises:
+        BootlightError: a shape that it cannot have; names the key.
     """
 
     def __init__(
         self,
-        image_size: int,
-        in_channels: int,
-        out_channels: int,
-        width: int,
-        channel_multipliers: Sequence[int],
-        num_res_blocks: int,
-        attention_resolutions: Sequence[int],
-        num_heads: int,
-        dropout: float,
+        sizes: Sizes,
+        width: int = 64,
+        channel_multipliers: Sequence[int] = (1, 2, 2, 2),
+        num_res_blocks: int = 3,
+        attention_resolutions: Sequence[int] = (16, 8),
+        num_heads: int = 4,
+        dropout: float = 0.0,
         scale_shift_norm: bool = True,
-        num_classes: int | None = None,
-        timestep_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        check_levels(sizes, width, channel_multipliers, num_heads)
+        check_range("model.num_res_blocks", num_res_blocks, 0)
+        check_range("model.dropout", dropout, 0, 1)
         self.width = width
-        self.timestep_scale: Tensor | None
-        # Part of the state where it is not 1: weights that were trained on other angles do not fit.
-        self.register_buffer("timestep_scale", None if timestep_scale == 1 else torch.tensor(timestep_scale))
         embedding = 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         # One row more than there are classes: the last one stands for "no label" (classifier-free guidance).
-        self.embed_label = None if num_classes is None else nn.Embedding(num_classes + 1, embedding)
+        self.embed_label = None if sizes.num_classes is None else nn.Embedding(sizes.num_classes + 1, embedding)
 
         def layers(inputs: int, outputs: int, size: int) -> list[nn.Module]:
             block = ResBlock(inputs, outputs, embedding, dropout, scale_shift_norm)
             return [block, Attention(outputs, num_heads)] if size in attention_resolutions else [block]
 
-        self.down = nn.ModuleList([Stage([ConvIn(in_channels, width)])])
-        skips, channels, size = [width], width, image_size
+        self.down = nn.ModuleList([Stage([ConvIn(sizes.shape[0], width)])])
+        skips, channels, size = [width], width, max(sizes.shape[1:])
         for level, multiplier in enumerate(channel_multipliers):
             for _ in range(num_res_blocks):
                 self.down.append(Stage(layers(channels, multiplier * width, size)))
@@ -203,24 +168,26 @@ class UNet(nn.Module):
                     stage.append(Upsample(channels))
                     size *= 2
                 self.up.append(Stage(stage))
-        self.out = nn.Sequential(normalization(channels), nn.SiLU(), zero_init(nn.Conv2d(channels, out_channels, 3, padding=1)))
+        self.out = nn.Sequential(
+            normalization(channels), nn.SiLU(), zero_init(nn.Conv2d(channels, sizes.outputs, 3, padding=1))
+        )
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Predict.
 
         Args:
-            x: noisy images (B, in_channels, H, W).
-            t: timesteps, int64 (B,).
+            x: noisy images (B, C, H, W).
+            t: times (B,), float or whole, embedded as they are: 0 to about 1,000 is the range that suits the embedding.
             labels: int64 (B,); `num_classes` or None for the whole batch = no label.
 
         Returns:
-            (B, out_channels, H, W).
+            (B, outputs, H, W).
         """
-        embedding = self.embed(timestep_embedding(t if self.timestep_scale is None else t * self.timestep_scale, self.width))
+        embedding = self.embed(timestep_embedding(t, self.width))
         if self.embed_label is not None:
             none = self.embed_label.num_embeddings - 1
-            embedding = embedding + self.embed_label(torch.full_like(t, none) if labels is None else labels)
+            embedding = embedding + self.embed_label(torch.full_like(t, none, dtype=torch.int64) if labels is None else labels)
         embedding = F.silu(embedding)
         skips = []
         x = x.contiguous(
@@ -245,3 +212,23 @@ class ConvIn(nn.Conv2d):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
         """(B, inputs, H, W) to (B, outputs, H, W)."""
         return super().forward(x)
+
+
+def check_levels(sizes: Sizes, width: int, channel_multipliers: Sequence[int], num_heads: int) -> None:
+    """Refuse shapes that the U-Net cannot have.
+
+    Raises:
+        BootlightError: names the key and what it may be.
+    """
+    check_range("model.width", width, 1)
+    check_range("model.num_heads", num_heads, 1)
+    if not channel_multipliers or min(channel_multipliers) < 1:
+        raise BootlightError(f"model.channel_multipliers is {list(channel_multipliers)}; give one number >= 1 for each level")
+    halvings = len(channel_multipliers) - 1
+    if any(edge % 2**halvings for edge in sizes.shape[1:]):
+        raise BootlightError(
+            f"data.image_size is {sizes.image_size}, halved {halvings} times by model.channel_multipliers: take a multiple "
+            f"of {2**halvings}, or fewer levels"
+        )
+    if any(width * multiplier % num_heads for multiplier in channel_multipliers):
+        raise BootlightError(f"model.width is {width}; every level must be divisible by model.num_heads, {num_heads}")

@@ -1,0 +1,39 @@
+"""Small parts that several networks are made of."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def normalization(channels: int) -> nn.GroupNorm:
+    """Group norm with 32 groups, or the largest number that divides narrower test networks."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+def zero_init(module: nn.Conv2d) -> nn.Conv2d:
+    """Start a branch as nothing, so that a residual block starts as the identity."""
+    nn.init.zeros_(module.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module
+
+
+def timestep_embedding(t: Tensor, size: int) -> Tensor:
+    """Cosines and sines of t at `size` / 2 frequencies from 1 down to 1/10,000, (B, size)."""
+    half = size // 2
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t[:, None].float() * frequencies
+    return F.pad(torch.cat([angles.cos(), angles.sin()], 1), (0, size % 2))
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution done as one matrix product over channels-last pixels: on CPUs torch has a slow path for the former."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H, W)."""
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
