@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from bootlight.data.reader import ImageSet, open_images, sorted_classes
-from bootlight.data.reader_arrays import described
 from bootlight.data.reader_files import Files
 from bootlight.data.reading import Reading
+from bootlight.data.store_kind import check_alike, marked
 from bootlight.data.store_passes import bad_pictures, over_images
 from bootlight.errors import BootlightError
 
@@ -162,19 +162,6 @@ class Union:
         self.contents = self._united()
 
 
-def check_alike(sets: Sequence[tuple[str, Contents]]) -> None:
-    """Several sets that are to be one are all of pictures, or all of numbers of one shape and type.
-
-    Raises:
-        BootlightError: names two that are not.
-    """
-    (first, contents), *others = sets
-    for other, found in others:
-        if found.images.numbers != contents.images.numbers:
-            kinds = ["pictures" if n is None else described(n) for n in (contents.images.numbers, found.images.numbers)]
-            raise BootlightError(f"{first} has {kinds[0]}, {other} has {kinds[1]}; one set is of one kind, leave one out")
-
-
 class Root(NamedTuple):
     """One of the folders or zips that make a union.
 
@@ -254,11 +241,6 @@ class _JoinedFiles:
         """Close all."""
         for _, files in self._containers:
             files.close()
-
-
-def marked(shape: Sequence[int], images: ImageSet) -> Sequence[int | str]:
-    """The part of a key that tells of shape and type."""
-    return shape if images.numbers is None or images.numbers.dtype == "uint8" else [*shape, images.numbers.dtype]
 
 
 def content_key(

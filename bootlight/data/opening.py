@@ -3,9 +3,9 @@
 import zipfile
 from pathlib import Path
 
-from bootlight.data.reader_arrays import OneFile
 from bootlight.data.reader_files import ZipFiles
 from bootlight.data.reader_folder import FolderFiles
+from bootlight.data.reader_one import OneFile
 from bootlight.errors import BootlightError
 from bootlight.io.arrays import is_array
 

@@ -10,11 +10,12 @@ from typing import NamedTuple, Self
 
 from bootlight.data.layout import Layout
 from bootlight.data.opening import open_files
-from bootlight.data.reader_arrays import ArrayFiles, Numbers, OneFile, described, is_named_image, with_rows
+from bootlight.data.reader_arrays import ArrayFiles, Numbers, described, is_named_image, with_rows
 from bootlight.data.reader_files import Files, ZipFiles
 from bootlight.data.reader_folder import FolderFiles
 from bootlight.data.reader_manifest import Labels, read_manifest
 from bootlight.data.reader_names import MANIFESTS
+from bootlight.data.reader_one import OneFile
 from bootlight.data.reader_splits import TRAINING, choose_split, first_folder, split_folders
 from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError
@@ -101,7 +102,8 @@ def open_images(root: Path, split: str | None = None, reading: Reading = SAFE) -
     """List the images of a folder or a zip.
 
     PNG, JPEG and WebP files at any depth count, or, where there is none of them, `.npy` files of numbers: (C, H, W) is one
-    image, (N, C, H, W) are several, each known as `<file>#<row>`; other files, hidden ones, folders that programs have made, and runs do not.
+    image, (N, C, H, W) are several, each known as `<file>#<row>`. Other files, hidden ones, folders that programs have made,
+    and runs do not.
     Layouts, the first that fits:
 
     1. A folder around everything else is looked through, whatever its name (but see 3).

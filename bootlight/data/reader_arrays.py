@@ -1,19 +1,20 @@
 """Sets of `.npy` files: every row is an image of its own, and all of them have one shape and one type."""
 
-import io
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import IO, NamedTuple
+from __future__ import annotations
 
-from bootlight.data.left_out import LeftOut
-from bootlight.data.reader_files import ZipFiles
-from bootlight.data.reader_folder import FolderFiles
-from bootlight.data.reader_names import composed, is_image
+from contextlib import AbstractContextManager
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from bootlight.data.reader_names import is_image
 from bootlight.errors import BootlightError
-from bootlight.io.arrays import ArrayReader, is_array, row_name, sized_file, split_row
+from bootlight.io.arrays import ArrayReader, is_array, row_name, split_row
 from bootlight.io.lines import MAX_IMAGES
-from bootlight.io.shape import Shape
+
+if TYPE_CHECKING:
+    from bootlight.data.reader_files import ZipFiles
+    from bootlight.data.reader_folder import FolderFiles
+    from bootlight.data.reader_one import OneFile
+    from bootlight.io.shape import Shape
 
 
 class Numbers(NamedTuple):
@@ -26,45 +27,6 @@ class Numbers(NamedTuple):
 
     shape: Shape
     dtype: str
-
-
-class OneFile:
-    """A `.npy` file that stands alone.
-
-    Args:
-        root: which.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.where = str(root)
-        self.names = [composed(root.name)]
-        self.left_out = LeftOut()
-        self._root = root
-
-    def size(self, name: str) -> int:
-        """Bytes of the file."""
-        return self._root.stat().st_size
-
-    def read(self, name: str) -> bytes:
-        """See `Files`."""
-        return self._root.read_bytes()
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
-        """See `Files`."""
-        with self._root.open("rb") as file:
-            yield file
-
-    def opened(self, name: str) -> tuple[IO[bytes], int]:
-        """The file, to be closed by the caller, and its size in bytes.
-
-        Raises:
-            BootlightError: it cannot be read.
-        """
-        return sized_file(self._root, self.where)
-
-    def close(self) -> None:
-        """Nothing is held open."""
 
 
 class ArrayFiles:
@@ -81,9 +43,13 @@ class ArrayFiles:
         self.where = files.where
         self.left_out = files.left_out
         self._files = files
-        self._reader = ArrayReader(self._opened)
+        self._reader = ArrayReader(files.opened)
         arrays = sorted(filter(is_array, files.names))
-        self.numbers, names = self._look(arrays)
+        try:
+            self.numbers, names = self._look(arrays)
+        except BootlightError:
+            self._reader.close()
+            raise
         self.names = names + [name for name in files.names if not is_array(name)]
 
     def _look(self, arrays: list[str]) -> tuple[Numbers, list[str]]:
@@ -98,17 +64,11 @@ class ArrayFiles:
                     f"{found.dtype}; one set has one shape (C, H, W) and one type, take the others away"
                 )
             found = numbers
-            names += [file] if header.rows is None else [row_name(file, row) for row in range(header.rows)]
-            if len(names) > MAX_IMAGES:
+            if len(names) + (header.rows or 1) > MAX_IMAGES:
                 raise BootlightError(f"{self.where} has more than {MAX_IMAGES} images; split it")
+            names += [file] if header.rows is None else [row_name(file, row) for row in range(header.rows)]
         assert found is not None
         return found, names
-
-    def _opened(self, name: str) -> tuple[IO[bytes], int]:
-        if isinstance(self._files, ZipFiles):
-            data = self._files.read(name)
-            return io.BytesIO(data), len(data)
-        return self._files.opened(name)
 
     def size(self, name: str) -> int:
         """Bytes that `read` will hold."""
@@ -133,7 +93,7 @@ class ArrayFiles:
         self._files.close()
 
 
-def with_rows(files: FolderFiles | ZipFiles | OneFile) -> "FolderFiles | ZipFiles | OneFile | ArrayFiles":
+def with_rows(files: FolderFiles | ZipFiles | OneFile) -> FolderFiles | ZipFiles | OneFile | ArrayFiles:
     """The container, or its rows where it has no pictures but `.npy` files."""
     return ArrayFiles(files) if any(map(is_array, files.names)) else files
 
@@ -146,4 +106,3 @@ def is_named_image(name: str) -> bool:
 def described(numbers: Numbers) -> str:
     """`numbers (2, 1, 1) of float32`, in the line that says what is understood."""
     return f"numbers {numbers.shape} of {numbers.dtype}"
-

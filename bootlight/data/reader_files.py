@@ -190,6 +190,15 @@ class ZipFiles:
         except _FAULTS as error:
             raise BootlightError(f"{name}: damaged in the zip ({error}); make the zip again or remove it") from error
 
+    def opened(self, name: str) -> tuple[IO[bytes], int]:
+        """The content of one entry, to be read at any place, and its size in bytes.
+
+        Raises:
+            BootlightError: as `read`.
+        """
+        data = self.read(name)
+        return io.BytesIO(data), len(data)
+
     def close(self) -> None:
         """Close the zip."""
         self._held.close()

@@ -15,20 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootlight.data.contents import Root, Union, content_key, read_union
-from bootlight.data.reader import ImageSet
 from bootlight.data.reading import SAFE, Reading
+from bootlight.data.store_folder import check_sums, mapped, publish_folder
 from bootlight.data.store_kind import check_kind
-from bootlight.data.store_folder import check_sums, mapped, publish_folder, sums
-from bootlight.data.store_passes import BadPictures, over_images
+from bootlight.data.store_passes import BadPictures
 from bootlight.data.store_skipped import keep_bad, known_bad
 from bootlight.data.store_turn import turn
+from bootlight.data.store_write import write_store
 from bootlight.errors import BootlightError
-from bootlight.io.atomic import atomic_write, read_json, write_json
+from bootlight.io.atomic import read_json
 from bootlight.io.cache_entries import note_use, remove_leftovers
 from bootlight.io.cache_folder import can_keep, tell_not_kept, temporary_cache
 from bootlight.io.cache_limit import cache_limit, keep_below
-from bootlight.io.arrays import decode_array
-from bootlight.io.pictures import decode
 from bootlight.io.shape import Shape, shape_of
 
 Images = NDArray[np.uint8] | NDArray[np.float32]
@@ -146,7 +144,7 @@ def _find_or_decode(union: Union, shape: Shape, cache: Path, max_bad: int, descr
     bad = known_bad(cache, key, len(contents.images)) if max_bad else {}
     if not bad:
         try:
-            return _decoded(cache, key, partial(_write, contents.images, shape, description))
+            return _decoded(cache, key, partial(write_store, contents.images, shape, description))
         except BadPictures as error:
             if not max_bad:
                 raise
@@ -210,46 +208,14 @@ def store_from_arrays(
         raise ValueError(f"{len(images)} images need as many labels and names, not {len(labels)} and {len(names)}")
     if len(labels) and not -1 <= labels.min() <= labels.max() < len(class_names):
         raise ValueError(f"labels must be in -1 to {len(class_names) - 1}, the positions of the class names")
-    images = np.ascontiguousarray(images).view()
-    images.setflags(write=False)
+    stored: Any = np.ascontiguousarray(images).view()
+    stored.setflags(write=False)
     texts = [None if label < 0 else class_names[label] for label in labels.tolist()]
     kind = () if images.dtype == np.uint8 else (images.dtype.name,)
-    rows = images if not kind else map(np.ascontiguousarray, images.transpose(0, 3, 1, 2))  # numbers lie so in .npy files
-    digests = (hashlib.sha256(row).digest() for row in rows)
+    rows = map(np.ascontiguousarray, stored.transpose(0, 3, 1, 2) if kind else stored)  # numbers lie so in .npy files
+    digests = (hashlib.sha256(row.data).digest() for row in rows)
     key = content_key((*images.shape[1:], *kind), class_names, names, texts, digests)
-    return Store(images, labels, tuple(class_names), names, key)
-
-
-def _write(images: ImageSet, shape: Shape, description: str, folder: Path) -> None:
-    """Fill a folder; `store.json` is written last."""
-    positions = {name: i for i, name in enumerate(images.class_names)}
-    labels = np.array([-1 if label is None else positions[label] for label in images.labels], dtype=np.int64)
-    _write_images(folder / "images.npy", images, shape, description)
-    with atomic_write(folder / "labels.npy") as file:
-        np.save(file, labels)
-    channels, height, width = shape
-    about = {"shape": [len(images), height, width, channels], "class_names": images.class_names, "names": images.known_as}
-    write_json(folder / "store.json", about | {"sha256": sums(folder)})
-
-
-def _write_images(path: Path, images: ImageSet, shape: Shape, description: str) -> None:
-    """Decode into a .npy file. Not through a memory map: on a full disk that is a bus error instead of an exception."""
-    channels, height, width = shape
-    kind = np.dtype("u1" if images.numbers is None else images.numbers.dtype).newbyteorder("<")
-    header = {"descr": kind.str, "fortran_order": False, "shape": (len(images), height, width, channels)}
-
-    def decode_one(i: int) -> Images:
-        data, name = images.read(i), images.names[i]
-        if images.numbers is not None:
-            return decode_array(data, name, shape=shape, dtype=images.numbers.dtype)
-        return decode(data, name, image_size=(height, width), channels=channels)
-
-    # Pillow's notes on odd metadata. Here and not in `decode`, because filters are shared by all threads.
-    with warnings.catch_warnings(), atomic_write(path) as file:
-        warnings.filterwarnings("ignore", module="PIL")
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in over_images(images, decode_one, description):
-            file.write(np.stack(part))
+    return Store(stored, labels, tuple(class_names), names, key)
 
 
 def _open(folder: Path, tell: bool = True) -> Store | None:

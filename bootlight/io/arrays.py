@@ -3,6 +3,8 @@
 The name of an image is that of its file, with `#` and its row where a file holds several: `00000.npy#00000007`.
 """
 
+from __future__ import annotations
+
 import io
 import math
 import os
@@ -11,18 +13,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bootlight.errors import BootlightError
-from bootlight.io.lines import MAX_IMAGES
-from bootlight.io.shape import Shape
+
+if TYPE_CHECKING:
+    from bootlight.io.shape import Shape
 
 SUFFIX = ".npy"
 DTYPES = {"|u1": "uint8", "<f4": "float32"}
-ROW_DIGITS = len(str(MAX_IMAGES))  # of the number of a row in a name, so that names are sorted as rows are
+ROW_DIGITS = 8  # of the number of a row in a name, so that names are sorted as rows are
 MAX_HEADER = 10_000  # bytes; NumPy's own limit
 OPEN_FILES = 8  # held by a reader
 _FAULTS = (ValueError, SyntaxError, TypeError, LookupError, RecursionError, MemoryError, OverflowError)
@@ -121,8 +124,6 @@ def _parsed(header: bytes) -> ArrayHeader | str:
         return "its numbers lie by columns; save numpy.ascontiguousarray of them"
     if len(shape) not in (3, 4) or min(shape[-3:]) < 1:
         return f"its shape is {shape}; images are (C, H, W) or (N, C, H, W), points (N, D, 1, 1)"
-    if len(shape) == 4 and shape[0] > MAX_IMAGES:
-        return f"it has more than {MAX_IMAGES} images; split it"
     channels, height, width = shape[-3:]
     return ArrayHeader((channels, height, width), DTYPES[kind.str], None if len(shape) == 3 else shape[0], len(header))
 

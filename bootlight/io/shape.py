@@ -43,6 +43,16 @@ def shape_of(image_size: int | Sequence[int], channels: int, section: str = "dat
     return channels, height, width
 
 
+def is_picture(shape: Shape, dtype: str) -> bool:
+    """Whether images are written as pictures, PNG: grey or RGB of 8 bits. All others go into `.npy` files.
+
+    Args:
+        shape: (C, H, W).
+        dtype: uint8 or float32.
+    """
+    return dtype == "uint8" and shape[0] in PICTURE_CHANNELS
+
+
 def as_size(height: int, width: int) -> ImageSize:
     """The shortest way to write a size."""
     return height if height == width else [height, width]
