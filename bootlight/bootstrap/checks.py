@@ -14,7 +14,8 @@ from bootlight.bootstrap.check_features import check_features
 from bootlight.bootstrap.trackers import check_loggers
 from bootlight.bootstrap.trainers import find_callback
 from bootlight.bootstrap.understood import layouts_of, understand
-from bootlight.data.batches import check_shares
+from bootlight.data.batches import check_shares, check_whole_steps
+from bootlight.data.loader import accumulated
 from bootlight.distributed.processes import check_same, in_turn, rank
 from bootlight.errors import BootlightError
 from bootlight.evaluation.real_images import check_same_images
@@ -143,7 +144,9 @@ def check_training(model: GeneratorModule, data: BootstrapData, trainer: Trainer
     check_batch_sizes(data, evaluation, trainer.world_size)
     if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
         raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
-    if not model.automatic_optimization:
+    if model.automatic_optimization:
+        check_whole_steps(data._num_steps, accumulated(trainer))
+    else:
         check_manual(type(model).__name__, trainer)
 
 

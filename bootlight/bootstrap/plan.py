@@ -20,7 +20,7 @@ PROBE_IMAGES = 4
 LONG = 0.5  # seconds
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
 COPIES_OF_WEIGHTS = 4  # in trained.ckpt: network, average, two moments
-PROBE = {**HELPER, "callbacks": [], "logger": False, "enable_progress_bar": False}
+PROBE = {**HELPER, "accumulate_grad_batches": 1, "callbacks": [], "logger": False, "enable_progress_bar": False}
 HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  time (min)"
 
 

@@ -32,6 +32,7 @@ class GeneratorModule(LightningModule, ABC):
 
     references: Mapping[str, str] = {}  # published networks that it needs besides its own, by a name of its choice
     image_dtype = "uint8"  # of the data; what is drawn is rounded to it, or left as it is where that is float32
+    unpublished: tuple[str, ...] = (EMA_PREFIX,)  # beginnings of names in the state that is for resuming alone
     accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
 
     def __init__(
@@ -139,9 +140,12 @@ class GeneratorModule(LightningModule, ABC):
                 raise BootlightError(f"labels must be {count} integers from 0 to {self.num_classes - 1}")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed dropout and the like by (step, rank), so that no random state needs saving."""
-        if isinstance(batch, Batch):
-            seed_torch(batch.seed, self.global_rank)
+        """Seed dropout and the like by step and share of its images, so that no random state needs saving.
+
+        A share is a rank's; where gradients are accumulated, a rank's in one of the batches.
+        """
+        if isinstance(batch, Batch) and len(batch.images):
+            seed_torch(batch.seed, batch.start // len(batch.images))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the average: before any callback can save a checkpoint without it."""
@@ -155,7 +159,7 @@ class GeneratorModule(LightningModule, ABC):
 
     def published_state(self) -> dict[str, Tensor]:
         """What `model.safetensors` holds: all weights, those of the averaged network replaced by their average."""
-        state = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith(self.unpublished)}
         if self.ema is not None:
             prefix = next(f"{name}." for name, module in self.named_modules() if module is self._averaged[0])
             state |= {prefix + name: value for name, value in self.ema.network.state_dict().items()}
@@ -167,7 +171,7 @@ class GeneratorModule(LightningModule, ABC):
         Raises:
             BootlightError: the weights belong to another architecture.
         """
-        own = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith(self.unpublished)}
         wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
         if wrong:
             first = wrong[0]

@@ -184,7 +184,7 @@ class UNet(nn.Module):
         Returns:
             (B, outputs, H, W).
         """
-        embedding = self.embed(timestep_embedding(t, self.width))
+        embedding = self.embed(timestep_embedding(t, self.width).to(x.dtype))
         if self.embed_label is not None:
             none = self.embed_label.num_embeddings - 1
             embedding = embedding + self.embed_label(torch.full_like(t, none, dtype=torch.int64) if labels is None else labels)
