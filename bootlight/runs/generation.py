@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Images(Protocol):
     def batches(self, size: int) -> Iterator[Tensor]:
         """Batches (B, C, H, W) of at most `size` images, in order, as they are stored: uint8, or float32 of float data."""
 
-    def pick(self, indices: list[int]) -> list[NDArray[Any]]:
+    def pick(self, indices: list[int]) -> Sequence[NDArray[Any]]:
         """Some images, arrays (H, W, C)."""
 
 
