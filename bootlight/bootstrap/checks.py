@@ -18,7 +18,7 @@ from bootlight.data.loader import accumulated
 from bootlight.distributed.processes import check_same, in_turn, rank
 from bootlight.errors import BootlightError
 from bootlight.evaluation.real_images import check_same_images
-from bootlight.networks.dcgan import SIZES
+from bootlight.networks.dcgan import ALLOWED, halvings
 from bootlight.runs.context import GenerationContext
 from bootlight.terminal import say
 from bootlight.training.portable_states import PortableStates
@@ -91,10 +91,10 @@ def check_input(
     check_labels(model, data)
     check_mixtures(data, num_generations, num_synthetic)
     features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
-    if evaluation is not None and evaluation.judge_steps > 0 and data.image_size not in SIZES:
+    if evaluation is not None and evaluation.judge_steps > 0 and halvings(data.image_size, data.image_size) is None:
         raise BootlightError(
-            f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
-            f"data.image_size to one of {', '.join(map(str, SIZES))}"
+            f"evaluation.judge_steps: the judge is a DCGAN, which {ALLOWED}, and data.image_size is {data.image_size}; "
+            "set it to 0, or take another size"
         )
     return features
 
