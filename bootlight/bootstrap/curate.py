@@ -44,7 +44,7 @@ class Curate(Stage):
         data, folder = generation.open_data(), generation.drawn(self.of)
         if generation.writes:
             with clock.part("files"):
-                images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_size, data.channels)
+                images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_shape)
             rows = [Row(row.file_name, True, row.label, "") for row in read_drawn(folder)]
             with clock.part("evaluation"):
                 found = list(self.curator.rows(rows, images, generation.context))

@@ -10,6 +10,7 @@ from bootlight.batch import Batch
 from bootlight.compat import not_counted
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
+from bootlight.io.shape import ImageSize
 from bootlight.networks.dcgan import Discriminator, Generator
 from bootlight.rng import NoiseStreams
 
@@ -20,9 +21,9 @@ class DCGAN(GeneratorModule):
     Images are drawn in eval mode: batch norm uses its running statistics, so that an image does not depend on its batch.
 
     Args:
-        image_size: edge of the images in pixels, taken from the data section of a config. Halved once or more
-            it must have 4 to 7 pixels; so must the smaller edge of images that are no squares, the other being halved as often.
-        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config. Halved once or
+            more, the edge must have 4 to 7 pixels; or the smaller one, the other being halved as often.
+        channels: 1 or more; taken from the data section of a config.
         latent_dim: length of a latent vector.
         width: channels of the stage next to the image, in both networks.
         learning_rate: of both Adams.
@@ -32,7 +33,7 @@ class DCGAN(GeneratorModule):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: ImageSize,
         channels: int = 3,
         latent_dim: int = 100,
         width: int = 64,

@@ -48,7 +48,7 @@ class DDPM(Diffusion):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         channels: int = 3,
         width: int = 64,
         channel_multipliers: Sequence[int] = (1, 2, 2, 2),

@@ -55,7 +55,7 @@ class Diffusion(GeneratorModule):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         network: Callable[[Sizes], nn.Module],
         channels: int = 3,
         schedule: Schedule | None = None,

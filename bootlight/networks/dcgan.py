@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError, check_range
-from bootlight.networks.sizes import Sizes
+from bootlight.io.shape import Shape, as_size
 
 ALLOWED = "halves height and width together, once or more, until the smaller one has 4 to 7 pixels"
 
@@ -30,7 +30,7 @@ def halvings(height: int, width: int) -> int | None:
     return count if count >= 1 and height % 2**count == 0 == width % 2**count else None
 
 
-def stages(shape: tuple[int, int, int], width: int) -> tuple[list[int], tuple[int, int]]:
+def stages(shape: Shape, width: int) -> tuple[list[int], tuple[int, int]]:
     """Channels after each halving, `width` after the first and doubled at each other, and height and width after the last.
 
     Raises:
@@ -41,7 +41,7 @@ def stages(shape: tuple[int, int, int], width: int) -> tuple[list[int], tuple[in
     count = halvings(*edges)
     if count is None:
         raise BootlightError(
-            f"data.image_size is {Sizes(shape, 1).image_size}; DCGAN {ALLOWED}: squares of 8, 10, 12, 14, 16, 20, 24, 28, 32, "
+            f"data.image_size is {as_size(*edges)}; DCGAN {ALLOWED}: squares of 8, 10, 12, 14, 16, 20, 24, 28, 32, "
             "40, 48, 56, 64, ... pixels"
         )
     return [width * 2**k for k in range(count)], (edges[0] >> count, edges[1] >> count)
@@ -56,7 +56,7 @@ class Generator(nn.Module):
         width: channels of the last hidden stage.
     """
 
-    def __init__(self, shape: tuple[int, int, int], latent_dim: int, width: int) -> None:
+    def __init__(self, shape: Shape, latent_dim: int, width: int) -> None:
         super().__init__()
         widths, base = stages(shape, width)
         widths = widths[::-1]
@@ -83,7 +83,7 @@ class Discriminator(nn.Module):
         width: channels of the first stage.
     """
 
-    def __init__(self, shape: tuple[int, int, int], width: int) -> None:
+    def __init__(self, shape: Shape, width: int) -> None:
         super().__init__()
         widths, base = stages(shape, width)
         layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]

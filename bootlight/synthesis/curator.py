@@ -2,9 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,9 +15,9 @@ class Images(Protocol):
     """Pictures that are decoded when they are asked for."""
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """Batches uint8 (B, C, H, W) of at most `size` images, in order."""
+        """Batches (B, C, H, W), uint8 or float32, of at most `size` images, in order."""
 
-    def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
+    def pick(self, indices: list[int]) -> Sequence[NDArray[Any]]:
         """Some images, arrays (H, W, C)."""
 
 
