@@ -1,6 +1,7 @@
 """Real images mixed with the synthetic folders of earlier generations, as a LightningDataModule."""
 
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.data.batches import StepDataset, gather
-from bootlight.data.extra import Build, Extra, open_drawn
+from bootlight.data.extra import Build, Extra, open_curated
 from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, Source
 from bootlight.data.reading import Reading
@@ -22,6 +23,7 @@ from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.paths import expanded
 from bootlight.io.pictures import to_float
+from bootlight.io.shape import shape_of
 from bootlight.rng import derive_key, derive_seed, numpy_rng
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
@@ -34,8 +36,8 @@ class BootstrapData(LightningDataModule):
         root: folder, zip or Hugging Face imagefolder of real images, or a list of them, which are one set. Where there are
             splits, `train` is trained on and `test` (or another of `reader_splits.HELD_OUT`) is held out; otherwise, and of a
             split that is named (`faces.zip@train`), `holdout_fraction` of the images is.
-        image_size: edge in pixels; other sizes and shapes are centre-cropped and resized.
-        channels: 1 (grey) or 3 (RGB).
+        image_size: edge of squares in pixels, or [height, width]; other pictures are center-cropped and resized.
+        channels: 1 (grey) or 3 (RGB) of pictures, any number of what is in `.npy` files.
         batch_size: images of one step, over all devices together.
         num_steps: training steps of each generation; leave out when `num_epochs` is given.
         num_epochs: passes over the training set of each generation, rounded up to whole steps.
@@ -61,7 +63,7 @@ class BootstrapData(LightningDataModule):
     def __init__(
         self,
         root: str | list[str],
-        image_size: int,
+        image_size: int | list[int],
         channels: int = 3,
         batch_size: int = 64,
         num_steps: int | None = None,
@@ -88,12 +90,10 @@ class BootstrapData(LightningDataModule):
         if (num_steps is None) == (num_epochs is None):
             raise BootlightError("set either data.num_steps or data.num_epochs")
         counts = {"num_steps": num_steps, "num_epochs": num_epochs, "num_images": num_images, "num_real": num_real}
-        for key, value in {"image_size": image_size, "batch_size": batch_size, **counts}.items():
+        for key, value in {"batch_size": batch_size, **counts}.items():
             if value is not None or key not in counts:
                 check_range(f"data.{key}", value, 1)
         check_range("data.num_workers", num_workers, 0)
-        if channels not in (1, 3):
-            raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
         if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
             raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
         self.roots = (root,) if isinstance(root, str) else tuple(root)
@@ -105,6 +105,7 @@ class BootstrapData(LightningDataModule):
         self.reading = Reading(follow_links, label_column, max_bad)
         self.image_size = image_size
         self.channels = channels
+        self.image_shape = shape_of(image_size, channels)
         self.batch_size = batch_size
         self._num_steps = num_steps
         self.num_epochs = num_epochs
@@ -129,7 +130,7 @@ class BootstrapData(LightningDataModule):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return load_roots(self.roots, self.image_size, self.channels, self.cache, self.reading)[:2]
+        return load_roots(self.roots, self.image_shape[1:], self.channels, self.cache, self.reading)[:2]
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""
@@ -192,13 +193,12 @@ class BootstrapData(LightningDataModule):
     def synthetic(self, generation: int) -> Source:
         """The images that an earlier generation of this run has drawn."""
         folder = self.context.run.generation(generation)
-        store, kept = open_drawn(folder, self.real.store.class_names, self._build)
-        return Source("synthetic", store, kept, generation)
+        return replace(open_curated(folder, self.real.store.class_names, self._build), generation=generation)
 
     @property
     def _build(self) -> Build:
         reading = Reading(self.reading.follow_links)
-        return partial(build_store, image_size=self.image_size, channels=self.channels, cache=self.cache, reading=reading)
+        return partial(build_store, image_size=self.image_shape[1:], channels=self.channels, cache=self.cache, reading=reading)
 
     @property
     def num_real(self) -> int:

@@ -22,8 +22,8 @@ class DenoisingModule(GeneratorModule, ABC):
     """A generator that draws by a sampler from its denoiser.
 
     Args:
-        image_size: edge of the images in pixels, or [height, width]; taken from the data section of a config.
-        channels: of the images; taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         num_classes: number of labels of a class-conditional model; None = unconditional.
         schedule: noise levels; cosine with 1000 timesteps if left out.
         sampler: how images are drawn; ancestral with every timestep if left out.
@@ -32,7 +32,7 @@ class DenoisingModule(GeneratorModule, ABC):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         channels: int = 3,
         num_classes: int | Literal["auto"] | None = None,
         schedule: Schedule | None = None,

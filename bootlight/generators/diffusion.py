@@ -27,9 +27,9 @@ class Diffusion(DenoisingModule):
     """A network that denoises, and how it is trained and drawn from.
 
     Args:
-        image_size: edge of the images in pixels, or [height, width]; taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
         network: makes the network of its `Sizes`: in a config a class path, and arguments without the first one.
-        channels: of the images; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         schedule: noise levels; cosine with 1000 timesteps if left out.
         prediction: what the network predicts; Epsilon if left out.
         objective: what it is trained on; DSM if left out.
@@ -53,7 +53,7 @@ class Diffusion(DenoisingModule):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         network: Callable[[Sizes], nn.Module],
         channels: int = 3,
         schedule: Schedule | None = None,

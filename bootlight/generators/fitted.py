@@ -25,8 +25,8 @@ class FittedGaussian(PixelSums, DenoisingModule):
     One pass (`data.num_epochs: 1`, a training set that is a multiple of the batch) is all that it takes.
 
     Args:
-        image_size: edge of the images in pixels, or [height, width]; taken from the data section of a config.
-        channels: of the images; taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         schedule: noise levels; cosine with 1000 timesteps if left out.
         sampler: how images are drawn; ancestral with every timestep if left out.
         compose: what the denoiser is composed with in drawing; nothing if left out.
@@ -34,7 +34,7 @@ class FittedGaussian(PixelSums, DenoisingModule):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         channels: int = 3,
         schedule: Schedule | None = None,
         sampler: Sampler | None = None,
@@ -53,8 +53,8 @@ class FittedMixture(DenoisingModule):
     One pass collects the images, the fit is made at its end.
 
     Args:
-        image_size: edge of the images in pixels, or [height, width]; taken from the data section of a config.
-        channels: of the images; taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         num_components: Gaussians.
         regularization: added to each variance, so that none is 0.
         schedule: noise levels; cosine with 1000 timesteps if left out.
@@ -68,7 +68,7 @@ class FittedMixture(DenoisingModule):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         channels: int = 3,
         num_components: int = 8,
         regularization: float = 1e-6,

@@ -65,13 +65,13 @@ class PixelGaussian(PixelSums):
     (`data.num_epochs: 1`, a training set that is a multiple of the batch) is all that it takes.
 
     Args:
-        image_size: edge of the images in pixels; taken from the data section of a config.
-        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         sampling_bias: the drawn pixels have so many times the fitted variance; below 1 it stands for samplers that trade
             diversity for quality (Alemohammad et al. 2024), and for DDIM at few steps.
     """
 
-    def __init__(self, image_size: int, channels: int = 3, sampling_bias: float = 1.0) -> None:
+    def __init__(self, image_size: int | list[int], channels: int = 3, sampling_bias: float = 1.0) -> None:
         super().__init__(image_size, channels)
         check_range("model.sampling_bias", sampling_bias, 0)
         self.sampling_bias = sampling_bias
