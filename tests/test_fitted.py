@@ -41,10 +41,11 @@ def test_the_mixture_denoiser_is_the_posterior_mean(schedule, t):
     estimate = MixtureDenoiser(WEIGHTS, MEANS, COVARIANCES, schedule)(x.view(3, 2, 1, 1), time)
     for point, mean, variance, noisy in zip(x, estimate.x0, estimate.x0_variance, estimate.epsilon, strict=True):
         expected, spread = by_quadrature(point.numpy(), signal, noise)
-        # Sums over a smooth density, of which nothing is outside, with a step of 0.01: exact to float64's roundings and 1e-8.
-        np.testing.assert_allclose(mean.flatten(), expected, atol=1e-7)
-        np.testing.assert_allclose(variance.flatten(), spread, atol=1e-7)
-        np.testing.assert_allclose(noisy.flatten(), (point.numpy() - signal * expected) / noise, atol=1e-6)
+        # Sums over a smooth density with a step of 0.01 are exact to 1e-8; levels of a table are float32, 6e-8, and the
+        # exponents of the density are up to 20.
+        np.testing.assert_allclose(mean.flatten(), expected, atol=2e-6)
+        np.testing.assert_allclose(variance.flatten(), spread, atol=2e-6)
+        np.testing.assert_allclose(noisy.flatten(), (point.numpy() - signal * expected) / noise, atol=1e-5)
 
 
 def test_one_component_without_correlations_is_the_gaussian_denoiser():
@@ -54,7 +55,7 @@ def test_one_component_without_correlations_is_the_gaussian_denoiser():
     x, t = torch.randn(5, 3, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.arange(5) * 200
     a, b = one(x, t), other(x, t)
     for ours, theirs in ((a.x0, b.x0), (a.x0_variance, b.x0_variance.expand_as(x)), (a.epsilon, b.epsilon)):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)  # float64 in both, noise of 0.01 and more
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)  # levels are float32
 
 
 def batches(images, weights=None, size=50):
