@@ -27,7 +27,7 @@ ARGUMENTS = [
 PHASES = [
     (synthesize, "draw_missing"), (complete, "write_manifest"), (evaluation, "drawn_source"), (evaluation, "extract"),
     (evaluation, "measure_all"), (extra, "read_drawn"), (extra, "check_drawn"), (datamodule, "build_store"),
-    (datamodule, "open_drawn"),
+    (datamodule, "open_curated"),
 ]  # fmt: skip
 
 

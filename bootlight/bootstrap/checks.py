@@ -20,7 +20,7 @@ from bootlight.distributed.processes import check_same, in_turn, rank
 from bootlight.errors import BootlightError
 from bootlight.evaluation.real_images import check_same_images
 from bootlight.io.shape import size_words
-from bootlight.networks.dcgan import SIZES
+from bootlight.networks.dcgan import ALLOWED, halvings
 from bootlight.runs.context import GenerationContext
 from bootlight.terminal import say
 from bootlight.training.portable_states import PortableStates
@@ -99,16 +99,16 @@ def check_input(
 
 
 def check_judged(data: BootstrapData) -> None:
-    """The judge is a DCGAN: of square images of a few sizes, that it draws in [-1, 1].
+    """The judge is a DCGAN: of images of certain sizes, that it draws in [-1, 1].
 
     Raises:
         BootlightError: it cannot judge such images.
     """
     _, height, width = data.image_shape
-    if height != width or height not in SIZES:
+    if halvings(height, width) is None:
         raise BootlightError(
-            f"evaluation.judge_steps: the judge is a DCGAN, which has no size {size_words(height, width)}; set it to 0, or "
-            f"data.image_size to one of {', '.join(map(str, SIZES))}"
+            f"evaluation.judge_steps: the judge is a DCGAN, which {ALLOWED}, and the images have {size_words(height, width)}; "
+            "set it to 0, or take another data.image_size"
         )
     if data.real.store.images.dtype != np.uint8:
         raise BootlightError(

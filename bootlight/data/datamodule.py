@@ -1,6 +1,7 @@
 """Real images mixed with the synthetic folders of earlier generations, as a LightningDataModule."""
 
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.data.batches import StepDataset, gather
-from bootlight.data.extra import Build, Extra, open_drawn
+from bootlight.data.extra import Build, Extra, open_curated
 from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, Source
 from bootlight.data.reading import Reading
@@ -192,8 +193,7 @@ class BootstrapData(LightningDataModule):
     def synthetic(self, generation: int) -> Source:
         """The images that an earlier generation of this run has drawn."""
         folder = self.context.run.generation(generation)
-        store, kept = open_drawn(folder, self.real.store.class_names, self._build)
-        return Source("synthetic", store, kept, generation)
+        return replace(open_curated(folder, self.real.store.class_names, self._build), generation=generation)
 
     @property
     def _build(self) -> Build:

@@ -25,7 +25,7 @@ from bootlight.metrics.distances.statistics import feature_statistics
 from bootlight.metrics.neighbours.neighbours import nearest
 from bootlight.metrics.pixel_statistics import LEAST_EDGE, PixelDifference, PixelStatistics
 from bootlight.metrics.score import Score
-from bootlight.networks.dcgan import SIZES
+from bootlight.networks.dcgan import halvings
 from bootlight.report.neighbours import MAX_ROWS, write_neighbours
 
 NEIGHBOURS = 5
@@ -133,11 +133,9 @@ def check_sizes(sources: Mapping[str, ImageSource], *, judges: int, c2st: bool, 
         raise BootlightError(
             "--judges: the judge is a DCGAN, which draws in [-1, 1], and float data have no range; leave it out"
         )
-    if len(drawn.sizes) > 1 or (judges and (height != width or height not in SIZES)):
+    if len(drawn.sizes) > 1 or (judges and halvings(height, width) is None):
         sizes = f"{width} x {height}" if len(drawn.sizes) == 1 else f"{len(drawn.sizes):,} sizes, such as {width} x {height},"
-        raise BootlightError(
-            f"{drawn.where} has images of {sizes} pixels; give --image-size, one of {', '.join(map(str, SIZES))}"
-        )
+        raise BootlightError(f"{drawn.where} has images of {sizes} pixels; give --image-size, such as 32 or 64")
     fewest = min(len(sources[role].names) for role in ("real", "synthetic"))
     if c2st and fewest < LEAST_TOLD_APART:
         raise BootlightError(f"--c2st needs {LEAST_TOLD_APART} images on each side, got {fewest}; draw more or leave it out")
