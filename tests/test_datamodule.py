@@ -120,7 +120,8 @@ def test_errors_are_one_line_that_names_the_key(options, message):
 
 
 def cpu_trainer(world_size, rank):
-    return SimpleNamespace(world_size=world_size, global_rank=rank, strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    return SimpleNamespace(world_size=world_size, global_rank=rank, strategy=strategy, accumulate_grad_batches=1, callbacks=[])
 
 
 def test_batch_size_must_be_divisible_by_the_devices():

@@ -424,11 +424,11 @@ class Scaled(public.Synthesizer):
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
 
-    def requests(self, generator, context, count, real, into="samples"):
-        return Draw().requests(generator, context, count, real, into)
+    def requests(self, generator, data, context, count, into="samples"):
+        return Draw().requests(generator, data, context, count, into)
 
-    def draw(self, generator, requests):
-        return generator.sample(requests.seeds, labels=requests.labels) * self.scale
+    def draw(self, generator, requests, parents, done):
+        yield generator.sample(requests.seeds, labels=requests.labels) * self.scale
 
 
 def test_a_choice_of_an_earlier_stage_is_drawn_by(bootlight, pictures, tmp_path):
@@ -447,6 +447,7 @@ def test_a_choice_of_an_earlier_stage_is_drawn_by(bootlight, pictures, tmp_path)
     drawn = decode(folder.sample_file(0).read_bytes(), "0", image_size=8, channels=3)
     assert (drawn == 128).all()  # 0 in [-1, 1] is 127.5, which rounds to even
     assert read_json(folder.protocol)["chosen"] == {"synthesizer.scale": 0.0}
+    assert (decode(folder.previews.read_bytes(), "previews", image_size=8, channels=3) == 128).all()  # they are its own
 
 
 # Curation
@@ -455,7 +456,9 @@ def test_a_choice_of_an_earlier_stage_is_drawn_by(bootlight, pictures, tmp_path)
 class KeepFirst(Curator):
     """Keeps the first images, and turns their labels."""
 
-    def rows(self, rows, images, context):
+    def rows(self, rows, images, generation):
+        assert generation.context.seed == 0 and generation.published("model").training is False
+        assert len(generation.real.pick([0, 1])) == 2 and generation.truth is None
         means = torch.cat([batch.float().mean((1, 2, 3)) for batch in images.batches(2)])
         assert len(means) == len(rows)
         return [row._replace(keep=i < 2, label=1 - row.label, why=f"mean {means[i]:.0f}") for i, row in enumerate(rows)]

@@ -6,12 +6,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from bootlight.bootstrap.changes import changed
+from bootlight.bootstrap.changes import changed, made
 from bootlight.bootstrap.config_text import written
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
 from bootlight.bootstrap.smoke import Smoke, set_aside
@@ -128,6 +127,7 @@ class Builder(LightningCLI):
         except ValueError:
             check_packages(self.config.trainer)
             raise
+        self.datamodule.accumulate = self.trainer.accumulate_grad_batches
 
     @property
     def bootstrap(self) -> BootstrapSettings:
@@ -189,19 +189,21 @@ class Builder(LightningCLI):
         config = self.changed(settings or {})
         context = replace(context, model=config.model.as_dict())
         objects = self.parser.instantiate_classes(config)
-        trainer = self._trainer(objects.trainer, context)
         if self.smoke is not None:
             self.smoke.shrink_model(objects.model)
-            self.smoke.shrink_data(objects.data)
-        objects.data.attach(context)
-        return Parts(objects.model, objects.data, trainer, context)
+        data = self._ready(objects.data, config)
+        data.attach(context)
+        return Parts(objects.model, data, self._trainer(objects.trainer, context), context)
 
     def data(self, settings: Mapping[str, Any] | None = None) -> BootstrapData:
         """Fresh data alone."""
         return self._data_of(self.changed(settings or {}))
 
     def _data_of(self, config: Any) -> BootstrapData:
-        data: BootstrapData = made(BootstrapData, "data", config.data)
+        return self._ready(made(BootstrapData, "data", config.data), config)
+
+    def _ready(self, data: BootstrapData, config: Any) -> BootstrapData:
+        data.accumulate = config.trainer.accumulate_grad_batches or 1
         if self.smoke is not None:
             self.smoke.shrink_data(data)
         return data
@@ -250,10 +252,3 @@ class Builder(LightningCLI):
     def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:
         """A trainer of the first steps."""
         return trial_trainer(dict(self.config_init.trainer), callbacks, loggers, **own)
-
-
-def made(kind: type, section: str, config: Any) -> Any:
-    """The object of one section of a configuration, alone."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(kind, section)
-    return parser.instantiate(parser.parse_object({section: config}))[section]

@@ -127,7 +127,7 @@ class Smoke:
         def fewer(count: int | None) -> int | None:
             return None if count is None else max(1, math.floor(self.share * count))
 
-        data._num_steps, data.num_epochs, data.num_images = STEPS, None, self.num_images
+        data._num_steps, data.num_epochs, data.num_images = STEPS * data.accumulate, None, self.num_images
         data.limit_real = fewer(data.limit_real)
         extra = data.extra
         data.extra = replace(extra, num_teacher=fewer(extra.num_teacher), num_duplicates=fewer(extra.num_duplicates))

@@ -1,6 +1,7 @@
 """Real images mixed with the synthetic folders of earlier generations, as a LightningDataModule."""
 
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from bootlight.batch import Batch
-from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
-from bootlight.data.extra import Build, Extra, open_drawn
+from bootlight.data.batches import StepDataset, gather
+from bootlight.data.extra import Build, Extra, open_curated
+from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, Source
 from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
@@ -21,6 +23,7 @@ from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.paths import expanded
 from bootlight.io.pictures import to_float
+from bootlight.io.shape import shape_of
 from bootlight.rng import derive_key, derive_seed, numpy_rng
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
@@ -33,8 +36,8 @@ class BootstrapData(LightningDataModule):
         root: folder, zip or Hugging Face imagefolder of real images, or a list of them, which are one set. Where there are
             splits, `train` is trained on and `test` (or another of `reader_splits.HELD_OUT`) is held out; otherwise, and of a
             split that is named (`faces.zip@train`), `holdout_fraction` of the images is.
-        image_size: edge in pixels; other sizes and shapes are centre-cropped and resized.
-        channels: 1 (grey) or 3 (RGB).
+        image_size: edge of squares in pixels, or [height, width]; other pictures are center-cropped and resized.
+        channels: 1 (grey) or 3 (RGB) of pictures, any number of what is in `.npy` files.
         batch_size: images of one step, over all devices together.
         num_steps: training steps of each generation; leave out when `num_epochs` is given.
         num_epochs: passes over the training set of each generation, rounded up to whole steps.
@@ -60,7 +63,7 @@ class BootstrapData(LightningDataModule):
     def __init__(
         self,
         root: str | list[str],
-        image_size: int,
+        image_size: int | list[int],
         channels: int = 3,
         batch_size: int = 64,
         num_steps: int | None = None,
@@ -87,12 +90,10 @@ class BootstrapData(LightningDataModule):
         if (num_steps is None) == (num_epochs is None):
             raise BootlightError("set either data.num_steps or data.num_epochs")
         counts = {"num_steps": num_steps, "num_epochs": num_epochs, "num_images": num_images, "num_real": num_real}
-        for key, value in {"image_size": image_size, "batch_size": batch_size, **counts}.items():
+        for key, value in {"batch_size": batch_size, **counts}.items():
             if value is not None or key not in counts:
                 check_range(f"data.{key}", value, 1)
         check_range("data.num_workers", num_workers, 0)
-        if channels not in (1, 3):
-            raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
         if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
             raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
         self.roots = (root,) if isinstance(root, str) else tuple(root)
@@ -104,6 +105,7 @@ class BootstrapData(LightningDataModule):
         self.reading = Reading(follow_links, label_column, max_bad)
         self.image_size = image_size
         self.channels = channels
+        self.image_shape = shape_of(image_size, channels)
         self.batch_size = batch_size
         self._num_steps = num_steps
         self.num_epochs = num_epochs
@@ -118,6 +120,7 @@ class BootstrapData(LightningDataModule):
         self.subset_seed = subset_seed
         self.cache = default_cache() if cache is None else expanded(cache)
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
+        self.accumulate = 1  # batches of an optimizer step: `trainer.accumulate_grad_batches`
         self.sources: list[Source] = []
         self.joining: list[Source] = []  # of the sources, those that every generation has beside its mixture
 
@@ -127,7 +130,7 @@ class BootstrapData(LightningDataModule):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return load_roots(self.roots, self.image_size, self.channels, self.cache, self.reading)[:2]
+        return load_roots(self.roots, self.image_shape[1:], self.channels, self.cache, self.reading)[:2]
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""
@@ -190,13 +193,12 @@ class BootstrapData(LightningDataModule):
     def synthetic(self, generation: int) -> Source:
         """The images that an earlier generation of this run has drawn."""
         folder = self.context.run.generation(generation)
-        store, kept = open_drawn(folder, self.real.store.class_names, self._build)
-        return Source("synthetic", store, kept, generation)
+        return replace(open_curated(folder, self.real.store.class_names, self._build), generation=generation)
 
     @property
     def _build(self) -> Build:
         reading = Reading(self.reading.follow_links)
-        return partial(build_store, image_size=self.image_size, channels=self.channels, cache=self.cache, reading=reading)
+        return partial(build_store, image_size=self.image_shape[1:], channels=self.channels, cache=self.cache, reading=reading)
 
     @property
     def num_real(self) -> int:
@@ -210,31 +212,23 @@ class BootstrapData(LightningDataModule):
 
     @property
     def num_steps(self) -> int:
-        """Steps of this generation."""
+        """Batches of this generation, which are its optimizer steps unless gradients are accumulated."""
         return self.steps_for(sum(map(len, self.sources)))
 
     def steps_for(self, num_images: int) -> int:
-        """Steps of a generation that trains on so many images."""
+        """Batches of a generation that trains on so many images: a whole number of optimizer steps."""
         if self._num_steps is not None:
             return self._num_steps
         assert self.num_epochs is not None
-        return -(-self.num_epochs * num_images // self.batch_size)
+        return -(-self.num_epochs * num_images // (self.accumulate * self.batch_size)) * self.accumulate
 
     def train_dataloader(self) -> StepLoader:
-        """One batch for each step."""
-        world_size = self.trainer.world_size if self.trainer else 1
-        check_shares("data.batch_size", self.batch_size, world_size)
-        dataset = StepDataset(
-            self.sources,
-            seed=derive_key(self.context.seed, self.context.generation, "data"),
-            num_steps=self.num_steps,
-            batch_size=self.batch_size,
-            flip=self.flip,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
-        )
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return StepLoader(dataset, self.num_workers, pin_memory=on_gpu)
+        """All batches of the generation, in order."""
+        place = Place.of(self.trainer) if self.trainer else Place(accumulate=self.accumulate)
+        self.accumulate = place.accumulate
+        seed = derive_key(self.context.seed, self.context.generation, "data")
+        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3])
+        return StepLoader(dataset, self.num_workers, pin_memory=place.on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """To float in [-1, 1], on the device: uint8 travels. What is stored as floats stays as it is."""

@@ -73,7 +73,7 @@ class Digits(BootstrapData):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """The digits."""
-        return _digits(self.image_size, self.channels), None
+        return _digits(self.image_shape[1], self.channels), None
 
 
 @cache

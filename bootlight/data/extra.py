@@ -15,7 +15,7 @@ from bootlight.data.store import Store
 from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.io.atomic import read_json
 from bootlight.rng import numpy_rng
-from bootlight.runs.curation import read_curation
+from bootlight.runs.curation import noise_of, read_curation, weights_of
 from bootlight.runs.drawn import check_drawn, read_drawn
 from bootlight.runs.folder import SAMPLES, GenerationFolder
 from bootlight.runs.manifest import how_to_redraw
@@ -182,7 +182,13 @@ def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
 
 
 def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:
-    """The images that a generation has drawn, with the labels that a curator has left them; and the positions of those kept.
+    """The images that a generation has drawn, and the positions of those that a curator has kept; see `open_curated`."""
+    source = open_curated(folder, class_names, build)
+    return source.store, source.indices
+
+
+def open_curated(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Source:
+    """The images that a generation has drawn and a curator has kept, with the labels, weights and noise that he left them.
 
     Raises:
         BootlightError: the folder is incomplete, damaged or changed, or has labels beyond the classes.
@@ -196,13 +202,18 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
     curated = read_curation(folder)
     said = rows if curated is None else list(curated.values())
     labels = {row.file_name: -1 if row.label is None else row.label for row in said}
-    numbers = [labels[name] for name in sorted(labels)]  # the store holds what is listed, in this order
+    names = sorted(labels)  # the store holds what is listed, in this order
+    numbers = [labels[name] for name in names]
     if len(numbers) != len(store.names):
         raise BootlightError(f"{folder.metadata} lists {len(numbers)} images in {len(store.names)}; {how_to_redraw(folder)}")
     if not all(-1 <= number < len(class_names) for number in numbers):
         raise BootlightError(f"{folder.metadata} has labels beyond the {len(class_names)} classes; {how_to_redraw(folder)}")
-    kept = np.array([i for i, name in enumerate(sorted(labels)) if curated is None or curated[name].keep], np.int64)
-    return Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key), kept
+    store = Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key)
+    if curated is None:
+        return Source("synthetic", store, np.arange(len(names)))
+    kept = np.array([i for i, name in enumerate(names) if curated[name].keep], np.int64)
+    of = [curated[names[i]] for i in kept.tolist()]
+    return Source("synthetic", store, kept, weights=weights_of(of), noise=noise_of(of))
 
 
 def _built(folder: GenerationFolder, mark: bytes, build: Build) -> Store:

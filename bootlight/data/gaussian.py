@@ -83,7 +83,7 @@ class GaussianImages(BootstrapData):
 
     def load_real(self) -> tuple[Store, Store | None]:
         """The images, rounded to grey levels as all images are."""
-        return _draw(self.count, self.image_size, self.channels, self.deviation, self.image_seed), None
+        return _draw(self.count, self.image_shape[1], self.channels, self.deviation, self.image_seed), None
 
 
 @cache

@@ -21,6 +21,7 @@ from bootlight.generators.dcgan import DCGAN
 from bootlight.io.cache_folder import tell_not_kept
 from bootlight.io.pictures import to_arrays
 from bootlight.io.quiet import quiet
+from bootlight.io.shape import as_size
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits
 from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import PLUS_FOUR, bounded_interval, bounded_mean
@@ -36,9 +37,8 @@ class StoreData(BootstrapData):
     """All images of a store, nothing held out."""
 
     def __init__(self, store: Store, cache: Path) -> None:
-        super().__init__(
-            "a store", store.images.shape[1], store.images.shape[3], num_steps=1, holdout_fraction=0, cache=str(cache)
-        )
+        _, height, width, channels = store.images.shape
+        super().__init__("a store", as_size(height, width), channels, num_steps=1, holdout_fraction=0, cache=str(cache))
         self.store = store
 
     def load_real(self) -> tuple[Store, Store | None]:
@@ -66,7 +66,7 @@ def train_gans(
     gans = []
     for seed in range(count):
         settings = {"steps": num_steps, "width": width, "batch": batch_size, "seed": seed}
-        gan = DCGAN(data.image_size, data.channels, width=width)
+        gan = DCGAN(data.image_shape[1], data.channels, width=width)
         with TemporaryDirectory() as folder:
             file = Path(folder) / f"gan-{reference_key(data, **settings)}.safetensors"
             with shared(file, cache / "judges", {"device": torch.device(device).type}) as found:
