@@ -24,7 +24,7 @@ def told(error: BaseException, thing: object) -> str:
     if isinstance(error, SyntaxError):
         return one_line(what)
     place = _place(error, _files(thing))
-    return one_line(f"{what} ({place})" if place else f"{what}, about what it answered")
+    return one_line(f"{what} ({place})" if place else what)
 
 
 def _files(thing: object) -> list[str]:
@@ -35,13 +35,17 @@ def _files(thing: object) -> list[str]:
             found.append(inspect.getfile(base))
         except (TypeError, OSError):
             continue
-    return [file for file in found if not file.startswith(PACKAGE)] or found[:1]
+    return [file for file in found if not file.startswith(PACKAGE) and not _is_library(file)] or found[:1]
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith((*LIBRARIES, "<")) or "site-packages" in Path(file).parts
 
 
 def _place(error: BaseException, files: list[str]) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename in files]
-    strange = [f for f in frames if not f.filename.startswith((PACKAGE, *LIBRARIES, "<"))]
+    strange = [f for f in frames if not (f.filename.startswith(PACKAGE) or _is_library(f.filename))]
     ours = [frame for frame in frames if frame.filename.startswith(PACKAGE) and not frame.filename.startswith(HERE)]
     for found in (own, strange, ours):
         if found:

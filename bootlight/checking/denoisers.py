@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from bootlight.diffusion.prediction import EDM, Epsilon, Estimate, LearnedVarian
 from bootlight.diffusion.schedule import Schedule
 from bootlight.diffusion.schedules import CosineSchedule, SigmaSchedule
 from bootlight.errors import BootlightError
+from bootlight.rng import seed_everywhere
 
 COUNT, SHAPE = 4, (1, 4, 4)
 TOLERANCE = 1e-4  # of estimates
@@ -29,7 +30,7 @@ class DenoiserTrials(Trials):
 
     kind = Denoiser
     name = "denoiser"
-    filled: Mapping[str, Any] = {"schedule": CosineSchedule()}
+    filled: ClassVar[Mapping[str, Any]] = {"schedule": CosineSchedule()}
 
     def estimates(self) -> None:
         """Image and noise of an estimate are finite, of the size of x_t, and add up to it."""
@@ -138,7 +139,7 @@ class ObjectiveTrials(Trials):
         denoiser.zero_grad()
         loss = self._asked(images())[0]
         demand(loss.requires_grad, "the losses have no gradient")
-        loss.mean().backward()
+        loss.mean().backward()  # type: ignore[no-untyped-call]
         found = [p.grad for p in denoiser.network.parameters() if p.grad is not None and p.grad.abs().max() > 0]
         demand(len(found) > 0, "no weight of the network gets a gradient")
         demand(all(bool(torch.isfinite(grad).all()) for grad in found), "gradients are not finite")
@@ -147,7 +148,10 @@ class ObjectiveTrials(Trials):
         """Weights of images are left to the module."""
         batch = images()
         weighted = batch._replace(weights=torch.full((COUNT,), 2.0))
-        demand(near(self._losses(weighted), self._losses(batch), TOLERANCE), "losses change with batch.weights; they would count twice")
+        seed_everywhere("check", "weights")
+        found = self._losses(weighted)
+        seed_everywhere("check", "weights")
+        demand(near(found, self._losses(batch), TOLERANCE), "losses change with batch.weights; they would count twice")
 
     def _denoiser(self) -> NetworkDenoiser:
         if self.denoiser is None:
@@ -211,7 +215,9 @@ def estimates_add_up(denoiser: Denoiser) -> None:
     """
     level = denoiser.schedule.level(noisy_images(denoiser.schedule)[1])
     x_t, x0, epsilon = asked(denoiser)
-    demand(near(level.signal * x0 + level.noise * epsilon, x_t, 1e-3), "signal * x0 + noise * epsilon of the estimate is not x_t")
+    demand(
+        near(level.signal * x0 + level.noise * epsilon, x_t, 1e-3), "signal * x0 + noise * epsilon of the estimate is not x_t"
+    )
 
 
 def estimates_are_alone(denoiser: Denoiser) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,24 +33,36 @@ class GeneratorTrials(Trials):
     name = "generator"
     filled: ClassVar[Mapping[str, Any]] = {"image_size": 8, "channels": 1}
 
-    def sizes(self) -> None:
-        """`image_shape` tells the shape of its images."""
-        shape = self.thing.image_shape
-        whole = len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
-        demand(whole, f"image_shape is {shape!r}; it must be three whole numbers (C, H, W)")
-        tensor(self._draw(), (len(SEEDS), *shape), "what draw answers")
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bootlight-check-")
+        self._ended: Any = None
+        self._first = torch.empty(0)  # images after the training
+        self._why_not = ""  # the trials after the first that fails altogether would say the same
+        super().__init__(build)
 
     def trains(self) -> None:
         """A few steps of training change its state and leave it finite."""
-        before, after = self._awake().state_dict(), self._trained.state_dict()
+        self._why_not = "it cannot be trained"
+        before, after = self._awake().state_dict(), self._train()[1]
         for name, value in after.items():
             if isinstance(value, Tensor) and value.is_floating_point():
                 demand(bool(torch.isfinite(value).all()), f"{name} is not finite after a few steps")
         demand(different(before, after) != [], "training changes nothing of its state_dict")
+        self._why_not = ""
+
+    def sizes(self) -> None:
+        """`image_shape` tells the shape of its images, which are finite."""
+        module, self._why_not = self._trained, "its images cannot be used"
+        shape = module.image_shape
+        whole = len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
+        demand(whole, f"image_shape is {shape!r}; it must be three whole numbers (C, H, W)")
+        self._first = self._images(module)
+        self._why_not = ""
 
     def trains_again(self) -> None:
         """Training is deterministic: the same steps lead to the same state, bit for bit."""
-        self._same(self._train(2), "trained twice on the same batches it ends otherwise", FROM_BATCH)
+        self._need()
+        self._same(self._train(2)[1], "trained twice on the same batches it ends otherwise", FROM_BATCH)
 
     def continues(self) -> None:
         """Continued from a checkpoint it ends as if it never had stopped, bit for bit."""
@@ -63,27 +74,27 @@ class GeneratorTrials(Trials):
             if lost
             else "is all state in buffers or in the optimizer?"
         )
-        self._same(resumed, "continued from a checkpoint it ends otherwise than trained straight through", cure)
-        demand(
-            not lost and near(self._drawn(resumed), self._drawn(trained), 0),
-            f"continued from a checkpoint it is not what it is when trained straight through; {cure}",
-        )
+        self._same(resumed.state_dict(), "continued from a checkpoint it ends otherwise than trained straight through", cure)
+        sentence = f"continued from a checkpoint it is not what it is when trained straight through; {cure}"
+        demand(not lost and near(self._images(resumed), self._first, 0), sentence)
 
     def published(self) -> None:
         """A fresh one with the published weights draws the same images."""
-        fresh = self._fresh()
-        fresh.load_published(self._trained.published_state())
-        lost = other_attributes(fresh, self._trained, but=self._trained.unpublished)
-        cure = f"they do not have {lost}: make it a buffer (register_buffer)" if lost else "is all that decides them in buffers?"
-        same = near(self._drawn(fresh), self._drawn(self._trained), 1e-6)
+        trained, fresh = self._trained, self._fresh()
+        fresh.load_published({name: value.clone() for name, value in self._ended[2].items()})
+        lost = other_attributes(fresh, trained, but=trained.unpublished)
+        cure = (
+            f"they do not have {lost}: make it a buffer (register_buffer)" if lost else "is all that decides them in buffers?"
+        )
+        same = near(self._images(fresh), self._first, 1e-6)
         demand(same, f"a fresh one with the published weights draws other images; {cure}")
 
     def seed_alone(self) -> None:
         """Image i depends on seed i (and label i) alone: not on global random generators, the batch, or its place in it."""
-        repeated(self._draw, torch.equal, "sample", FROM_NOISE)
-        together = self._draw()
+        module = self._trained
+        together = repeated(lambda: self._draw(module), torch.equal, "sample", FROM_NOISE)
         for chosen in ([0], [2, 1], [3, 0, 2]):
-            images = self._draw(chosen)
+            images = self._draw(module, chosen)
             demand(
                 near(images, together[chosen], TOLERANCE),
                 f"an image drawn with {len(chosen) - 1} others is not what it is with {len(SEEDS) - 1} others, off by "
@@ -98,15 +109,13 @@ class GeneratorTrials(Trials):
         module.train()
         before = {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
         modes = {name: part.training for name, part in module.named_modules()}
-        generators = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])
-        self._draw()
+        generators = _generators()
+        self._draw(module)
         changed = different(before, module.state_dict())
         demand(changed == [], f"drawing changes {', '.join(changed[:3])}: is a batch norm in training mode?")
         other = [name or "the module" for name, part in module.named_modules() if part.training != modes[name]]
         demand(other == [], f"drawing leaves {', '.join(other[:3])} in another mode (train or eval)")
-        now = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1])
-        same = torch.equal(generators[0], now[0]) and generators[1] == now[1] and np.array_equal(generators[2], now[2])
-        demand(same, f"drawing uses a global random generator; {FROM_NOISE}")
+        demand(equal(generators, _generators()), f"drawing uses a global random generator; {FROM_NOISE}")
 
     def no_gradient(self) -> None:
         """Drawn images keep no gradient."""
@@ -116,26 +125,34 @@ class GeneratorTrials(Trials):
 
     def in_range(self) -> None:
         """Images are about [-1, 1], as the training images are: black is -1."""
-        images = torch.cat([self._draw(), self._draw([3, 2, 1, 0])])
-        if images[: len(SEEDS)].numel() < ENOUGH:
+        images = self._draw(self._trained)
+        if images.numel() < ENOUGH:
             raise NotHere("its images have too few numbers")
         demand(
             images.min() < 0,
-            f"no number in {len(SEEDS)} images is below 0, they go from {images.min():.3g} to {images.max():.3g}: it seems to draw "
-            f"images of {'[0, 255]' if images.max() > 2 else '[0, 1]'}",
+            f"no number in {len(SEEDS)} images is below 0, they go from {images.min():.3g} to {images.max():.3g}: "
+            f"it seems to draw images of {'[0, 255]' if images.max() > 2 else '[0, 1]'}",
         )
 
     def told(self) -> None:
         """`protocol` can be written down."""
         readable(self._trained.protocol(), "protocol()")
 
-    @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="bootlight-check-")
+    def _need(self) -> None:
+        if self._why_not:
+            raise NotHere(self._why_not)
 
-    @cached_property
+    @property
     def _trained(self) -> Any:
-        return self._train()
+        """After its training; what it was at the end of that is kept, because a broken one may change when it is drawn from."""
+        self._need()
+        if self._ended is None:
+            module, state = self._train()
+            self._ended = module, state, {name: value.clone() for name, value in module.published_state().items()}
+        return self._ended[0]
+
+    def _close(self) -> None:
+        self._folder.cleanup()
 
     def _fresh(self) -> Any:
         module = super()._fresh()
@@ -153,28 +170,38 @@ class GeneratorTrials(Trials):
         module.load_published(state)
         return module
 
-    def _train(self, times: int = 1) -> Any:
+    def _train(self, times: int = 1) -> tuple[Any, dict[str, Any]]:
+        """A module after its training, and its state."""
         module = self._awake()
         seed_everywhere("check", "training", times)  # on which nothing may depend
         train(module, Path(self._folder.name))
-        return module
+        return module, {
+            name: value.clone() if isinstance(value, Tensor) else value for name, value in module.state_dict().items()
+        }
 
-    def _same(self, found: nn.Module, sentence: str, cure: str) -> None:
-        names = different(self._trained.state_dict(), found.state_dict())
+    def _same(self, found: Mapping[str, Any], sentence: str, cure: str) -> None:
+        names = different(self._ended[1], found)
         demand(names == [], f"{sentence}: {len(names)} of its tensors, such as {', '.join(names[:2])}; {cure}")
 
     def _labels(self, chosen: list[int] | None = None) -> Tensor | None:
         classes = self.thing.num_classes
         return None if classes is None else torch.tensor([i % classes for i in chosen or range(len(SEEDS))])
 
-    def _draw(self, chosen: list[int] | None = None) -> Tensor:
-        return self._drawn(self._trained, chosen)
+    def _images(self, module: Any) -> Tensor:
+        """For comparison, also of one that uses global random generators."""
+        seed_everywhere("check", "images")
+        return self._draw(module)
 
-    def _drawn(self, module: Any, chosen: list[int] | None = None) -> Tensor:
+    def _draw(self, module: Any, chosen: list[int] | None = None) -> Tensor:
         """Images, in as few steps as it can."""
         seeds = SEEDS if chosen is None else [SEEDS[i] for i in chosen]
         images = module.shortened()[0].sample(seeds, labels=self._labels(chosen))
         return tensor(images, (len(seeds), *self.thing.image_shape), "what draw answers")
+
+
+def _generators() -> tuple[Any, ...]:
+    """States of the global random generators."""
+    return torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)
 
 
 def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

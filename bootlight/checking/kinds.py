@@ -14,8 +14,9 @@ from bootlight.checking.blame import told
 from bootlight.checking.denoisers import CompositionTrials, DenoiserTrials, ObjectiveTrials
 from bootlight.checking.finding import Finding
 from bootlight.checking.generator import GeneratorTrials
-from bootlight.checking.levels import PredictionTrials, ScheduleTrials, WeightingTrials
+from bootlight.checking.levels import PredictionTrials, WeightingTrials
 from bootlight.checking.sampler import MarkovTrials, SamplerTrials
+from bootlight.checking.schedule import ScheduleTrials
 from bootlight.checking.timesteps import TimestepTrials
 from bootlight.checking.trials import Trials
 from bootlight.errors import BootlightError

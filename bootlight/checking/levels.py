@@ -1,4 +1,4 @@
-"""Schedules, weightings and predictions: functions of noise levels."""
+"""Weightings and predictions: functions of noise levels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bootlight.checking.trials import NotHere, Trials, Wrong, demand, farthest, near, noise, repeated, tensor, uniform
+from bootlight.checking.trials import Trials, Wrong, demand, farthest, near, noise, repeated, tensor, uniform
 from bootlight.diffusion.grid import Level
 from bootlight.diffusion.prediction import Estimate, Prediction, per_image
-from bootlight.diffusion.schedule import Schedule
 from bootlight.diffusion.schedules import CosineSchedule, SigmaSchedule
 from bootlight.diffusion.weighting import Weighting
 
@@ -23,6 +22,11 @@ def levels(constant_variance: bool, sigma: Tensor = SIGMAS) -> Level:
     sigma = sigma.view(-1, 1, 1, 1)
     signal = (1 + sigma**2).rsqrt() if constant_variance else torch.ones_like(sigma)
     return Level(signal, sigma * signal)
+
+
+def part(level: Level, i: int) -> Level:
+    """Level i alone."""
+    return Level(*(torch.as_tensor(value)[i : i + 1] for value in level))
 
 
 class WeightingTrials(Trials):
@@ -45,7 +49,7 @@ class WeightingTrials(Trials):
         """The weight of a level does not depend on the others in the batch, or on random numbers."""
         level = levels(True)
         together = repeated(lambda: self._weights(level), torch.equal, "it", "a weight is a function of the level")
-        alone = torch.cat([self._weights(Level(level.signal[i : i + 1], level.noise[i : i + 1])) for i in range(len(SIGMAS))])
+        alone = torch.cat([self._weights(part(level, i)) for i in range(len(SIGMAS))])
         demand(near(alone, together, 1e-6), "the weight of a level changes with the other levels of the batch")
 
     def _weights(self, level: Level) -> Tensor:
@@ -125,8 +129,7 @@ class PredictionTrials(Trials):
             wanted = weight.flatten() * per_image((self._estimate(wrong, level).x0 - self.x0) ** 2)
             ratio = (error / wanted).log()
             demand(near(ratio, 0 * ratio, 1e-3), "error(..., weight) is not the weight times the mean squared error in x0")
-            one = Level(level.signal[:1], level.noise[:1])
-            alone = self.thing.error(wrong[:1], self.x0[:1], self.noise[:1], one, weight[:1])
+            alone = self.thing.error(wrong[:1], self.x0[:1], self.noise[:1], part(level, 0), weight[:1])
             demand(near(alone, error[:1], 1e-6), "the error of an image changes with the other images of the batch")
 
     def _answer(self, level: Level) -> Tensor:
@@ -139,98 +142,3 @@ class PredictionTrials(Trials):
         estimate = self.thing.estimate(answer, level.signal * self.x0 + level.noise * self.noise, level)
         demand(isinstance(estimate, Estimate), f"estimate(...) answers {type(estimate).__name__}, not an Estimate")
         return estimate
-
-
-class ScheduleTrials(Trials):
-    """Of a `Schedule`."""
-
-    kind = Schedule
-    name = "schedule"
-
-    def level_shape(self) -> None:
-        """Signal and noise are (B, 1, 1, 1), finite and above 0."""
-        for name, part in self._level(self._times())._asdict().items():
-            demand(tensor(part, (len(self._times()), 1, 1, 1), name).min() > 0, f"{name} is not above 0 everywhere")
-
-    def rising(self) -> None:
-        """Noise over signal rises with `t`, between the two ends that `sigmas` tells."""
-        sigma, (low, high) = self._sigma(self._times()), self.thing.sigmas()
-        demand(bool((sigma.diff() > 0).all()), "sigma = noise / signal does not rise with t")
-        demand(0 < low < high, f"sigmas() is {(low, high)}; it must be the lowest and the highest level, in order")
-        ends = torch.tensor([low, high], dtype=torch.float64)
-        demand(near(sigma[[0, -1]].log(), ends.log(), 1e-3), f"level(t) goes from {sigma[0]:.4g} to {sigma[-1]:.4g}, sigmas() not")
-
-    def round_trip(self) -> None:
-        """`level(at(sigma))` is `sigma`."""
-        low, high = self.thing.sigmas()
-        sigma = torch.logspace(torch.tensor(low).log10() + 1e-6, torch.tensor(high).log10() - 1e-6, 20, dtype=torch.float64)
-        t = tensor(self.thing.at(sigma), (20,), "at(sigma)")
-        back = self._sigma(t)
-        demand(near(back.log(), sigma.log(), 1e-3), f"at() and level() are not inverse: of sigma {sigma[10]:.4g} comes {back[10]:.4g}")
-
-    def variance(self) -> None:
-        """`keeps_variance` tells whether signal^2 + noise^2 is 1."""
-        level = self._level(self._times())
-        total = level.signal**2 + level.noise**2
-        kept = near(total, torch.ones_like(total), 1e-4)
-        demand(kept == self.thing.keeps_variance, f"keeps_variance is {self.thing.keeps_variance}, but signal^2 + noise^2 says {kept}")
-
-    def seen_apart(self) -> None:
-        """What a network is told of `t` is finite and tells levels apart."""
-        seen = tensor(self.thing.seen(self._times()), (len(self._times()),), "seen(t)")
-        steps = seen.diff()
-        demand(bool((steps > 0).all() or (steps < 0).all()), "seen(t) does not rise or fall with t: levels look alike")
-
-    def drawn_inside(self) -> None:
-        """Times for training are levels of the schedule, a function of `u` alone."""
-        u = torch.cat([torch.tensor([0.0, 1 - 2.0**-24]), uniform(1000)])
-        t = repeated(lambda: self.thing.drawn(u), torch.equal, "drawn(u)", "take all randomness from `u`")
-        (low, high), sigma = self.thing.sigmas(), self._sigma(tensor(t, (len(u),), "drawn(u)"))
-        inside = (sigma > low * 0.999) & (sigma < high * 1.001)
-        demand(bool(inside.all()), f"drawn(u) leads to sigma {sigma[~inside][:1].tolist()}; there are {low:.3g} to {high:.3g}")
-
-    def grids(self) -> str:
-        """Grids fall from the noisiest level to the clean image, with as many steps as were asked for."""
-        tried = 0
-        for spacing in ("linspace", "leading", "trailing", "karras"):
-            for steps in (1, 2, 5, 10):
-                try:
-                    grid = self.thing.grid(steps, spacing=spacing)
-                except ValueError:  # a schedule says what it does not allow
-                    continue
-                tried += 1
-                self._grid(grid, f"grid({steps}, spacing={spacing!r})")
-                demand(grid.num_steps == steps, f"grid({steps}, spacing={spacing!r}) has {grid.num_steps} steps")
-        if not tried:
-            raise NotHere("it allows none of 1, 2, 5 and 10 steps")
-        return f"{tried} of them"
-
-    def starts(self) -> None:
-        """A grid that starts lower keeps the levels below, and adds the start."""
-        low, high = self.thing.sigmas()
-        whole, start = self.thing.grid(10), (low * high) ** 0.5
-        grid = self.thing.grid(10, start=start)
-        self._grid(grid, "grid(10, start=...)")
-        demand(abs(grid.sigma(0) / start - 1) < 1e-3, f"grid(10, start={start:.4g}) starts at {grid.sigma(0):.4g}")
-        wanted = [whole.sigma(i) for i in range(10) if whole.sigma(i) < start * 0.999]
-        demand(grid.num_steps == 1 + len(wanted), f"grid(10, start={start:.4g}) does not keep the {len(wanted)} levels below it")
-
-    def _grid(self, grid: Any, name: str) -> None:
-        demand((grid.level(grid.num_steps)) == (1.0, 0.0), f"{name} ends at {tuple(grid.level(grid.num_steps))}, not clean (1, 0)")
-        sigma = grid.noise / grid.signal
-        demand(bool((sigma.diff() < 0).all()), f"{name} does not fall")
-        there = self._sigma(grid.t)
-        demand(near(there.log(), sigma[:-1].log(), 1e-3), f"the levels of {name} are not those of its t")
-
-    def _times(self) -> Tensor:
-        if self.thing.num_timesteps is not None:
-            return torch.arange(self.thing.num_timesteps)
-        low, high = self.thing.sigmas()
-        return self.thing.at(torch.logspace(torch.tensor(low).log10(), torch.tensor(high).log10(), 50, dtype=torch.float64))
-
-    def _level(self, t: Tensor) -> Level:
-        return self.thing.level(t)
-
-    def _sigma(self, t: Tensor) -> Tensor:
-        level = self._level(t)
-        return (torch.as_tensor(level.noise).double() / torch.as_tensor(level.signal).double()).flatten()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bootlight.checking.stand_ins import Exact
-from bootlight.checking.trials import SEEDS, NotHere, Trials, demand, farthest, near, readable, repeated, tensor
+from bootlight.checking.trials import SEEDS, Trials, demand, farthest, near, readable, repeated, tensor
 from bootlight.diffusion.grid import Grid
 from bootlight.diffusion.sampler import MarkovSampler, Sampler
 from bootlight.diffusion.schedule import Schedule
@@ -32,11 +33,9 @@ class SamplerTrials(Trials):
         steps = self.thing.num_steps or 50
         table = CosineSchedule(steps * math.ceil(50 / steps))  # which any number of steps divides
         self.schedules: list[Schedule] = [table]
-        try:
+        with suppress(ValueError):  # by which it says that it is for tables alone
             self.thing.grid(SigmaSchedule())
             self.schedules.append(SigmaSchedule())
-        except ValueError:  # it says that it is for tables alone
-            pass
 
     def follows(self) -> str:
         """The grid has as many steps as were asked for, and may start lower."""
@@ -54,7 +53,9 @@ class SamplerTrials(Trials):
         for schedule in self.schedules:
             images = self._drawn(Exact(schedule, 0.3, 0.0))
             off = farthest(images, torch.full_like(images, 0.3))
-            demand(near(images, torch.full_like(images, 0.3), TOLERANCE), f"it answers images that are {off} away from the data")
+            demand(
+                near(images, torch.full_like(images, 0.3), TOLERANCE), f"it answers images that are {off} away from the data"
+            )
 
     def seed_alone(self) -> None:
         """Image i depends on its own noise alone, and on no global random generator."""
@@ -78,7 +79,7 @@ class SamplerTrials(Trials):
             grid = self._grid(schedule)
             streams = NoiseStreams(SEEDS)
             images = self.thing(Exact(schedule, 0.1, 0.2), self._start(schedule, grid, streams), streams, grid=grid)
-        demand(not images.requires_grad, "images require a gradient: memory would grow with each step; draw under torch.no_grad()")
+        demand(not images.requires_grad, "images require a gradient, and memory grows with each step: use torch.no_grad()")
 
     def cost(self) -> None:
         """`calls` tells how often the denoiser is called."""
@@ -155,5 +156,3 @@ class MarkovTrials(SamplerTrials):
             start, record = self.thing.invert(denoiser, x0, NoiseStreams([1, 2, 3, 4]), grid=grid)
             back = tensor(self.thing(denoiser, start, record.again(), grid=grid), tuple(x0.shape), "what the record leads to")
             demand(near(back, x0, TOLERANCE), f"the recorded noise leads to another image, {farthest(back, x0)} away")
-
-

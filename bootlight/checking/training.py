@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from bootlight.batch import Batch
 from bootlight.checking.trials import noise
-from bootlight.data.batches import StepLoader
+from bootlight.data.loader import StepLoader
 from bootlight.io.quiet import quiet
 from bootlight.rng import derive_key
 from bootlight.training.checkpoints import AtomicCheckpointIO
@@ -31,6 +31,7 @@ class Pictures(Dataset[Batch]):
     """
 
     seed = 0
+    accumulate = 1
 
     def __init__(self, shape: tuple[int, int, int], num_classes: int | None) -> None:
         self.shape = shape

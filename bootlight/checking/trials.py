@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bootlight.checking.blame import told
 from bootlight.checking.finding import Finding
+from bootlight.errors import BootlightError
 from bootlight.rng import numpy_rng, seed_everywhere, torch_rng
 
 SEEDS = (11, 5, 2**62, 7)  # of images
@@ -57,9 +58,15 @@ class Trials:
     def _findings(self) -> Iterator[Finding]:
         """One for each trial."""
         functions = [name for base in reversed(type(self).__mro__) for name, value in vars(base).items() if isfunction(value)]
-        for name in dict.fromkeys(name for name in functions if not name.startswith("_")):
-            method = getattr(self, name)
-            yield self._tried(name, method.__doc__.strip().splitlines()[0].rstrip("."), method)
+        try:
+            for name in dict.fromkeys(name for name in functions if not name.startswith("_")):
+                method = getattr(self, name)
+                yield self._tried(name, method.__doc__.strip().splitlines()[0].rstrip("."), method)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Leave nothing behind."""
 
     def _tried(self, key: str, tried: str, method: Callable[[], str | None]) -> Finding:
         seed_everywhere("check", key)
@@ -67,7 +74,7 @@ class Trials:
             return Finding(key, tried, note=method() or "")
         except NotHere as reason:
             return Finding(key, tried, note=f"nothing to try: {reason}")
-        except Wrong as reason:
+        except (Wrong, BootlightError) as reason:
             return Finding(key, tried, str(reason))
         except (Exception, SystemExit) as error:  # whatever a plug-in does, the other trials must be made
             return Finding(key, tried, f"it raises {told(error, self.thing)}")
