@@ -9,8 +9,8 @@ from bootlight.terminal import Usage, say
 if TYPE_CHECKING:
     from bootlight.checking.finding import Finding
 
-HELP = """A plug-in is a class of one of the kinds that a configuration names by class path, such as my_file.MyThing, or bootlight.DDIM;
-my_file.py lies in the working folder. Options after it are arguments of its constructor, as in a configuration:
+HELP = """A plug-in is a class of one of the kinds that a configuration names by class path, such as my_file.MyThing (my_file.py
+lies in the working folder) or bootlight.DDIM. Options after it are arguments of its constructor, as in a configuration:
 --width 8, --sampler bootlight.DDIM. Exits with 1 where something is wrong."""
 
 
