@@ -20,9 +20,9 @@ from bootlight.evaluation.trained_networks import load_network, reference_key, s
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations
 from bootlight.io.atomic import read_json, read_weights
+from bootlight.io.shape import ImageSize, as_size, height_width
 from bootlight.metrics.discriminator import JudgeLogits
 from bootlight.rng import seed_everywhere
-from bootlight.io.shape import ImageSize, as_size, height_width
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.shared_cache import shared
 
