@@ -157,7 +157,7 @@ def fit(module, batches, ckpt_path=None, accelerator="cpu", **options):
     trainer = Trainer(accelerator=accelerator, max_epochs=1, **quiet, **options)
     with warnings.catch_warnings():
         # Lightning's own use of torch; a loader of ready batches needs no workers; an average is in eval mode on purpose.
-        for message in (".*LeafSpec", ".*does not have many workers", r".*module\(s\) in eval mode"):
+        for message in (".*LeafSpec", ".*does not have many workers", r".*module\(s\) in eval mode", ".*with no optimizer"):
             warnings.filterwarnings("ignore", message)
         loader = batches if isinstance(batches, DataLoader) else DataLoader(batches, batch_size=None)
         trainer.fit(module, loader, ckpt_path=ckpt_path)

@@ -17,6 +17,7 @@ from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import file_sha256, read_json, write_json
+from bootlight.io.shown import REFERENCE
 from bootlight.runs.folder import MODEL, SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
@@ -24,8 +25,9 @@ from bootlight.synthesis.asking import check_needs, drawing_of, previews
 from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
 from bootlight.synthesis.complete import complete
 from bootlight.synthesis.drawing import draw_missing
-from bootlight.synthesis.folder import write_previews
+from bootlight.synthesis.previews import shows_points, some, write_previews, write_scatter
 from bootlight.synthesis.synthesizer import Draw
+from bootlight.synthesis.written import Written
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
@@ -81,7 +83,8 @@ class Synthesize(Stage):
         synthesizer, chosen = with_choice(self.synthesizer, folder.choice)
         images = generation.images()
         drawing = drawing_of(generator, synthesizer, images, generation.context, count, self.into)
-        if generation.writes and not folder.previews.exists():
+        points = shows_points(generator)
+        if generation.writes and not points and not folder.previews.exists():
             self._preview(generation, folder, generator, synthesizer, images)
         batch_size = self._batch_size(generation, folder, generator, count)
 
@@ -101,6 +104,8 @@ class Synthesize(Stage):
         leave_if_asked()  # all ranks have drawn their share
         with clock.part("files"):
             if generation.writes:
+                if points:
+                    write_scatter(folder.previews, Written.by(generator, folder), count, some(images.real))
                 part = {"reference": self.part, "weights_sha256": weights_hash(folder)}
                 known: dict[str, Any] = {"batch_size": batch_size, "digests": digests, "decided": {"part": part}}
                 complete(drawing, folder, generation=generation.number, chosen=chosen, **known)
@@ -133,7 +138,8 @@ class Synthesize(Stage):
         """The pictures of a row of the strip: the first of a folder of so many images, of other seeds."""
         count = generation.builder.synthesis.num_previews
         with clock.part("synthesis"):
-            write_previews(folder.previews, previews(generator, synthesizer, images, generation.context, count, self.into))
+            drawn = previews(generator, synthesizer, images, generation.context, count, self.into)
+            write_previews(folder.previews, drawn, generator.image_dtype, some(images.real, REFERENCE))
 
     def _batch_size(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> int:
         """The same on all ranks and after an interruption, because the last bits of an image depend on it."""
