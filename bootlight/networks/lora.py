@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -40,7 +41,10 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The adapted weight; the weight itself, bit for bit, as long as `up` is 0."""
-        return weight + self.scale * (self.up @ self.down).view_as(weight)
+        whole = weight + self.scale * (self.up @ self.down).view_as(weight)
+        return torch.empty_like(weight).copy_(
+            whole
+        )  # with the strides of the weight, by which a convolution chooses its kernel
 
 
 class LoRA(nn.Module):
