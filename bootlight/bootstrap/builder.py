@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
+from bootlight.bootstrap.causes import root_cause
 from bootlight.bootstrap.changes import changed
 from bootlight.bootstrap.config_text import written
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
@@ -38,6 +39,17 @@ USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
 
 class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
     """Lightning's, with safe errors."""
+
+    def error(self, message: str, *more: Any) -> NoReturn:
+        """What is meant for users is told as it is.
+
+        Raises:
+            BootlightError: a link has met it, in asking the data for the size of their images.
+        """
+        cause = root_cause(more[0]) if more and isinstance(more[0], BaseException) else None
+        if isinstance(cause, BootlightError):
+            raise cause
+        super().error(message, *more)
 
 
 class Parts(NamedTuple):
@@ -99,8 +111,8 @@ class Builder(LightningCLI):
         parser.add_argument("--plan", action="store_true", help="print what the run would do and cost, and stop")
         parser.add_argument("--smoke", action="store_true", help="try every stage of every generation, in seconds, and stop")
         parser.add_argument("--stages", type=str, help="run only these, such as evaluate or train,synthesize (default: all)")
-        for key in ("image_size", "channels"):
-            parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
+        parser.link_arguments("data", "model.init_args.image_size", _image_size)
+        parser.link_arguments("data", "model.init_args.channels", _channels)
         parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -218,6 +230,19 @@ class Builder(LightningCLI):
             return self.synthesis.num_synthetic
         return asked if self.smoke is None else min(asked, self.smoke.num_synthetic)
 
+    def drawn_by(self, generation: int, into: str) -> int:
+        """Images that a generation draws into a folder.
+
+        Raises:
+            BootlightError: it draws none; not where a stage of the user's own may.
+        """
+        stages = self.bootstrap.stages or ()
+        ours = all(type(stage).__module__.startswith("bootlight.") for stage in stages)
+        if stages and ours and not any(stage.into == into and stage.takes_part(generation) for stage in stages):
+            where = f"bootstrap.stages: generation {generation}"
+            raise BootlightError(f"{where} draws nothing into {into}, which later ones train on, by data.mixing")
+        return self.num_drawn(into)
+
     def model_of(self, part: str, number: int = 0) -> GeneratorModule:
         """A fresh model of a part in a generation, alone."""
         model: GeneratorModule = made(GeneratorModule, "model", self.changed(self.settings_of(part, number)).model)
@@ -250,6 +275,22 @@ class Builder(LightningCLI):
     def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:
         """A trainer of the first steps."""
         return trial_trainer(dict(self.config_init.trainer), callbacks, loggers, **own)
+
+
+def _image_size(data: Any) -> Any:
+    """Of the images, as the model is to be told."""
+    given = data.init_args.get("image_size")
+    return made(BootstrapData, "data", data).image_size if given is None or _has_origin(data) else given
+
+
+def _channels(data: Any) -> Any:
+    """Of the images, as the model is to be told."""
+    given = data.init_args.get("channels")
+    return made(BootstrapData, "data", data).channels if given is None or _has_origin(data) else given
+
+
+def _has_origin(data: Any) -> bool:
+    return data.init_args.get("origin") is not None
 
 
 def made(kind: type, section: str, config: Any) -> Any:
