@@ -36,7 +36,8 @@ from bootlight.runs.folder import RunFolder
 from bootlight.studies.report import format_study_table, write_study_report
 from bootlight.synthesis.drawing import Drawing, draw_missing
 from bootlight.synthesis.folder import write_manifest
-from bootlight.synthesis.synthesizer import Draw, Requests
+from bootlight.synthesis.requests import Requests
+from bootlight.synthesis.synthesizer import Draw
 
 Work = Callable[[], object]
 EDGE, BATCH = 16, 1000

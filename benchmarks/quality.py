@@ -29,7 +29,7 @@ from tqdm import tqdm
 from bootlight import DPMSolver, Epsilon, NoiseStreams, V
 from bootlight.data.datamodule import BootstrapData
 from bootlight.diffusion.denoiser import NetworkDenoiser
-from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.schedule import DiscreteSchedule
 from bootlight.io.pictures import encode_png, to_arrays, to_float
 
 SIZE, TIMESTEPS = 32, 1000
@@ -73,7 +73,7 @@ class Lucidrains:
 
     def denoiser(self) -> NetworkDenoiser:
         """See `Recipe`; the tool's default objective is v, on a sigmoid schedule."""
-        schedule = Schedule.from_alphas_cumprod(self.model.alphas_cumprod.double())
+        schedule = DiscreteSchedule(self.model.alphas_cumprod.double())
         network = self.average.ema_model.model.eval()
         return NetworkDenoiser(lambda x, t, labels: network(x, t), V(), schedule)
 
@@ -114,7 +114,7 @@ class Diffusers:
         """See `Recipe`."""
         network = copy.deepcopy(self.network).eval()
         self.average.copy_to(network.parameters())
-        schedule = Schedule.from_alphas_cumprod(self.noise.alphas_cumprod.double())
+        schedule = DiscreteSchedule(self.noise.alphas_cumprod.double())
         return NetworkDenoiser(lambda x, t, labels: network(x, t).sample, Epsilon(), schedule)
 
 
@@ -157,7 +157,7 @@ def draw(denoiser: NetworkDenoiser, sigma_min: float, count: int, folder: Path) 
     sampler = DPMSolver(20, sigma_min=sigma_min)
     for first in tqdm(range(0, count, AT_ONCE)):
         noise = NoiseStreams(list(range(first, min(first + AT_ONCE, count))))
-        images = sampler(denoiser, denoiser.schedule, noise.normal(3, SIZE, SIZE), noise, None)
+        images = sampler(denoiser, noise.normal(3, SIZE, SIZE), noise)
         for seed, image in enumerate(to_arrays(images), first):
             (folder / f"{seed:06d}.png").write_bytes(encode_png(image))
 

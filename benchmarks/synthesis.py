@@ -32,9 +32,11 @@ from bootlight.generators.ddpm import DDPM
 from bootlight.io.atomic import write_bytes
 from bootlight.io.pictures import encode_png, to_arrays, to_float
 from bootlight.runs.folder import GenerationFolder
-from bootlight.synthesis.drawing import Drawing, Share, draw_missing
+from bootlight.synthesis.batches import Share
+from bootlight.synthesis.drawing import Drawing, draw_missing
 from bootlight.synthesis.folder import write_manifest
-from bootlight.synthesis.synthesizer import Draw, Requests
+from bootlight.synthesis.requests import Requests
+from bootlight.synthesis.synthesizer import Draw
 
 STEPS = 10
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

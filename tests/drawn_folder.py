@@ -6,8 +6,10 @@ from torch import Tensor
 
 from bootlight.generators.base import GeneratorModule
 from bootlight.runs.folder import GenerationFolder
-from bootlight.synthesis.drawing import Drawing, Share, draw_missing
-from bootlight.synthesis.synthesizer import Draw, Requests
+from bootlight.synthesis.batches import Share
+from bootlight.synthesis.drawing import Drawing, draw_missing
+from bootlight.synthesis.requests import Requests
+from bootlight.synthesis.synthesizer import Draw
 
 
 def draw(

@@ -13,6 +13,7 @@ from bootlight.cli import fit
 from bootlight.data import datamodule, extra
 from bootlight.evaluation import generation as evaluation
 from bootlight.runs.folder import IMAGES_PER_FOLDER, GenerationFolder
+from bootlight.synthesis import complete
 from bootlight.synthesis.drawing import Drawing, draw_missing
 
 DISTINCT = 1000  # pictures that are drawn; the others are links to them, of which a file may have 65,000
@@ -24,7 +25,7 @@ ARGUMENTS = [
     "--trainer.enable_progress_bar=false",
 ]  # fmt: skip
 PHASES = [
-    (synthesize, "draw_missing"), (synthesize, "write_manifest"), (evaluation, "drawn_source"), (evaluation, "extract"),
+    (synthesize, "draw_missing"), (complete, "write_manifest"), (evaluation, "drawn_source"), (evaluation, "extract"),
     (evaluation, "measure_all"), (extra, "read_drawn"), (extra, "check_drawn"), (datamodule, "build_store"),
     (datamodule, "open_drawn"),
 ]  # fmt: skip
@@ -32,9 +33,10 @@ PHASES = [
 
 def forged(drawing: Drawing, folder: GenerationFolder, batch_size: int, **how: Any) -> dict[int, str]:
     """In the place of `draw_missing`: some images are drawn, the others are the same once more."""
-    count = len(drawing.requests.seeds)
-    drawing.requests = drawing.requests[slice(DISTINCT)]
+    asked, count = drawing.requests, len(drawing.requests)
+    drawing.requests = asked[:DISTINCT]
     known = draw_missing(drawing, folder, batch_size, **how)
+    drawing.requests = asked
     for i in range(DISTINCT, count):
         if i % IMAGES_PER_FOLDER == 0:
             folder.sample_file(i).parent.mkdir(exist_ok=True)

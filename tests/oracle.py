@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bootlight.batch import Batch
+from bootlight.diffusion.denoiser import Denoiser
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.sampler import Ancestral
 from bootlight.diffusion.schedule import Schedule
@@ -50,6 +51,17 @@ class GaussianDenoiser:
         return Estimate(mean + abar.sqrt() * self.variance * centred, (1 - abar).sqrt() * centred, fraction)
 
 
+class Says(Denoiser):
+    """A denoiser that answers what a function does."""
+
+    def __init__(self, schedule, function):
+        super().__init__(schedule)
+        self.function = function
+
+    def forward(self, x_t, t, labels=None, **cond):
+        return self.function(x_t, t, labels)
+
+
 class UnitDraws:
     """In place of random noise: draw number k is 1 in image 2 + k and 0 in all others."""
 
@@ -72,7 +84,7 @@ def mean_and_variance(sampler, denoiser, schedule):
     batch = (sampler.num_steps or len(schedule)) + 1
     x_T = torch.zeros(batch, 1, 1, 1, dtype=torch.float64)
     x_T[1] = 1
-    out = sampler(denoiser, schedule, x_T, UnitDraws(batch), None).flatten()
+    out = sampler(denoiser, x_T, UnitDraws(batch), grid=sampler.grid(schedule)).flatten()
     return out[0].item(), ((out[1:] - out[0]) ** 2).sum().item()
 
 

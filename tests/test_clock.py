@@ -7,7 +7,7 @@ import pytest
 from tiny_runs import DCGAN, DDPM, Program, draw_pictures, options, write_plain_pages
 
 from bootlight import GeneratorModule
-from bootlight.bootstrap import loop, synthesize
+from bootlight.bootstrap import loop
 from bootlight.data import batches
 from bootlight.evaluation import generation as evaluation_generation
 from bootlight.generators import dcgan, ddpm
@@ -16,6 +16,7 @@ from bootlight.runs import timing
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.history import read_timing
 from bootlight.runs.timing import REST, Clock
+from bootlight.synthesis import complete
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_run_says_where_its_time_went(bootlight, monkeypatch, tmp_path, time, 
     fit = Program(bootlight, monkeypatch, *model, *options(pictures, tmp_path / "run", **judge | more))
     slow = [
         (dcgan.DCGAN, "training_step", 1 / 8 if model is DDPM else 1),
-        (synthesize, "write_manifest", 32),
+        (complete, "write_manifest", 32),
         (GeneratorModule, "sample", 2),
         (evaluation_generation, "measure_all", 64),
         (batches, "gather", 1 / 8),

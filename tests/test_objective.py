@@ -8,8 +8,10 @@ import torch
 from oracle import beta_and_tilde, linear_abar, normal_cdf, optimal_variances
 from torch.distributions import Normal, kl_divergence
 
-from bootlight.diffusion.objective import discretized_gaussian_nll, gaussian_kl, per_image, variational_term
-from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.prediction import per_image
+from bootlight.diffusion.schedule import DiscreteSchedule
+from bootlight.diffusion.schedules import LinearSchedule
+from bootlight.diffusion.variational import discretized_gaussian_nll, gaussian_kl, variational_term
 
 LEVELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1  # the 8-bit values in [-1, 1]
 
@@ -85,7 +87,7 @@ def test_nll_is_the_same_in_both_tails_and_has_finite_gradients(dtype):
 
 def test_variational_term_by_hand():
     """One image for the likelihood (t = 0) and one for the divergence (t = 300), with means and variances from the paper."""
-    schedule, abar = Schedule.linear(1000), linear_abar()
+    schedule, abar = LinearSchedule(1000), linear_abar()
     beta, tilde = beta_and_tilde(abar)
     t, x0, x_t, guess, fraction = [0, 300], [51 / 127.5 - 1, -0.2], [-0.59, 0.7], [-0.597, 0.3], [0.25, 0.6]
     ours = variational_term(
@@ -119,21 +121,21 @@ def random_arguments(fraction=None):
 def test_the_true_posterior_has_no_divergence():
     arguments = random_arguments(fraction=torch.zeros(8, 3, 4, 4))
     arguments["estimate_x0"] = arguments["x0"]
-    terms = variational_term(Schedule.linear(1000), **arguments)
+    terms = variational_term(LinearSchedule(1000), **arguments)
     assert (terms[2:] == 0).all()  # the same numbers on both sides
     assert (terms[:2] > 0).all()
 
 
 def test_half_precision_does_not_reach_the_bound():
     arguments = random_arguments()
-    plain = variational_term(Schedule.linear(1000), **arguments)
+    plain = variational_term(LinearSchedule(1000), **arguments)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        under_autocast = variational_term(Schedule.linear(1000), **arguments)
+        under_autocast = variational_term(LinearSchedule(1000), **arguments)
     assert torch.equal(plain, under_autocast) and plain.isfinite().all()
     # Half-precision arguments are converted before anything is computed, not after.
     half = {k: v.bfloat16() if v.is_floating_point() else v for k, v in arguments.items()}
     back = {k: v.float() if v.is_floating_point() else v for k, v in half.items()}
-    assert torch.equal(variational_term(Schedule.linear(1000), **half), variational_term(Schedule.linear(1000), **back))
+    assert torch.equal(variational_term(LinearSchedule(1000), **half), variational_term(LinearSchedule(1000), **back))
 
 
 @pytest.mark.parametrize("num_steps", [10, 1000])
@@ -144,7 +146,7 @@ def test_the_bound_of_an_optimal_model_is_the_entropy_of_gaussian_data(num_steps
     entropy of the data plus the divergence of the marginal q(x_T) from N(0, 1). The divergences are quadratic in (x0, noise):
     four sign combinations give their expectation exactly.
     """
-    v, schedule, abar = 1 / 16, Schedule.linear(1000).respaced(num_steps), linear_abar(num_steps)
+    v, schedule, abar = 1 / 16, DiscreteSchedule(torch.from_numpy(linear_abar(num_steps)[1:])), linear_abar(num_steps)
     best = optimal_variances(abar, v)
     beta, tilde = beta_and_tilde(abar)
     fraction = np.log(best[1:] / tilde[1:]) / np.log(beta[1:] / tilde[1:])

@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from oracle import Answer
+from oracle import Answer, Says
 
 from bootlight.diffusion.denoiser import Guided, NetworkDenoiser
-from bootlight.diffusion.prediction import X0, Epsilon, Estimate, V, noise_from
-from bootlight.diffusion.schedule import Level, Schedule
+from bootlight.diffusion.grid import Level
+from bootlight.diffusion.prediction import X0, Epsilon, Estimate, LearnedVariance, V, noise_from
+from bootlight.diffusion.schedules import LinearSchedule
 
 types = pytest.mark.parametrize("prediction", [Epsilon(), V(), X0()], ids=lambda p: type(p).__name__)
 
 
 def random_problem():
     """x0, noise and a wrong answer at 50 timesteps of the linear schedule, in float64."""
-    abar = Schedule.linear(1000).respaced(50).alphas_cumprod.view(-1, 1, 1, 1)
+    abar = (LinearSchedule(1000).grid(50).signal[:-1] ** 2).view(-1, 1, 1, 1)
     level = Level(abar.sqrt(), (1 - abar).sqrt())
     x0, noise, answer = torch.randn(3, 50, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return level, x0, noise, answer
@@ -91,7 +92,7 @@ def optimal(prediction, level, variance):
     ids=["X0", "Epsilon", "V"],
 )
 def test_optimal_losses_for_gaussian_data(prediction, loss, spread):
-    abar, variance = Schedule.linear(1000).alphas_cumprod, 0.25
+    abar, variance = LinearSchedule(1000).alphas_cumprod, 0.25
     level = Level(abar.sqrt(), (1 - abar).sqrt())
     slope, losses = optimal(prediction, level, variance)
     # Cancellation leaves losses of 1e-5 and more of terms below 1: relative 1e-11.
@@ -114,11 +115,11 @@ def test_clipping_limits_the_image_and_recomputes_the_noise():
 
 
 def test_network_output_is_split_into_prediction_and_variance():
-    schedule = Schedule.linear(1000)
+    schedule = LinearSchedule(1000)
     t = torch.tensor([0, 500])
     x_t = torch.tensor([0.3, -0.4]).view(2, 1, 1, 1)
     output = torch.tensor([[0.1, -1.0], [0.2, 1.0]]).view(2, 2, 1, 1)
-    estimate = NetworkDenoiser(Answer(output.bfloat16()), Epsilon(), schedule)(x_t, t)
+    estimate = NetworkDenoiser(Answer(output.bfloat16()), LearnedVariance(Epsilon()), schedule)(x_t, t)
     assert estimate.x0.dtype == torch.float32  # bfloat16 ends at the network
     assert estimate.variance_fraction.flatten().tolist() == [0, 1]
     abar = schedule.alphas_cumprod[t].numpy()
@@ -133,9 +134,10 @@ def test_network_output_is_split_into_prediction_and_variance():
 
 @pytest.mark.parametrize(("output", "bound"), [(1, "beta"), (-1, "beta-tilde")])
 def test_variance_output_of_plus_and_minus_one(output, bound):
-    schedule = Schedule.linear(1000)
+    schedule = LinearSchedule(1000)
     t = torch.tensor([1, 400, 999])
-    estimate = NetworkDenoiser(Answer(torch.full((3, 2, 1, 1), float(output))), Epsilon(), schedule)(torch.ones(3, 1, 1, 1), t)
+    network = Answer(torch.full((3, 2, 1, 1), float(output)))
+    estimate = NetworkDenoiser(network, LearnedVariance(Epsilon()), schedule)(torch.ones(3, 1, 1, 1), t)
     log_variance = schedule.learned_log_variance(estimate.variance_fraction, t).flatten().detach()
     expected = schedule.betas if bound == "beta" else schedule.posterior_variance
     np.testing.assert_allclose(log_variance, expected[t].log(), atol=1e-6)  # half a unit in the last place near -10
@@ -145,11 +147,12 @@ def test_variance_output_of_plus_and_minus_one(output, bound):
 def test_guidance_extrapolates_from_unconditional_to_conditional(scale, x0, calls):
     seen = []
 
-    def denoiser(x_t, t, labels=None):
+    def says(x_t, t, labels):
         seen.append(labels)
         value, fraction = (1.0, 0.25) if labels is None else (3.0, 0.75)
         return Estimate(torch.full_like(x_t, value), torch.full_like(x_t, -value), torch.full_like(x_t, fraction))
 
+    denoiser = Says(LinearSchedule(100), says)
     x_t, t, labels = torch.zeros(2, 1, 1, 1), torch.zeros(2).long(), torch.zeros(2).long()
     estimate = Guided(denoiser, scale)(x_t, t, labels)
     assert estimate.x0.flatten().tolist() == [x0, x0]

@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracle import GaussianDenoiser, beta_and_tilde, linear_abar, mean_and_variance, optimal_variances
+from oracle import GaussianDenoiser, Says, beta_and_tilde, linear_abar, mean_and_variance, optimal_variances
 
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.sampler import DDIM, Ancestral
-from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.schedules import LinearSchedule
 from bootlight.rng import NoiseStreams
 
-SCHEDULE = Schedule.linear(1000)
+SCHEDULE = LinearSchedule(1000)
 V = 1 / 16
 # Closed forms and samplers are both in float64: 1000 steps of gains below 2 with relative roundings of 1e-13 (1 - abar near the
 # data) leave 1e-10.
@@ -140,18 +140,19 @@ def test_noise_is_drawn_at_every_step_but_the_last_and_never_by_deterministic_dd
     x_T = torch.zeros(2, 1, 1, 1, dtype=torch.float64)
     for sampler, draws in zip(all_samplers(num_steps), [0, num_steps - 1, num_steps - 1, num_steps - 1], strict=True):
         noise = Ones()
-        sampler(GaussianDenoiser(SCHEDULE), SCHEDULE, x_T, noise, None)
+        sampler(GaussianDenoiser(SCHEDULE), x_T, noise, None)
         assert noise.drawn == draws
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_ddim_noise_is_eta_times_that_of_the_posterior(eta):
-    steps = SCHEDULE.respaced(10)
+    grid = SCHEDULE.grid(10)
     _, tilde = beta_and_tilde(linear_abar(10))
     zero = torch.zeros(2, 1, 1, 1, dtype=torch.float64)
     for i in range(1, 10):
-        out = DDIM(10, eta=eta).step(steps, i, zero, Estimate(zero, zero), Ones())
-        assert out.flatten().tolist() == pytest.approx([eta * math.sqrt(tilde[i])] * 2, rel=1e-10)
+        mean, deviation = DDIM(10, eta=eta).step(grid, 9 - i, zero, Estimate(zero, zero))
+        assert mean.flatten().tolist() == [0, 0]
+        assert deviation == pytest.approx(eta * math.sqrt(tilde[i]), rel=1e-10)
 
 
 @pytest.mark.parametrize("clip", [False, True])
@@ -159,7 +160,7 @@ def test_ddim_with_eta_one_is_ancestral_sampling_with_the_small_variance(clip):
     """Equal means for every estimate that is consistent with x_t, equal noise: the same path, to rounding."""
     x_T = 3 * torch.randn(4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ends = [
-        sampler(GaussianDenoiser(SCHEDULE, variance=1.0), SCHEDULE, x_T, NoiseStreams([1, 2, 3, 4]), None)
+        sampler(GaussianDenoiser(SCHEDULE, variance=1.0), x_T, NoiseStreams([1, 2, 3, 4]), None)
         for sampler in (DDIM(25, clip=clip, eta=1.0), Ancestral(25, clip=clip))
     ]
     # 25 steps with roundings of 1e-16, divided by noise levels of 0.01 and more.
@@ -172,15 +173,18 @@ def test_large_and_learned_variances_at_both_ends_agree():
     x_T = torch.ones(2, 1, 1, 1, dtype=torch.float64)
     for fraction, kind in ((0.0, "small"), (1.0, "large")):
         learned = GaussianDenoiser(SCHEDULE, fractions=torch.full((1000,), fraction, dtype=torch.float64))
-        one = Ancestral(10)(learned, SCHEDULE, x_T, Ones(), None)
-        two = Ancestral(10, fixed_variance=kind)(GaussianDenoiser(SCHEDULE), SCHEDULE, x_T, Ones(), None)
+        one = Ancestral(10)(learned, x_T, Ones(), None)
+        two = Ancestral(10, fixed_variance=kind)(GaussianDenoiser(SCHEDULE), x_T, Ones(), None)
         torch.testing.assert_close(one, two, rtol=1e-13, atol=0)
 
 
 def test_clipping_limits_the_image_in_mean_and_in_noise():
     """Two DDIM steps by hand, of a denoiser that says x0 = 3."""
 
-    def denoiser(x_t, t, labels=None):
+    seen = []
+
+    def three(x_t, t, labels):
+        seen.append(x_t)
         abar = SCHEDULE.alphas_cumprod[t].view(-1, 1, 1, 1)
         x0 = torch.full_like(x_t, 3.0)
         return Estimate(x0, (x_t - abar.sqrt() * x0) / (1 - abar).sqrt())
@@ -189,19 +193,16 @@ def test_clipping_limits_the_image_in_mean_and_in_noise():
     a = float(SCHEDULE.alphas_cumprod[999])
     first = float(SCHEDULE.alphas_cumprod[0])
     for clip, x0 in ((False, 3.0), (True, 1.0)):
-        sampler = DDIM(2, clip=clip)
-        assert sampler(denoiser, SCHEDULE, x_T, Ones(), None).item() == x0
-        seen = []
-        sampler(lambda x, t, labels, seen=seen: seen.append(x) or denoiser(x, t), SCHEDULE, x_T, Ones(), None)
+        assert DDIM(2, clip=clip)(Says(SCHEDULE, three), x_T, Ones(), None).item() == x0
         noise = (0.7 - math.sqrt(a) * x0) / math.sqrt(1 - a)
-        assert seen[1].item() == pytest.approx(math.sqrt(first) * x0 + math.sqrt(1 - first) * noise, rel=1e-13)
+        assert seen[-1].item() == pytest.approx(math.sqrt(first) * x0 + math.sqrt(1 - first) * noise, rel=1e-13)
 
 
 def test_clipping_changes_nothing_inside_the_range():
     x_T = torch.randn(4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     narrow = [GaussianDenoiser(SCHEDULE, variance=1e-6) for _ in range(2)]
     for on, off in zip(all_samplers(5, clip=True), all_samplers(5), strict=True):
-        ends = [s(d, SCHEDULE, x_T, NoiseStreams([1, 2, 3, 4]), None) for s, d in zip((on, off), narrow, strict=True)]
+        ends = [s(d, x_T, NoiseStreams([1, 2, 3, 4]), None) for s, d in zip((on, off), narrow, strict=True)]
         torch.testing.assert_close(*ends, rtol=0, atol=1e-12)
 
 
@@ -212,7 +213,7 @@ def test_guidance_moves_constant_data_from_no_label_to_label_and_beyond(scale, f
     for sampler in all_samplers(5):
         sampler.guidance = scale
         denoiser = GaussianDenoiser(SCHEDULE, variance=0.0)
-        out = sampler(denoiser, SCHEDULE, x_T, Ones(), labels)
+        out = sampler(denoiser, x_T, Ones(), labels)
         assert out.flatten().tolist() == pytest.approx([3 * factor, -2 * factor], abs=1e-14)
         assert len(denoiser.calls) == (5 if scale == 1 else 10)
 
@@ -220,7 +221,7 @@ def test_guidance_moves_constant_data_from_no_label_to_label_and_beyond(scale, f
 @pytest.mark.parametrize("num_steps", [1, 2, 7, 50, None])
 def test_the_denoiser_is_asked_at_timesteps_of_the_training_schedule(num_steps):
     denoiser = GaussianDenoiser(SCHEDULE)
-    Ancestral(num_steps)(denoiser, SCHEDULE, torch.zeros(2, 1, 1, 1, dtype=torch.float64), Ones(), None)
+    Ancestral(num_steps)(denoiser, torch.zeros(2, 1, 1, 1, dtype=torch.float64), Ones(), None)
     expected = [999] if num_steps == 1 else np.round(np.linspace(999, 0, num_steps or 1000)).astype(int).tolist()
     assert [t for t, _ in denoiser.calls] == [[t, t] for t in expected]
 

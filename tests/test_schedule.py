@@ -7,32 +7,33 @@ import pytest
 import torch
 from oracle import linear_abar
 
-from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.schedule import DiscreteSchedule
+from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule
 
 SCHEDULES = {
-    "linear": Schedule.linear(1000),
-    "cosine": Schedule.cosine(1000),
-    "linear, 40 of 4000": Schedule.linear(4000).respaced(40),
+    "linear": LinearSchedule(1000),
+    "cosine": CosineSchedule(1000),
+    "linear, 40 of 4000": DiscreteSchedule(LinearSchedule(4000).alphas_cumprod[99::100]),
 }
 schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
 
 
 @pytest.mark.parametrize(("num_steps", "first", "last"), [(1000, 1e-4, 0.02), (4000, 2.5e-5, 5e-3), (100, 1e-3, 0.2)])
 def test_linear_endpoints_scale_with_the_number_of_steps(num_steps, first, last):
-    schedule = Schedule.linear(num_steps)
+    schedule = LinearSchedule(num_steps)
     # beta is 1 - a ratio near 1: a few roundings of 1.1e-16 each.
     assert schedule.betas[0].item() == pytest.approx(first, abs=1e-15)
     assert schedule.betas[-1].item() == pytest.approx(last, abs=1e-15)
     # Equal steps between: second differences vanish to the same roundings.
     assert schedule.betas.diff(n=2).abs().max() < 2e-15
-    assert schedule.timesteps.tolist() == list(range(num_steps))
+    assert schedule.grid().t.tolist() == list(range(num_steps))[::-1]
 
 
 @pytest.mark.parametrize("num_steps", [100, 1000])
 def test_linear_alphas_cumprod(num_steps):
     # `num_steps` products, each rounded to 1.1e-16, in two independent orders.
     np.testing.assert_allclose(
-        Schedule.linear(num_steps).alphas_cumprod.numpy(), linear_abar(num_train=num_steps)[1:], rtol=num_steps * 3e-16
+        LinearSchedule(num_steps).alphas_cumprod.numpy(), linear_abar(num_train=num_steps)[1:], rtol=num_steps * 3e-16
     )
 
 
@@ -44,7 +45,7 @@ def test_cosine_is_the_squared_cosine_up_to_the_clipped_last_step():
     ]
     expected.append(expected[-1] * 0.001)  # the last beta would be 1 and is limited to 0.999
     # At the end the cosine is about 1.6e-3 and its argument is rounded to 2.2e-16: relative 3e-13, doubled by the square.
-    np.testing.assert_allclose(Schedule.cosine(num_steps).alphas_cumprod.numpy(), expected, rtol=2e-12)
+    np.testing.assert_allclose(CosineSchedule(num_steps).alphas_cumprod.numpy(), expected, rtol=2e-12)
 
 
 @schedules
@@ -71,7 +72,7 @@ def test_the_first_step_has_the_clean_image_as_posterior(schedule):
 
 
 def test_posterior_mean_and_noisy_image_for_each_image_of_a_batch():
-    schedule = Schedule.linear(1000)
+    schedule = LinearSchedule(1000)
     t = torch.tensor([0, 10, 999])
     x0 = torch.tensor([0.5, -1.0, 0.25]).view(3, 1, 1, 1)
     noise = torch.tensor([1.0, 2.0, -3.0]).view(3, 1, 1, 1)
@@ -87,29 +88,40 @@ def test_posterior_mean_and_noisy_image_for_each_image_of_a_batch():
 
 
 @pytest.mark.parametrize("num_steps", [2, 3, 10, 50, 999, 1000])
-def test_respacing_keeps_both_ends_and_the_noise_levels(num_steps):
-    training = Schedule.linear(1000)
-    steps = training.respaced(num_steps)
-    assert len(steps) == num_steps
-    assert steps.timesteps[0] == 0 and steps.timesteps[-1] == 999
-    assert torch.equal(steps.alphas_cumprod, training.alphas_cumprod[steps.timesteps])
-    gaps = steps.timesteps.diff()
+def test_a_grid_keeps_both_ends_and_the_noise_levels(num_steps):
+    training = LinearSchedule(1000)
+    grid = training.grid(num_steps)
+    assert grid.num_steps == num_steps == len(grid.signal) - 1 == len(grid.noise) - 1
+    assert grid.t[0] == 999 and grid.t[-1] == 0 and (grid.signal[-1], grid.noise[-1]) == (1, 0)
+    assert torch.equal(grid.signal[:-1], training.alphas_cumprod[grid.t].sqrt())
+    gaps = -grid.t.diff()
     assert gaps.min() >= 1 and gaps.max() - gaps.min() <= 1  # even, up to rounding
     # The product of all alphas telescopes to the last abar; 1000 roundings.
-    assert (1 - steps.betas).prod().item() == pytest.approx(training.alphas_cumprod[-1].item(), rel=1e-12)
+    alphas = np.array([1 - grid.reverse(i).high for i in range(num_steps)])
+    assert alphas.prod() == pytest.approx(training.alphas_cumprod[-1].item(), rel=1e-12)
 
 
-def test_respacing_to_one_step_keeps_the_noisiest_and_its_variances_are_finite():
-    one = Schedule.linear(1000).respaced(1)
-    assert one.timesteps.tolist() == [999]
-    assert one.betas.item() == 1 - one.alphas_cumprod.item()
-    assert one.min_log_variance.item() == one.max_log_variance.item() == pytest.approx(math.log(one.betas.item()))
+def test_a_grid_of_one_step_keeps_the_noisiest():
+    one = LinearSchedule(1000).grid(1)
+    assert one.t.tolist() == [999]
+    # The posterior given the image is the image: 1 - abar = noise^2, two roundings.
+    assert one.reverse(0) == pytest.approx((1, 0, 0, 1 - LinearSchedule(1000).alphas_cumprod[-1].item()), rel=1e-15)
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 1001])
-def test_respacing_refuses_what_it_cannot_do(num_steps):
+def test_a_grid_refuses_what_it_cannot_have(num_steps):
     with pytest.raises(ValueError, match=r"num_steps is .* allows 1 to 1000"):
-        Schedule.linear(1000).respaced(num_steps)
+        LinearSchedule(1000).grid(num_steps)
+
+
+@schedules
+def test_every_step_of_a_grid_is_the_posterior_of_the_schedule(schedule):
+    grid = schedule.grid()
+    steps = np.array([grid.reverse(i) for i in range(len(schedule))])[::-1]
+    ours = (schedule.posterior_mean_x0, schedule.posterior_mean_xt, schedule.posterior_variance, schedule.betas)
+    for column, table in zip(steps.T, ours, strict=True):
+        # 1 - abar and 1 - alpha are at least 2.5e-5, from rounded operands: relative error up to a few 2.2e-16 / 2.5e-5.
+        np.testing.assert_allclose(column, table, rtol=1e-10, atol=1e-17)
 
 
 @schedules
@@ -135,7 +147,7 @@ def test_smallest_variance_of_the_first_step_is_that_of_the_second(schedule):
 
 def test_noise_level_next_to_the_data_is_exact_to_float32():
     """1 - abar from float32 would be wrong by 6e-8 / 2.5e-5, a quarter of a per cent; from float64 only the result rounds."""
-    schedule = Schedule.linear(4000)
+    schedule = LinearSchedule(4000)
     t = torch.arange(4000)
     level = schedule.level(t)
     assert level.noise.dtype == torch.float32 and level.noise.shape == (4000, 1, 1, 1)

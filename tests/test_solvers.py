@@ -5,15 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracle import GaussianDenoiser, mean_and_variance
+from oracle import GaussianDenoiser, Says, mean_and_variance
 
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.sampler import DDIM
-from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.schedule import DiscreteSchedule
+from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule
 from bootlight.diffusion.solvers import DPMSolver, Heun
 from bootlight.rng import NoiseStreams
 
-SCHEDULE = Schedule.cosine(1000)
+SCHEDULE = CosineSchedule(1000)
 SOLVERS = (DPMSolver, Heun)
 
 
@@ -24,7 +25,7 @@ def levels(num_steps, low=0.002, high=80.0, rho=7.0):
 
 
 def schedule_of(sigma):
-    return Schedule.from_alphas_cumprod(torch.from_numpy(1 / (1 + sigma**2)))
+    return DiscreteSchedule(torch.from_numpy(1 / (1 + sigma**2)))
 
 
 def variance(sampler, schedule, v):
@@ -106,20 +107,21 @@ def test_constant_data_are_returned_exactly(solver, num_steps, rho):
 def test_two_steps_of_data_that_are_clipped(solver):
     """A denoiser that says 3 everywhere draws 1."""
 
-    def denoiser(x_t, t, labels=None):
+    def three(x_t, t, labels):
         abar = SCHEDULE.alphas_cumprod[t].view(-1, 1, 1, 1)
         return Estimate(torch.full_like(x_t, 3.0), (x_t - 3 * abar.sqrt()) / (1 - abar).sqrt())
 
     x_T = torch.full((1, 1, 1, 1), 0.7, dtype=torch.float64)
-    assert solver(2)(denoiser, SCHEDULE, x_T, NoiseStreams([0]), None).item() == pytest.approx(1, abs=1e-9)
-    assert solver(2, clip=False)(denoiser, SCHEDULE, x_T, NoiseStreams([0]), None).item() == pytest.approx(3, abs=1e-9)
+    denoiser = Says(SCHEDULE, three)
+    assert solver(2)(denoiser, x_T, NoiseStreams([0]), None).item() == pytest.approx(1, abs=1e-9)
+    assert solver(2, clip=False)(denoiser, x_T, NoiseStreams([0]), None).item() == pytest.approx(3, abs=1e-9)
 
 
 def test_calls_of_the_network():
     x_T = torch.zeros(2, 1, 1, 1, dtype=torch.float64)
     for sampler, expected in ((DPMSolver(20), 20), (Heun(18), 35), (Heun(1), 1), (DPMSolver(1), 1), (Heun(5, rho=None), 9)):
         denoiser = GaussianDenoiser(SCHEDULE)
-        sampler(denoiser, SCHEDULE, x_T, NoiseStreams([0, 1]), None)
+        sampler(denoiser, x_T, NoiseStreams([0, 1]), None)
         assert len(denoiser.calls) == expected == sampler.calls(sampler.num_steps)
 
 
@@ -127,17 +129,17 @@ def test_the_first_and_the_last_step_of_dpm_solver_are_those_of_ddim():
     x_T = torch.randn(3, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for num_steps in (1, 2):
         ends = [
-            sampler(GaussianDenoiser(SCHEDULE), SCHEDULE, x_T, NoiseStreams([1, 2, 3]), None)
+            sampler(GaussianDenoiser(SCHEDULE), x_T, NoiseStreams([1, 2, 3]), None)
             for sampler in (DPMSolver(num_steps, rho=None), DDIM(num_steps))
         ]
         torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("schedule", [SCHEDULE, Schedule.linear(1000), Schedule.linear(25)])
+@pytest.mark.parametrize("schedule", [SCHEDULE, LinearSchedule(1000), LinearSchedule(25)])
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 25])
 def test_steps_lie_nearest_to_the_wanted_levels(schedule, num_steps):
-    steps = schedule.respaced_by_noise(num_steps, 7.0)
-    kept = steps.timesteps.numpy()
+    grid = schedule.grid(num_steps, spacing="karras")
+    kept = grid.t.flip(0).numpy()
     assert len(kept) == num_steps and (np.diff(kept) > 0).all() and kept[0] >= 0 and kept[-1] < len(schedule)
     own = np.sqrt(1 / schedule.alphas_cumprod.numpy() - 1)
     low, high = max(0.002, own[0]), min(80.0, own[-1])
@@ -146,19 +148,20 @@ def test_steps_lie_nearest_to_the_wanted_levels(schedule, num_steps):
     alone = [i for i in range(num_steps) if (np.abs(nearest - nearest[i]) > num_steps).sum() >= num_steps - 1]
     assert (kept[alone] == nearest[alone]).all()  # where no neighbour is in the way
     assert kept[-1] == max(nearest[-1], num_steps - 1)  # the start of the path, or all steps that there are
-    assert torch.equal(steps.alphas_cumprod, schedule.alphas_cumprod[steps.timesteps])
+    assert torch.equal(grid.signal[:-1], schedule.signal[grid.t]) and torch.equal(grid.noise[:-1], schedule.noise[grid.t])
+    assert (grid.signal[-1], grid.noise[-1]) == (1, 0)
 
 
 def test_all_steps_can_be_kept():
-    assert SCHEDULE.respaced_by_noise(1000, 7.0).timesteps.tolist() == list(range(1000))
+    assert SCHEDULE.grid(1000, spacing="karras").t.tolist() == list(range(999, -1, -1))
     with pytest.raises(ValueError, match="num_steps is 1001; this schedule allows 1 to 1000"):
-        SCHEDULE.respaced_by_noise(1001, 7.0)
+        SCHEDULE.grid(1001, spacing="karras")
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_last_step_starts_from_the_least_level_that_was_asked_for(solver):
     denoiser = GaussianDenoiser(SCHEDULE)
-    solver(8, sigma_min=0.2)(denoiser, SCHEDULE, torch.zeros(1, 1, 1, 1, dtype=torch.float64), NoiseStreams([0]), None)
+    solver(8, sigma_min=0.2)(denoiser, torch.zeros(1, 1, 1, 1, dtype=torch.float64), NoiseStreams([0]), None)
     own = np.sqrt(1 / SCHEDULE.alphas_cumprod.numpy() - 1)
     asked = [own[t[0]] for t, _ in denoiser.calls]
     # Levels of neighbouring timesteps differ by 1 % there, by more at the noisy end of the schedule.

@@ -8,12 +8,12 @@ import torch
 from oracle import GaussianDenoiser, linear_abar, mean_and_variance, tiny_ddpm
 
 from bootlight.diffusion.sampler import DDIM, Ancestral
-from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.schedules import LinearSchedule
 from bootlight.diffusion.solvers import DPMSolver, Heun
 from bootlight.diffusion.spacing import evenly_spaced
 from bootlight.errors import BootlightError
 
-SCHEDULE = Schedule.linear(1000)
+SCHEDULE = LinearSchedule(1000)
 SPACINGS = ("linspace", "leading", "trailing")
 # Written down from numpy expressions of the definitions: diffusers' DDIM with steps_offset 0, rising.
 PUBLISHED = {
@@ -114,7 +114,7 @@ def test_a_trained_network_is_asked_at_the_timesteps_that_it_was_trained_with(sp
     asked = []
     module.ema.network.register_forward_pre_hook(lambda network, inputs: asked.append(inputs[1].tolist()))
     module.sample([1, 2])
-    assert asked == [[t, t] for t in timesteps]  # rescaled inside, not here
+    assert asked == [[10 * t, 10 * t] for t in timesteps]  # times 1000 / T
     assert module.protocol()["spacing"] == spacing
 
 

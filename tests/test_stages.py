@@ -424,11 +424,11 @@ class Scaled(public.Synthesizer):
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
 
-    def requests(self, generator, context, count, real, into="samples"):
-        return Draw().requests(generator, context, count, real, into)
+    def requests(self, generator, data, context, count, into="samples"):
+        return Draw().requests(generator, data, context, count, into)
 
-    def draw(self, generator, requests):
-        return generator.sample(requests.seeds, labels=requests.labels) * self.scale
+    def draw(self, generator, requests, parents, done):
+        yield generator.sample(requests.seeds, labels=requests.labels) * self.scale
 
 
 def test_a_choice_of_an_earlier_stage_is_drawn_by(bootlight, pictures, tmp_path):
@@ -447,6 +447,7 @@ def test_a_choice_of_an_earlier_stage_is_drawn_by(bootlight, pictures, tmp_path)
     drawn = decode(folder.sample_file(0).read_bytes(), "0", image_size=8, channels=3)
     assert (drawn == 128).all()  # 0 in [-1, 1] is 127.5, which rounds to even
     assert read_json(folder.protocol)["chosen"] == {"synthesizer.scale": 0.0}
+    assert (decode(folder.previews.read_bytes(), "previews", image_size=8, channels=3) == 128).all()  # they are its own
 
 
 # Curation

@@ -263,6 +263,6 @@ def test_manifest_needs_every_file(folder):
 
 
 def test_previews_lie_side_by_side(folder):
-    write_previews(Counting(), folder.previews, SEEDS, None)
+    write_previews(folder.previews, Counting().sample(SEEDS))
     expected = to_uint8(Counting().sample(SEEDS)).permute(0, 2, 3, 1).numpy()
     assert np.array_equal(pixels(folder.previews.read_bytes()), np.concatenate(list(expected), axis=1))

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from bootlight.bootstrap.parts import PublishedParts
+from bootlight.data.generation_images import GenerationImages
 from bootlight.distributed.processes import in_turn
 from bootlight.errors import BootlightError
 from bootlight.runs.folder import MODEL
-from bootlight.synthesis.drawing import Share
+from bootlight.synthesis.batches import Share
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
@@ -99,6 +100,10 @@ class Generation:
         if not self.new_data.sources:
             in_turn(self.builder.trainer, self.new_data.setup)
         return self.new_data
+
+    def images(self) -> GenerationImages:
+        """Those that others may be made of; the data are opened, by all ranks."""
+        return GenerationImages.of(self.open_data(), self.folder)
 
     def drawn(self, into: str) -> GenerationFolder:
         """A folder of images that is complete.

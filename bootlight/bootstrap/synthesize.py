@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from bootlight.bootstrap.stage import Stage
+from bootlight.data.generation_images import GenerationImages, NotDrawnYet
 from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
 from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import file_sha256, read_json, write_json
-from bootlight.rng import derive_seed
 from bootlight.runs.folder import MODEL, SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
+from bootlight.synthesis.asking import check_needs, drawing_of, previews
 from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
-from bootlight.synthesis.drawing import Drawing, draw_missing
-from bootlight.synthesis.folder import preview_seeds, stratified_labels, write_manifest, write_previews
+from bootlight.synthesis.complete import complete
+from bootlight.synthesis.drawing import draw_missing
+from bootlight.synthesis.folder import write_previews
 from bootlight.synthesis.synthesizer import Draw
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
+    from bootlight.data.datamodule import BootstrapData
     from bootlight.generators.base import GeneratorModule
+    from bootlight.runs.context import GenerationContext
     from bootlight.runs.folder import GenerationFolder
-    from bootlight.synthesis.drawing import FolderWriter, MissingBatches
+    from bootlight.synthesis.batches import MissingBatches
+    from bootlight.synthesis.drawing import Drawing, FolderWriter
     from bootlight.synthesis.synthesizer import Synthesizer
 
 
@@ -73,13 +77,12 @@ class Synthesize(Stage):
         """See `Stage`."""
         generator = generation.published(self.part).to(generation.device)
         folder = generation.folder.of_part(self.part).of_images(self.into)
-        real = generation.open_data().real
-        labels = real.store.labels[real.indices]
-        if generation.writes and not folder.previews.exists():
-            self._preview(generation, folder, generator, labels)
         count = generation.builder.num_drawn(self.into)
         synthesizer, chosen = with_choice(self.synthesizer, folder.choice)
-        requests = synthesizer.requests(generator, generation.context, count, labels, self.into)
+        images = generation.images()
+        drawing = drawing_of(generator, synthesizer, images, generation.context, count, self.into)
+        if generation.writes and not folder.previews.exists():
+            self._preview(generation, folder, generator, synthesizer, images)
         batch_size = self._batch_size(generation, folder, generator, count)
 
         def predict(drawing: Drawing, batches: MissingBatches, writer: FolderWriter) -> None:
@@ -88,7 +91,7 @@ class Synthesize(Stage):
                 trainer.predict(drawing, dataloaders=batches, return_predictions=False)
 
         digests = draw_missing(
-            Drawing(generator, synthesizer, requests),
+            drawing,
             folder,
             batch_size,
             share=generation.share,
@@ -98,12 +101,21 @@ class Synthesize(Stage):
         leave_if_asked()  # all ranks have drawn their share
         with clock.part("files"):
             if generation.writes:
-                protocol = synthesizer.protocol(generator)
-                self._note(folder, {**chosen, **protocol}, batch_size)
-                write_manifest(
-                    folder, requests.seeds, requests.labels, generation=generation.number, protocol=protocol, digests=digests
-                )
+                part = {"reference": self.part, "weights_sha256": weights_hash(folder)}
+                known: dict[str, Any] = {"batch_size": batch_size, "digests": digests, "decided": {"part": part}}
+                complete(drawing, folder, generation=generation.number, chosen=chosen, **known)
             wait_for_manifest(generation, folder)
+
+    def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
+        """See whether the generator is one that the synthesizer can ask, and whether it asks for what it should."""
+        own = builder.settings_of(self.part)
+        with isolate_rng(include_cuda=False):
+            generator = builder.model_of(self.part) if own else builder.model
+        count = builder.num_drawn(self.into)
+        check_needs(self.synthesizer, generator, count)
+        if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:
+            with suppress(NotDrawnYet):
+                drawing_of(generator, self.synthesizer, GenerationImages.of(data, first.folder), first, count, self.into)
 
     def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """See `Stage`."""
@@ -111,15 +123,17 @@ class Synthesize(Stage):
             raise BootlightError(f"bootstrap.stages: two Synthesize draw into {self.into}; give one another name")
 
     def _preview(
-        self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, real: NDArray[np.int64]
+        self,
+        generation: Generation,
+        folder: GenerationFolder,
+        generator: GeneratorModule,
+        synthesizer: Synthesizer,
+        images: GenerationImages,
     ) -> None:
-        """The pictures of a row of the strip: the same seeds in every generation, labels in an order that is easy to read."""
-        count, labels = generation.builder.synthesis.num_previews, None
-        if generator.num_classes is not None:
-            drawn = stratified_labels(real, count, derive_seed(generation.context.seed, "preview"))
-            labels = torch.from_numpy(drawn).sort().values
+        """The pictures of a row of the strip: the first of a folder of so many images, of other seeds."""
+        count = generation.builder.synthesis.num_previews
         with clock.part("synthesis"):
-            write_previews(generator, folder.previews, preview_seeds(generation.context, count), labels)
+            write_previews(folder.previews, previews(generator, synthesizer, images, generation.context, count, self.into))
 
     def _batch_size(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> int:
         """The same on all ranks and after an interruption, because the last bits of an image depend on it."""
@@ -134,16 +148,6 @@ class Synthesize(Stage):
         if generation.writes:
             write_json(folder.batch_size, {"batch_size": size})
         return size
-
-    def _note(self, folder: GenerationFolder, protocol: dict[str, Any], batch_size: int) -> None:
-        """What decided the images."""
-        decided = {
-            "part": {"reference": self.part, "weights_sha256": weights_hash(folder)},
-            "synthesizer": type(self.synthesizer).__name__,
-            **protocol,
-            "batch_size": batch_size,
-        }
-        write_json(folder.protocol, decided)
 
 
 def with_choice(synthesizer: Synthesizer, file: Path) -> tuple[Synthesizer, dict[str, Any]]:

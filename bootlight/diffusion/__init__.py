@@ -1,7 +1,7 @@
 """Gaussian diffusion in pure PyTorch: schedules, prediction types, objectives, samplers and denoiser compositions.
 
-Conventions: `t` counts from 0 and t = 0 already has one step of noise; `abar` is the cumulative product of 1 - beta at `t`;
-x_t = sqrt(abar) x0 + sqrt(1 - abar) noise. Images are in [-1, 1].
+Conventions: x_t = signal * x0 + noise * epsilon, sigma = noise / signal. With a table of timesteps `t` counts from 0, and t = 0
+already has one step of noise; `abar`, the cumulative product of 1 - beta, is signal^2. Without a table `t` is sigma.
 """
 
 from bootlight.lazy import public
@@ -9,8 +9,16 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
-        "prediction": "Epsilon V X0",
-        "sampler": "Ancestral DDIM Sampler",
+        "compose": "Alone Composition Extrapolate",
+        "denoiser": "Denoiser NetworkDenoiser",
+        "grid": "Grid Level",
+        "objective": "DSM Hybrid Objective",
+        "prediction": "EDM Epsilon Estimate LearnedVariance Prediction V X0",
+        "sampler": "Ancestral DDIM MarkovSampler Sampler",
+        "schedule": "DiscreteSchedule Schedule",
+        "schedules": "CosineSchedule LinearSchedule SigmaSchedule",
         "solvers": "DPMSolver Heun",
+        "timesteps": "LogNormal TimestepSampler UniformTimesteps",
+        "weighting": "EDMWeighting MinSNR P2 Simple Weighting",
     },
 )

@@ -1,7 +1,7 @@
 """Denoisers: anything that maps (x_t, t, labels) to an `Estimate`; compositions of denoisers are denoisers."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -10,59 +10,76 @@ from bootlight.diffusion.prediction import Estimate, Prediction
 from bootlight.diffusion.schedule import Schedule
 
 
-class Denoiser(Protocol):
-    """`t` are timesteps of the training schedule, int64 (B,); `labels` are int64 (B,) or None."""
+class Denoiser(nn.Module, ABC):
+    """`t` (B,) is what the schedule has levels by; `labels` are int64 (B,), the number of classes for "no label", or None.
 
-    def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Estimate:
-        """The estimate for noisy images (B, C, H, W)."""
-        ...
-
-
-@dataclass(frozen=True)
-class NetworkDenoiser:
-    """A network `(x_t, t * 1000 / T, labels) -> output` read through a prediction type.
-
-    Timesteps times 1000 / T let every schedule span the same range of angles (`rescale_timesteps` of improved-diffusion).
-
-    When the output has twice the channels of `x_t`, the second half is the variance: o in [-1, 1] stands for the fraction
-    (o + 1) / 2 (Nichol and Dhariwal 2021, equation 15).
+    Args:
+        schedule: that it was trained on.
     """
 
-    network: nn.Module
-    prediction: Prediction
-    schedule: Schedule
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
 
-    def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Estimate:
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Estimate:
+        """The estimate for noisy images (B, C, H, W); `cond` is whatever else the network takes, (B, ...)."""
+
+
+class NetworkDenoiser(Denoiser):
+    """A network `(x, time, labels, **cond) -> output` read through a prediction type.
+
+    Args:
+        network: trained, or in training.
+        prediction: what its answers mean.
+        schedule: that it was trained on.
+    """
+
+    def __init__(self, network: nn.Module, prediction: Prediction, schedule: Schedule) -> None:
+        super().__init__(schedule)
+        self.network = network
+        self.prediction = prediction
+
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Estimate:
         """See `Denoiser`."""
-        return self.read(self.network(x_t, t * (1000 / len(self.schedule)), labels).float(), x_t, t)
+        return self.read(self.output(x_t, t, labels, **cond), x_t, t)
+
+    def output(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Tensor:
+        """What the network answers, at least in float32."""
+        seen = self.schedule.seen(t).to(x_t.dtype)
+        x, time = self.prediction.inputs(x_t, self.schedule.level(t), seen)
+        output: Tensor = self.network(x, time, labels, **cond)
+        return output.to(torch.promote_types(output.dtype, torch.float32))
 
     def read(self, output: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
         """Turn a network output into an estimate."""
-        channels = x_t.shape[1]
-        answer, variance = output[:, :channels], output[:, channels:]
-        estimate = self.prediction.estimate(answer, x_t, self.schedule.level(t))
-        fraction = (variance + 1) / 2 if variance.shape[1] else None
-        return Estimate(estimate.x0, estimate.epsilon, fraction)
+        return self.prediction.estimate(output, x_t, self.schedule.level(t))
 
 
-@dataclass(frozen=True)
-class Guided:
+class Guided(Denoiser):
     """Classifier-free guidance (Ho and Salimans 2022): unconditional + scale * (conditional - unconditional).
 
     Scale 1 is the conditional denoiser, 0 the unconditional one; the variance is that of the conditional one.
     The combination is the same in x0 and in epsilon, both being linear in each other at fixed x_t.
+
+    Args:
+        denoiser: knows labels.
+        scale: of the guidance.
     """
 
-    denoiser: Denoiser
-    scale: float
+    def __init__(self, denoiser: Denoiser, scale: float) -> None:
+        super().__init__(denoiser.schedule)
+        self.denoiser = denoiser
+        self.scale = scale
 
-    def __call__(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Estimate:
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Estimate:
         """See `Denoiser`; without labels the unconditional estimate is returned."""
         if labels is None or self.scale == 1:
-            return self.denoiser(x_t, t, labels)
-        conditional, unconditional = self.denoiser(x_t, t, labels), self.denoiser(x_t, t, None)
-        return Estimate(
-            torch.lerp(unconditional.x0, conditional.x0, self.scale),
-            torch.lerp(unconditional.epsilon, conditional.epsilon, self.scale),
-            conditional.variance_fraction,
-        )
+            return self.denoiser(x_t, t, labels, **cond)  # type: ignore[no-any-return]
+        conditional: Estimate = self.denoiser(x_t, t, labels, **cond)
+        return mixed(self.denoiser(x_t, t, None, **cond), conditional, self.scale, variance=conditional)
+
+
+def mixed(start: Estimate, end: Estimate, share: float, *, variance: Estimate) -> Estimate:
+    """start + share * (end - start), in x0 and in epsilon; all else is that of `variance`."""
+    return replace(variance, x0=torch.lerp(start.x0, end.x0, share), epsilon=torch.lerp(start.epsilon, end.epsilon, share))

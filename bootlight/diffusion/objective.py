@@ -1,55 +1,103 @@
-"""Training objectives: the simple loss, the variational bound, and their hybrid (Nichol and Dhariwal 2021, section 3.1)."""
+"""What a denoiser is trained on: the loss of each image."""
 
-import math
+from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bootlight.diffusion.schedule import Schedule
-
-
-def per_image(values: Tensor) -> Tensor:
-    """Mean over everything but the batch, (B,)."""
-    return values.flatten(1).mean(1)
-
-
-def gaussian_kl(mean_q: Tensor, log_variance_q: Tensor, mean_p: Tensor, log_variance_p: Tensor) -> Tensor:
-    """KL(q || p) of diagonal Gaussians in nats, element by element."""
-    log_ratio = log_variance_p - log_variance_q
-    scaled = (log_variance_q - log_variance_p).exp() + (mean_q - mean_p) ** 2 * (-log_variance_p).exp()
-    return 0.5 * (log_ratio + scaled - 1)
+from bootlight.batch import Batch
+from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
+from bootlight.diffusion.prediction import LearnedVariance, per_image
+from bootlight.diffusion.schedule import DiscreteSchedule
+from bootlight.diffusion.variational import variational_term
+from bootlight.diffusion.weighting import Simple, Weighting
 
 
-def discretized_gaussian_nll(x0: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """-log of the probability that a Gaussian gives to the 8-bit bin of each value, in nats (Ho et al. 2020, equation 13).
+class Objective(nn.Module, ABC):
+    """A loss."""
 
-    Bins are 2/255 wide; the two outermost are open-ended. `x0` lies in [-1, 1].
+    @abstractmethod
+    def forward(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Losses (B,), before any weights of images or timesteps; and parts of them (B,) that are logged by their names.
+
+        Args:
+            denoiser: in training.
+            batch: images in [-1, 1], or floats as stored; labels as the network is to see them.
+            t: (B,).
+        """
+
+
+class DSM(Objective):
+    """Denoising score matching: the squared error of what the network predicts (Ho et al. 2020, equation 14).
+
+    Args:
+        weighting: of the squared error in x0; None = the error in the prediction's own units; of a composition, in the noise.
     """
-    inverse = (-0.5 * log_variance).exp()
-    distance = x0 - mean
-    below = torch.special.log_ndtr((1 / 255 + distance) * inverse)  # log Phi at the bin's right edge
-    above = torch.special.log_ndtr((1 / 255 - distance) * inverse)  # log(1 - Phi) at its left edge
-    # log(Phi(b) - Phi(a)) = log Phi(b) + log(1 - Phi(a) / Phi(b)), mirrored to the lower tail, where nothing cancels.
-    near = torch.special.log_ndtr((1 / 255 - distance.abs()) * inverse)
-    far = torch.special.log_ndtr((-1 / 255 - distance.abs()) * inverse)
-    inside = near + torch.log((-torch.expm1(far - near)).clamp(min=1e-12))
-    return -torch.where(x0 > 0.999, above, torch.where(x0 < -0.999, below, inside))
+
+    def __init__(self, weighting: Weighting | None = None) -> None:
+        super().__init__()
+        self.weighting = weighting
+
+    def forward(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`."""
+        x0, noise, x_t = noisy(denoiser, batch, t)
+        level = denoiser.schedule.level(t)
+        if isinstance(denoiser, NetworkDenoiser):
+            output = denoiser.output(x_t, t, batch.labels, **batch.cond)
+            weight = None if self.weighting is None else self.weighting(level)
+            error = denoiser.prediction.error(output, x0, noise, level, weight)
+        else:
+            estimate = denoiser(x_t, t, batch.labels, **batch.cond)
+            error = per_image((estimate.x0 - x0) ** 2) * (self.weighting or Simple())(level).flatten()
+        return error, {"mse": error}
 
 
-def variational_term(
-    schedule: Schedule, *, x0: Tensor, x_t: Tensor, t: Tensor, estimate_x0: Tensor, variance_fraction: Tensor
-) -> Tensor:
-    """One term of the variational bound for each image, in bits per dimension, (B,).
+class Hybrid(Objective):
+    """The squared error, and the variational bound for the variance alone (Nichol and Dhariwal 2021, section 3.1).
 
-    KL(q(x_{t-1} | x_t, x0) || p) for t > 0, the likelihood of the 8-bit image for t = 0. The estimate is not clipped.
-    Computed in float32 even under autocast: half precision gives NaN here.
+    For a table of timesteps and a prediction with `LearnedVariance`.
+
+    Args:
+        weighting: of the squared error in x0; None = the error in the prediction's own units.
     """
-    with torch.autocast(x0.device.type, enabled=False):
-        x0, x_t, estimate_x0, fraction = x0.float(), x_t.float(), estimate_x0.float(), variance_fraction.float()
-        mean_q = schedule.posterior_mean(x0, x_t, t)
-        mean_p = schedule.posterior_mean(estimate_x0, x_t, t)
-        log_variance_q = schedule.learned_log_variance(torch.zeros_like(fraction), t)
-        log_variance_p = schedule.learned_log_variance(fraction, t)
-        kl = per_image(gaussian_kl(mean_q, log_variance_q, mean_p, log_variance_p))
-        nll = per_image(discretized_gaussian_nll(x0, mean_p, log_variance_p))
-        return torch.where(t == 0, nll, kl) / math.log(2)
+
+    def __init__(self, weighting: Weighting | None = None) -> None:
+        super().__init__()
+        self.weighting = weighting
+
+    def forward(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Objective`.
+
+        Raises:
+            ValueError: there is no learned variance, or no table.
+        """
+        schedule = denoiser.schedule
+        prediction = denoiser.prediction if isinstance(denoiser, NetworkDenoiser) else None
+        if not (
+            isinstance(denoiser, NetworkDenoiser)
+            and isinstance(prediction, LearnedVariance)
+            and isinstance(schedule, DiscreteSchedule)
+        ):
+            raise ValueError("the hybrid objective needs a prediction with LearnedVariance and a schedule with timesteps")
+        x0, noise, x_t = noisy(denoiser, batch, t)
+        level = schedule.level(t)
+        output = denoiser.output(x_t, t, batch.labels, **batch.cond)
+        weight = None if self.weighting is None else self.weighting(level)
+        error = prediction.error(output, x0, noise, level, weight)
+        # The bound trains the variance alone: the prediction is detached in it.
+        answer, variance = prediction.split(output, x0)
+        estimate = denoiser.read(torch.cat([answer.detach(), variance], 1), x_t, t)
+        assert estimate.variance_fraction is not None
+        bound = variational_term(
+            schedule, x0=x0, x_t=x_t, t=t, estimate_x0=estimate.x0, variance_fraction=estimate.variance_fraction
+        )
+        # T / 1000 makes the term 0.001 L_vlb, since L_vlb is the sum of T such terms (Nichol and Dhariwal 2021, equation 16).
+        return error + len(schedule) / 1000 * bound, {"mse": error, "vlb": bound}
+
+
+def noisy(denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Clean images, the noise of this step, and the sum of both at `t`."""
+    x0 = batch.images
+    noise = batch.normal("noise", *x0.shape[1:])
+    level = denoiser.schedule.level(t)
+    return x0, noise, level.signal * x0 + level.noise * noise

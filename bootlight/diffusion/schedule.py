@@ -1,98 +1,109 @@
-"""Noise schedules and the posterior of the forward process (Ho et al. 2020; Nichol and Dhariwal 2021)."""
+"""Noise schedules: which levels there are, and how a sampler descends through them (Ho et al. 2020)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bootlight.diffusion.grid import Grid, Level, karras
 from bootlight.diffusion.spacing import Spacing, evenly_spaced
 
+SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 80.0, 7.0  # of Karras et al. 2022; beyond the upper one nothing of an image can be seen
 
-class Level(NamedTuple):
-    """How much of x_t is image and how much is noise: x_t = signal * x0 + noise * epsilon.
 
-    Both are kept, taken from float64: near the data 1 - abar in float32 would have lost three digits.
+class Schedule(ABC):
+    """The noise levels of a forward process x_t = signal * x0 + noise * epsilon; sigma is noise over signal throughout.
+
+    `t` is the index of a table where the schedule has one, between two entries too, and otherwise sigma.
     """
 
-    signal: Tensor | float
-    noise: Tensor | float
+    num_timesteps: int | None = None  # T of a table; None = continuous
+    keeps_variance = False  # whether signal^2 + noise^2 is 1
 
+    @abstractmethod
+    def level(self, t: Tensor) -> Level:
+        """Signal and noise at (B,), each (B, 1, 1, 1)."""
 
-@dataclass(frozen=True)
-class Schedule:
-    """A discrete variance-preserving process, possibly respaced to fewer steps.
+    @abstractmethod
+    def at(self, sigma: Tensor) -> Tensor:
+        """The `t` of noise levels, float64 (B,)."""
 
-    Args:
-        alphas_cumprod: (S,) float64, strictly decreasing, in (0, 1).
-        timesteps: (S,) int64, the timestep of the training schedule that each step stands for.
-    """
+    @abstractmethod
+    def sigmas(self) -> tuple[float, float]:
+        """The lowest and the highest noise level."""
 
-    alphas_cumprod: Tensor
-    timesteps: Tensor
+    @abstractmethod
+    def drawn(self, u: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1) to `t` (B,): the measure that training averages over where nothing else is asked for."""
 
-    @staticmethod
-    def from_alphas_cumprod(alphas_cumprod: Tensor) -> Schedule:
-        """A training schedule: every step is its own timestep."""
-        return Schedule(alphas_cumprod.double(), torch.arange(len(alphas_cumprod)))
+    @abstractmethod
+    def seen(self, t: Tensor) -> Tensor:
+        """What a network is told of `t`, float (B,): a number whose sines and cosines can tell levels apart."""
 
-    @staticmethod
-    def linear(num_train_timesteps: int = 1000) -> Schedule:
-        """Betas from 1e-4 to 0.02 in equal steps (Ho et al. 2020), both scaled by 1000 / T for another T."""
-        scale = 1000 / num_train_timesteps
-        betas = torch.linspace(1e-4 * scale, 0.02 * scale, num_train_timesteps, dtype=torch.float64)
-        return Schedule.from_alphas_cumprod(torch.cumprod(1 - betas, 0))
+    @abstractmethod
+    def descent(self, num_steps: int | None, spacing: Spacing, rho: float, sigma_min: float) -> Grid:
+        """The grid from the noisiest level."""
 
-    @staticmethod
-    def cosine(num_train_timesteps: int = 1000) -> Schedule:
-        """The squared cosine of Nichol and Dhariwal 2021, equation 17: offset 0.008, betas at most 0.999."""
-        u = torch.linspace(0, 1, num_train_timesteps + 1, dtype=torch.float64)
-        f = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
-        betas = (1 - f[1:] / f[:-1]).clamp(max=0.999)
-        return Schedule.from_alphas_cumprod(torch.cumprod(1 - betas, 0))
-
-    def respaced(self, num_steps: int, spacing: Spacing = "linspace") -> Schedule:
-        """Keep `num_steps` evenly spaced steps; see `bootlight.diffusion.spacing` for which.
-
-        Raises:
-            ValueError: more steps than the schedule has, fewer than 1, or steps that this spacing cannot take.
-        """
-        kept = evenly_spaced(len(self), num_steps, spacing)
-        return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
-
-    def respaced_by_noise(self, num_steps: int, rho: float, *, sigma_min: float = 0.002, sigma_max: float = 80.0) -> Schedule:
-        """Keep `num_steps` steps with noise levels sigma = sqrt(1 / abar - 1) spaced as in Karras et al. 2022, equation 5.
-
-        Each is the timestep whose level is nearest in log sigma; where two would be the same, its neighbour is taken.
+    def grid(
+        self,
+        num_steps: int | None = None,
+        *,
+        spacing: Spacing = "linspace",
+        rho: float = RHO,
+        sigma_min: float = SIGMA_MIN,
+        start: float | None = None,
+    ) -> Grid:
+        """The levels of a sampler.
 
         Args:
-            num_steps: from 1 to the length of the schedule.
-            rho: 7 as published; larger ones take shorter steps near the data.
-            sigma_min: lowest level, or the schedule's own where that is higher.
-            sigma_max: highest level, or the schedule's own where that is lower.
+            num_steps: how many; None = every timestep of a table.
+            spacing: where they lie, see `bootlight.diffusion.spacing`.
+            rho: of the spacing karras.
+            sigma_min: lowest level of the spacing karras, or the schedule's own where that is higher.
+            start: noise level, as sigma, to start from: levels below it stay, it becomes the first, nothing is cut anew.
 
         Raises:
-            ValueError: more steps than the schedule has, or fewer than 1.
+            ValueError: the schedule does not allow so many steps, that spacing, or a start there.
         """
-        if not 1 <= num_steps <= len(self):
-            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
-        levels = (1 / self.alphas_cumprod - 1).sqrt().log()
-        low, high = (max(min(math.log(s), float(levels[-1])), float(levels[0])) for s in (sigma_min, sigma_max))
-        ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64) if num_steps > 1 else torch.ones(1, dtype=torch.float64)
-        ends = math.exp(low / rho), math.exp(high / rho)
-        wanted = rho * (ends[0] + ramp * (ends[1] - ends[0])).log()
-        kept = (levels[None] - wanted[:, None]).abs().argmin(1)
-        order = torch.arange(num_steps)
-        kept = (kept - order).cummax(0).values + order  # at least one apart, upwards
-        kept = torch.minimum(kept, torch.arange(len(self) - num_steps, len(self)))  # and not beyond the end
-        return Schedule(self.alphas_cumprod[kept], self.timesteps[kept])
+        grid = self.descent(num_steps, spacing, rho, sigma_min)
+        if start is None:
+            return grid
+        if not 0 < start < math.inf:
+            raise ValueError(f"start is {start}; it must be a noise level above 0")
+        t = self.at(torch.tensor([start], dtype=torch.float64))
+        return grid.from_sigma(start, t, self.level(t))
+
+    def deviation(self, grid: Grid) -> float:
+        """Standard deviation of the noise that a descent from nothing begins with."""
+        return 1.0 if self.keeps_variance else float(grid.noise[0])
+
+
+class DiscreteSchedule(Schedule):
+    """A table of levels whose signal and noise keep the variance: signal^2 + noise^2 = 1.
+
+    Args:
+        alphas_cumprod: (T,), strictly decreasing, in (0, 1); entry 0 has one step of noise.
+
+    Raises:
+        ValueError: it is not.
+    """
+
+    keeps_variance = True
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        table = alphas_cumprod.double()
+        if len(table) == 0 or not 0 < float(table[-1]) <= float(table[0]) < 1 or (table.diff() >= 0).any():
+            raise ValueError("alphas_cumprod must fall strictly, between 1 and 0")
+        self.alphas_cumprod = table
+        self.num_timesteps: int = len(table)
+        self._copies: dict[tuple[str, torch.device], Tensor] = {}
 
     def __len__(self) -> int:
-        return len(self.alphas_cumprod)
+        return self.num_timesteps
 
     @cached_property
     def alphas_cumprod_prev(self) -> Tensor:
@@ -142,8 +153,9 @@ class Schedule:
         return (1 - self.alphas_cumprod).sqrt()
 
     @cached_property
-    def _copies(self) -> dict[tuple[str, torch.device], Tensor]:
-        return {}
+    def log_sigma(self) -> Tensor:
+        """Minus half the log of the signal-to-noise ratio, rising."""
+        return 0.5 * ((1 - self.alphas_cumprod).log() - self.alphas_cumprod.log())
 
     def _at(self, table: str, t: Tensor) -> Tensor:
         """Values of a table, by its name, at timesteps (B,), as float32 (B, 1, 1, 1) on the device of `t`."""
@@ -153,13 +165,65 @@ class Schedule:
         return self._copies[key][t].view(-1, 1, 1, 1)
 
     def level(self, t: Tensor) -> Level:
-        """Signal and noise at timesteps (B,), each (B, 1, 1, 1)."""
-        return Level(self._at("signal", t), self._at("noise", t))
+        """See `Schedule`; between two entries the log of the signal-to-noise ratio is interpolated."""
+        if not t.is_floating_point():
+            return Level(self._at("signal", t), self._at("noise", t))
+        table = self.log_sigma.to(t.device)
+        below = t.double().floor().long().clamp(0, len(self) - 1)
+        above = (below + 1).clamp(max=len(self) - 1)
+        two_log_sigma = 2 * torch.lerp(table[below], table[above], t.double() - below).to(t.dtype).view(-1, 1, 1, 1)
+        return Level(torch.sigmoid(-two_log_sigma).sqrt(), torch.sigmoid(two_log_sigma).sqrt())
 
-    def step_level(self, i: int) -> Level:
-        """Signal and noise of step `i`; of the clean image at -1."""
-        abar = 1.0 if i < 0 else float(self.alphas_cumprod[i])
-        return Level(math.sqrt(abar), math.sqrt(1 - abar))
+    def at(self, sigma: Tensor) -> Tensor:
+        """See `Schedule`.
+
+        Raises:
+            ValueError: a level that is not between the first and the last.
+        """
+        table, wanted = self.log_sigma, sigma.double().cpu().log()
+        if (wanted < table[0] - 1e-9).any() or (wanted > table[-1] + 1e-9).any():
+            low, high = float(table[0].exp()), float(table[-1].exp())
+            raise ValueError(f"there is no noise level {sigma.tolist()}; this schedule has {low:.3g} to {high:.3g}")
+        if len(self) == 1:
+            return torch.zeros_like(wanted)
+        above = torch.searchsorted(table, wanted).clamp(1, len(self) - 1)
+        share = (wanted - table[above - 1]) / (table[above] - table[above - 1])
+        return (above - 1 + share.clamp(0, 1)).to(sigma.device)
+
+    def sigmas(self) -> tuple[float, float]:
+        """See `Schedule`."""
+        return float(self.log_sigma[0].exp()), float(self.log_sigma[-1].exp())
+
+    def drawn(self, u: Tensor) -> Tensor:
+        """Every timestep alike, int64."""
+        return (u * len(self)).long()
+
+    def seen(self, t: Tensor) -> Tensor:
+        """t * 1000 / T, as in improved-diffusion."""
+        return t * (1000 / len(self))
+
+    def descent(self, num_steps: int | None, spacing: Spacing, rho: float, sigma_min: float) -> Grid:
+        """See `Schedule`; each level is one of the table."""
+        if num_steps is None:
+            kept = torch.arange(len(self))
+        elif spacing == "karras":
+            kept = self._nearest(num_steps, rho, sigma_min)
+        else:
+            kept = evenly_spaced(len(self), num_steps, spacing)
+        kept = kept.flip(0)
+        return Grid.of(kept, self.signal[kept], self.noise[kept])
+
+    def _nearest(self, num_steps: int, rho: float, sigma_min: float) -> Tensor:
+        """Timesteps nearest in log sigma to the levels of Karras et al. 2022; where two are one, its neighbour is taken."""
+        if not 1 <= num_steps <= len(self):
+            raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {len(self)}")
+        levels = self.log_sigma
+        low, high = (max(min(math.log(s), float(levels[-1])), float(levels[0])) for s in (sigma_min, SIGMA_MAX))
+        wanted = karras(num_steps, rho, math.exp(low), math.exp(high))
+        kept = (levels[None] - wanted[:, None]).abs().argmin(1)
+        order = torch.arange(num_steps)
+        kept = (kept - order).cummax(0).values + order  # at least one apart, upwards
+        return torch.minimum(kept, torch.arange(len(self) - num_steps, len(self)))  # and not beyond the end
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t for clean images and noise (B, C, H, W) at timesteps (B,)."""

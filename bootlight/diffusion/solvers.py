@@ -5,18 +5,15 @@ steps, 1 % with 50. In a loop these biases accumulate.
 """
 
 import math
-from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
 
+from bootlight.diffusion.grid import Grid
 from bootlight.diffusion.prediction import Estimate
-from bootlight.diffusion.sampler import Ask, Sampler
-from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.sampler import Ask, Noise, Record, Sampler
+from bootlight.diffusion.schedule import SIGMA_MAX, Schedule
 from bootlight.diffusion.spacing import Spacing
-from bootlight.rng import NoiseStreams
-
-SIGMA_MAX = 80.0  # where the steps begin, as published; beyond, nothing of an image can be seen
 
 
 class Solver(Sampler):
@@ -46,18 +43,18 @@ class Solver(Sampler):
             raise ValueError(f"model.sampler.rho is {rho}; it must be above 0, or null for evenly spaced timesteps")
         if not 0 < sigma_min < SIGMA_MAX:
             raise ValueError(f"model.sampler.sigma_min is {sigma_min}; it must be above 0 and below {SIGMA_MAX:g}")
-        if rho is not None and spacing != "linspace":
+        if rho is not None and spacing not in ("linspace", "karras"):
             raise ValueError(
                 f"model.sampler.spacing is {spacing}, but rho decides where the steps lie; set model.sampler.rho to null"
             )
         self.rho = rho
         self.sigma_min = sigma_min
 
-    def grid(self, schedule: Schedule) -> Schedule:
-        """The steps that are taken."""
+    def grid(self, schedule: Schedule, start: float | None = None) -> Grid:
+        """See `Sampler.grid`."""
         if self.rho is None or self.num_steps is None:
-            return super().grid(schedule)
-        return schedule.respaced_by_noise(self.num_steps, self.rho, sigma_min=self.sigma_min, sigma_max=SIGMA_MAX)
+            return super().grid(schedule, start)
+        return schedule.grid(self.num_steps, spacing="karras", rho=self.rho, sigma_min=self.sigma_min, start=start)
 
     def protocol(self) -> dict[str, Any]:
         """See `Sampler.protocol`; a spacing by `rho` is called karras."""
@@ -79,21 +76,27 @@ class DPMSolver(Solver):
         spacing: which timesteps are visited without `rho`; linspace, leading or trailing, as of `DDIM`.
     """
 
-    def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
+    def walk(self, grid: Grid, ask: Ask, x: Tensor, noise: Noise, record: Record | None) -> Tensor:
         """See `Sampler.walk`."""
         # Half the log of the signal-to-noise ratio, the time in which the ODE is nearly linear.
-        half_log_snr = [math.log(level.signal / level.noise) for level in map(steps.step_level, range(len(steps)))]
+        half_log_snr = [-math.log(grid.sigma(i)) for i in range(grid.num_steps)]
         earlier: Estimate | None = None
-        for i in reversed(range(1, len(steps))):
+        for i in range(grid.num_steps - 1):
             estimate = ask(x, i)
-            x0, h = estimate.x0, half_log_snr[i - 1] - half_log_snr[i]
+            x0, h = estimate.x0, half_log_snr[i + 1] - half_log_snr[i]
             if earlier is not None:
-                ratio = (half_log_snr[i] - half_log_snr[i + 1]) / h
+                ratio = (half_log_snr[i] - half_log_snr[i - 1]) / h
                 x0 = x0 + (x0 - earlier.x0) / (2 * ratio)
-            now, then = steps.step_level(i), steps.step_level(i - 1)
-            x = (then.noise / now.noise) * x - then.signal * math.expm1(-h) * x0
-            earlier = estimate
-        return ask(x, 0).x0
+            now, then = grid.level(i), grid.level(i + 1)
+            following = (then.noise / now.noise) * x - then.signal * math.expm1(-h) * x0
+            if record is not None:
+                record(i, x, following, 0.0)
+            x, earlier = following, estimate
+        last = grid.num_steps - 1
+        image = ask(x, last).x0
+        if record is not None:
+            record(last, x, image, 0.0)
+        return image
 
 
 class Heun(Solver):
@@ -126,15 +129,17 @@ class Heun(Solver):
         """Network calls for each image, guidance aside."""
         return 2 * num_steps - 1
 
-    def walk(self, steps: Schedule, ask: Ask, x: Tensor, noise: NoiseStreams) -> Tensor:
+    def walk(self, grid: Grid, ask: Ask, x: Tensor, noise: Noise, record: Record | None) -> Tensor:
         """See `Sampler.walk`."""
-        for i, before in pairwise(range(len(steps) - 1, -2, -1)):
-            now, then = steps.step_level(i), steps.step_level(before)
+        for i in range(grid.num_steps):
+            now, then = grid.level(i), grid.level(i + 1)
             h = then.noise / then.signal - now.noise / now.signal  # of sigma, below 0
             slope = ask(x, i).epsilon  # d(x / signal) / d(sigma)
             following = then.signal * (x / now.signal + h * slope)
-            if before >= 0:
-                slope = (slope + ask(following, before).epsilon) / 2
+            if i + 1 < grid.num_steps:
+                slope = (slope + ask(following, i + 1).epsilon) / 2
                 following = then.signal * (x / now.signal + h * slope)
+            if record is not None:
+                record(i, x, following, 0.0)
             x = following
         return x

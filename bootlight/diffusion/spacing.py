@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Spacing = Literal["linspace", "leading", "trailing"]
+Spacing = Literal["linspace", "leading", "trailing", "karras"]
 MAX_LEFT_OUT = 10  # leading: at most one in so many timesteps is left over when the schedule is divided
 
 
@@ -21,7 +21,7 @@ def evenly_spaced(total: int, num_steps: int, spacing: Spacing) -> Tensor:
     """
     if not 1 <= num_steps <= total:
         raise ValueError(f"num_steps is {num_steps}; this schedule allows 1 to {total}")
-    return {"linspace": linspace, "leading": leading, "trailing": trailing}[spacing](total, num_steps)
+    return {"linspace": linspace, "leading": leading, "trailing": trailing}[spacing](total, num_steps)  # karras: by noise level
 
 
 def linspace(total: int, num_steps: int) -> Tensor:

@@ -30,6 +30,7 @@ class GeneratorModule(LightningModule, ABC):
     """
 
     references: Mapping[str, str] = {}  # published networks that it needs besides its own, by a name of its choice
+    unpublished: tuple[str, ...] = (EMA_PREFIX,)  # beginnings of names in the state that is for resuming alone
     accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
 
     def __init__(self, image_size: int, channels: int = 3, num_classes: int | Literal["auto"] | None = None) -> None:
@@ -153,7 +154,7 @@ class GeneratorModule(LightningModule, ABC):
 
     def published_state(self) -> dict[str, Tensor]:
         """What `model.safetensors` holds: all weights, those of the averaged network replaced by their average."""
-        state = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith(self.unpublished)}
         if self.ema is not None:
             prefix = next(f"{name}." for name, module in self.named_modules() if module is self._averaged[0])
             state |= {prefix + name: value for name, value in self.ema.network.state_dict().items()}
@@ -165,7 +166,7 @@ class GeneratorModule(LightningModule, ABC):
         Raises:
             BootlightError: the weights belong to another architecture.
         """
-        own = {name: value for name, value in self.state_dict().items() if not name.startswith(EMA_PREFIX)}
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith(self.unpublished)}
         wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
         if wrong:
             first = wrong[0]

@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = public(
     {
         "own_trainer": "Synthesis",
         "curator": "Curator KeepAll",
-        "synthesizer": "Draw Synthesizer",
+        "folder": "as_stored",
+        "requests": "Request Requests",
+        "synthesizer": "Draw Synthesizer variants",
     },
 )

@@ -1,96 +1,118 @@
 """Drawing what is missing in a folder of synthetic images: resumable, shared between ranks, one seed = one image."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from tqdm import tqdm
 
-from bootlight.distributed.stopping import stop_request
+from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.io.pictures import to_arrays
 from bootlight.runs.folder import GenerationFolder
 from bootlight.runs.timing import clock
-from bootlight.synthesis.folder import write_image
-from bootlight.synthesis.synthesizer import Requests, Synthesizer
+from bootlight.synthesis.batches import ALONE, MissingBatches, Part, Share, numbers_of
+from bootlight.synthesis.folder import read_images, write_image
+from bootlight.synthesis.requests import Requests
+from bootlight.synthesis.synthesizer import Synthesizer
 
 WRITERS = 4  # threads; mostly they wait for the disk, which can flush several files at a time
 
 
-class Share(NamedTuple):
-    """Which of the batches a process draws: they go round the ranks.
-
-    Args:
-        rank: of this process among those that write into the folder that it sees.
-        world_size: number of them.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-
-
-ALONE = Share()
-
-
-class MissingBatches:
-    """The batches of a process that still miss an image, as slices of the requests; ends early when a stop was asked for.
-
-    Image i always belongs to batch i // batch_size, whichever images are missing: the network sees the same batch after an
-    interruption, so that not even its rounding differs.
-
-    Args:
-        folder: where the images lie.
-        count: images in all.
-        batch_size: images of one network call.
-        share: of this process.
-        bar: told of what is there already.
-    """
-
-    def __init__(self, folder: GenerationFolder, count: int, batch_size: int, share: Share, bar: "tqdm[Any]") -> None:
-        self.folder = folder
-        self.mine = [slice(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
-        self.mine = self.mine[share.rank :: share.world_size]
-        self.bar = bar
-
-    def __len__(self) -> int:
-        """Batches of this process; without it, Lightning would ask for one before the one before is drawn."""
-        return len(self.mine)
-
-    def __iter__(self) -> Iterator[slice]:
-        """Look at the disk just before each batch."""
-        for batch in self.mine:
-            if stop_request.made:
-                return
-            if all(self.folder.sample_file(i).exists() for i in range(batch.start, batch.stop)):
-                self.bar.update(batch.stop - batch.start)
-            else:
-                yield batch
-
-
 class Drawing(LightningModule):
-    """What `trainer.predict` runs: a batch of requests becomes images.
+    """What `trainer.predict` runs: a batch of requests becomes images, one call for each frame of a clip.
 
     Args:
         generator: trained.
         synthesizer: how its images are drawn.
         requests: of all images.
+        load_parents: images float32 (n, C, H, W) by their names, where requests have parents.
     """
 
-    def __init__(self, generator: GeneratorModule, synthesizer: Synthesizer, requests: Requests) -> None:
+    def __init__(
+        self,
+        generator: GeneratorModule,
+        synthesizer: Synthesizer,
+        requests: Requests,
+        load_parents: Callable[[Sequence[str]], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.allow_zero_length_dataloader_with_multiple_devices = True  # there may be fewer batches than processes
         self.generator = generator
         self.synthesizer = synthesizer
-        self.requests = requests
+        self.requests = requests.by_parents()
+        self.load_parents = load_parents
+        self.folder: GenerationFolder | None = None  # where frames that are done lie
+        self._frames: Iterator[Tensor] = iter(())
+        self._next: tuple[int, int] | None = None  # batch and frame that `_frames` yields next
 
-    def predict_step(self, batch: slice, batch_idx: int = 0) -> Tensor:
+    def predict_step(self, batch: Part, batch_idx: int = 0) -> Tensor:
         """Float images (B, C, H, W), about [-1, 1]."""
         with clock.part("synthesis"):
-            return self.synthesizer.draw(self.generator, self.requests[batch])
+            if self._next != (batch.which.start, batch.frame):
+                self._frames = self.begun(self.requests[batch.which], batch.frame)
+            images = self._yielded(batch.which.stop - batch.which.start)
+        self._next = (batch.which.start, batch.frame + 1)
+        return images
+
+    def numbers(self, part: Part) -> Sequence[int]:
+        """Of the images of a part in the folder."""
+        return numbers_of(self.requests, part, self.synthesizer.length)
+
+    def begun(self, requests: Requests, first: int = 0) -> Iterator[Tensor]:
+        """The frames of some requests from one of them on; those before it are on the disk."""
+        parents = done = None
+        if requests.parents is not None:
+            if self.load_parents is None:
+                raise BootlightError(f"{self._name}: nobody knows the parents of its images here; run bootlight fit")
+            parents = self.load_parents(requests.parent_names).to(self.generator.device)
+        if first > 0:
+            done = self._done(requests, first).to(self.generator.device)
+        self._frames = iter(self.synthesizer.draw(self.generator, requests, parents, done))
+        for _ in range(first):
+            self._yielded(len(requests))
+        return self._frames
+
+    def _yielded(self, count: int) -> Tensor:
+        """The next frame.
+
+        Raises:
+            BootlightError: there is none, or it is of another shape.
+        """
+        images = next(self._frames, None)
+        if images is None:
+            raise BootlightError(f"{self._name}.draw yields fewer times than its length, {self.synthesizer.length}; correct it")
+        if not isinstance(images, Tensor) or tuple(images.shape) != (count, *self.generator.image_shape):
+            found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise BootlightError(
+                f"{self._name}.draw yielded {found} for {count} requests; correct it to {(count, *self.generator.image_shape)}"
+            )
+        return images
+
+    def _done(self, requests: Requests, first: int) -> Tensor:
+        assert self.folder is not None
+        length, size, channels = self.synthesizer.length, self.generator.image_size, self.generator.channels
+        frames = [numbers_of(requests, Part(slice(None), k), length) for k in range(first)]
+        return torch.stack([read_images(self.folder, numbers, size, channels) for numbers in frames], 1)
+
+    @contextmanager
+    def drawing_mode(self) -> Iterator[None]:
+        """The generator in eval mode meanwhile."""
+        was_training = self.generator.training
+        self.generator.eval()
+        try:
+            yield
+        finally:
+            self.generator.train(was_training)
+
+    @property
+    def _name(self) -> str:
+        return type(self.synthesizer).__name__
 
 
 class FolderWriter(Callback):
@@ -132,21 +154,21 @@ class FolderWriter(Callback):
     def on_predict_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
+        pl_module: Any,
         outputs: Any,
-        batch: slice,
+        batch: Part,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Called by `trainer.predict`."""
-        self.write(batch, outputs)
+        self.write(pl_module.numbers(batch), outputs)
 
-    def write(self, batch: slice, images: Tensor) -> None:
-        """Take the images of a batch of requests."""
+    def write(self, numbers: Sequence[int], images: Tensor) -> None:
+        """Take drawn images, and their numbers in the folder."""
         with clock.part("synthesis"):
             arrays = to_arrays(images)  # waits for the device
         self._collect()
-        for i, image in zip(range(batch.start, batch.stop), arrays, strict=True):
+        for i, image in zip(numbers, arrays, strict=True):
             self._waiting[i] = self._pool.submit(write_image, self.folder.sample_file(i), image)
 
     def _collect(self) -> None:
@@ -165,7 +187,7 @@ class FolderWriter(Callback):
 def in_place(drawing: Drawing, batches: MissingBatches, writer: FolderWriter) -> None:
     """Draw where the generator is; what `trainer.predict` does, without a trainer."""
     for batch in batches:
-        writer.write(batch, drawing.predict_step(batch))
+        writer.write(drawing.numbers(batch), drawing.predict_step(batch))
 
 
 def draw_missing(
@@ -182,7 +204,7 @@ def draw_missing(
     Args:
         drawing: generator and requests.
         folder: where the images go.
-        batch_size: images of one network call.
+        batch_size: requests of one network call.
         share: of this process.
         description: of the progress bar.
         predict: draws the batches, and hands them to the writer.
@@ -193,10 +215,10 @@ def draw_missing(
     Raises:
         BootlightError: see `FolderWriter`.
     """
-    count = len(drawing.requests.seeds)
     bar = tqdm(total=0, desc=description, unit="image", disable=share.rank > 0, leave=False)
-    batches = MissingBatches(folder, count, batch_size, share, bar)
-    bar.reset(total=sum(batch.stop - batch.start for batch in batches.mine))
-    with FolderWriter(folder, bar) as writer, torch.no_grad():
+    batches = MissingBatches(folder, drawing.requests, drawing.synthesizer.length, batch_size, share, bar)
+    drawing.folder = folder
+    bar.reset(total=batches.num_images)
+    with FolderWriter(folder, bar) as writer, torch.no_grad(), drawing.drawing_mode():
         predict(drawing, batches, writer)
     return writer.digests

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bootlight.generators.base import GeneratorModule
 from bootlight.io.atomic import file_sha256, write_bytes
-from bootlight.io.pictures import encode_png, row_of_tiles, to_arrays
+from bootlight.io.pictures import decode, encode_png, row_of_tiles, to_arrays, to_float, to_uint8
 from bootlight.rng import derive_seed, numpy_rng
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import SAMPLES, GenerationFolder, sample_name
@@ -33,6 +32,11 @@ def preview_seeds(context: GenerationContext, count: int) -> list[int]:
     return [derive_seed(context.seed, "preview", i) for i in range(count)]
 
 
+def parent_seed(context: GenerationContext, parent: str) -> int:
+    """Seed of what is done to a parent once: the same in every generation and folder of a run."""
+    return derive_seed(context.seed, "parent", parent)
+
+
 def _of(into: str) -> tuple[str, ...]:
     """What a folder adds to the names of its random streams; nothing for the first one, as in runs with one folder."""
     return () if into == SAMPLES else (into,)
@@ -42,6 +46,25 @@ def stratified_labels(real: NDArray[np.int64], count: int, seed: int) -> NDArray
     """`count` labels in the proportions of the `real` ones, each class within one of its share, in random order."""
     quantiles = ((np.arange(count) + 0.5) * len(real) / count).astype(np.int64)
     return np.sort(real)[quantiles][numpy_rng(seed, "labels").permutation(count)]
+
+
+def shared_labels(weights: Sequence[float], count: int, seed: int) -> NDArray[np.int64]:
+    """`count` labels, label i in proportion to weight i, within one of its share, in random order."""
+    shares = np.cumsum(weights) / np.sum(weights)
+    labels = np.searchsorted(shares, (np.arange(count) + 0.5) / count, side="right")
+    return labels[numpy_rng(seed, "labels").permutation(count)]
+
+
+def as_stored(images: torch.Tensor) -> torch.Tensor:
+    """Float images as they come back from the disk, where they are rounded."""
+    return to_float(to_uint8(images))
+
+
+def read_images(folder: GenerationFolder, numbers: Sequence[int], image_size: int, channels: int) -> torch.Tensor:
+    """Images float32 (n, C, H, W) of a folder that need not be complete, by number."""
+    files = [folder.sample_file(number) for number in numbers]
+    found = [decode(file.read_bytes(), str(file), image_size=image_size, channels=channels) for file in files]
+    return to_float(torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous())
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> str:
@@ -59,34 +82,42 @@ def write_manifest(
     generation: int,
     protocol: dict[str, Any],
     digests: Mapping[int, str] | None = None,
+    parents: Sequence[tuple[str, ...]] | None = None,
+    length: int = 1,
 ) -> None:
     """Write `metadata.jsonl`, which declares the folder complete.
 
     Args:
         folder: with all images.
-        seeds: of the images.
+        seeds: of the images, or clips.
         labels: int64 (n,), or None.
         generation: that drew them.
         protocol: how they were drawn.
         digests: SHA-256 of files that were just written, by number; the others are read.
+        parents: names of the images that each is made of, or None.
+        length: images of a clip.
     """
     known = digests or {}
-    sums = [known.get(i) or file_sha256(folder.sample_file(i)) for i in range(len(seeds))]
+    sums = [known.get(i) or file_sha256(folder.sample_file(i)) for i in range(len(seeds) * length)]
+    named = [None] * len(seeds) if parents is None else parents
+    of_one = all(names is None or len(names) == 1 for names in named)  # a column has one type
     rows = (
         {
-            "file_name": sample_name(i),
+            "file_name": sample_name(i * length + k),
             "seed": seed,
             "label": None if labels is None else int(labels[i]),
-            "parent": None,
+            "parent": names if names is None else names[0] if of_one else list(names),
+            **({} if length == 1 else {"frame": k}),
             "generation": generation,
             **protocol,
-            "sha256": sums[i],
+            "sha256": sums[i * length + k],
         }
-        for i, seed in enumerate(seeds)
+        for i, (seed, names) in enumerate(zip(seeds, named, strict=True))
+        for k in range(length)
     )
     write_metadata(folder, rows)
 
 
-def write_previews(module: GeneratorModule, path: Path, seeds: Sequence[int], labels: torch.Tensor | None) -> None:
-    """Draw images and write them side by side into one picture."""
-    write_bytes(path, encode_png(row_of_tiles(to_arrays(module.sample(seeds, labels=labels)))))
+def write_previews(path: Path, images: torch.Tensor) -> None:
+    """Write images side by side into one picture."""
+    write_bytes(path, encode_png(row_of_tiles(to_arrays(images))))

@@ -7,13 +7,16 @@ import numpy as np
 from lightning.pytorch import Callback, Trainer
 
 from bootlight.compat import is_last_batch
+from bootlight.data.generation_images import GenerationImages
 from bootlight.distributed.processes import barrier
 from bootlight.distributed.stopping import leave_if_asked
 from bootlight.errors import check_range
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
-from bootlight.synthesis.drawing import Drawing, Share, draw_missing
-from bootlight.synthesis.folder import write_manifest
+from bootlight.synthesis.asking import check_needs, drawing_of
+from bootlight.synthesis.batches import Share
+from bootlight.synthesis.complete import complete
+from bootlight.synthesis.drawing import draw_missing
 from bootlight.synthesis.synthesizer import Draw, Synthesizer
 
 
@@ -52,6 +55,10 @@ class Synthesis(Callback):
         self.seed = seed
         self.synthesizer = synthesizer or Draw()
 
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Refuse a model that the synthesizer cannot ask, before it is trained."""
+        check_needs(self.synthesizer, pl_module, self.num_synthetic)
+
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Draw what is missing; not when the training was stopped half-way."""
         if not is_last_batch(trainer):
@@ -60,19 +67,19 @@ class Synthesis(Callback):
         context = GenerationContext(run, self.generation, self.seed)
         if context.folder.is_synthesized:
             return
-        requests = self.synthesizer.requests(pl_module, context, self.num_synthetic, self._labels(trainer, pl_module))
-        drawing = Drawing(pl_module, self.synthesizer, requests)
+        drawing = drawing_of(
+            pl_module, self.synthesizer, self._images(trainer, pl_module, context), context, self.num_synthetic
+        )
         share = Share(trainer.global_rank, trainer.world_size)
         digests = draw_missing(drawing, context.folder, self.batch_size, share=share)
         leave_if_asked()
         barrier()
         if trainer.is_global_zero:
-            protocol = self.synthesizer.protocol(pl_module)
-            write_manifest(
-                context.folder, requests.seeds, requests.labels, generation=self.generation, protocol=protocol, digests=digests
-            )
+            complete(drawing, context.folder, generation=self.generation, batch_size=self.batch_size, digests=digests)
         barrier()
 
-    def _labels(self, trainer: Trainer, module: Any) -> Any:
-        real = getattr(getattr(trainer, "datamodule", None), "real", None)
-        return np.arange(module.num_classes or 0) if real is None else real.store.labels[real.indices]
+    def _images(self, trainer: Trainer, module: Any, context: GenerationContext) -> GenerationImages:
+        data = getattr(trainer, "datamodule", None)
+        if getattr(data, "real", None) is None:
+            return GenerationImages(np.arange(module.num_classes or 0))
+        return GenerationImages.of(data, context.folder)  # type: ignore[arg-type]

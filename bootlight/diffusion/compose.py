@@ -1,0 +1,94 @@
+"""Denoisers made of denoisers: what a model is composed with, by class path, for training and drawing or for drawing alone."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from bootlight.diffusion.denoiser import Denoiser, mixed
+from bootlight.diffusion.prediction import Estimate
+
+
+class HasDenoiser(Protocol):
+    """A published diffusion model."""
+
+    def denoiser(self, ema: bool = True) -> Denoiser:
+        """Its denoiser, by the average."""
+
+
+class Composition(ABC):
+    """Makes another denoiser of a model's own.
+
+    Attributes:
+        references: published networks that it needs, by a name of its choice.
+    """
+
+    references: Mapping[str, str] = {}
+
+    def attach(self, parts: Mapping[str, Any]) -> None:  # noqa: B027  (most need nothing)
+        """Take the models that `references` names, by the same names; called after the constructor, before the first use."""
+
+    def protocol(self) -> dict[str, Any]:
+        """What a reader must know of it; its public settings unless said otherwise."""
+        settings = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "references"}
+        return {"compose": type(self).__name__, **settings}
+
+    @abstractmethod
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """The composed denoiser; it keeps its parts as named attributes, so that an objective reaches the one it trains."""
+
+
+class Alone(Composition):
+    """The model's own denoiser as it is."""
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """See `Composition`."""
+        return denoiser
+
+
+class Extrapolated(Denoiser):
+    """base + w * (base - auxiliary), in x0 as in epsilon; the variance is the base's.
+
+    Args:
+        base: denoiser.
+        auxiliary: denoiser to move away from.
+        w: how far; 0 is the base, -1 the auxiliary.
+    """
+
+    def __init__(self, base: Denoiser, auxiliary: Denoiser, w: float) -> None:
+        super().__init__(base.schedule)
+        self.base = base
+        self.auxiliary = auxiliary
+        self.w = w
+
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Estimate:
+        """See `Denoiser`."""
+        base: Estimate = self.base(x_t, t, labels, **cond)
+        if self.w == 0:
+            return base
+        return mixed(self.auxiliary(x_t, t, labels, **cond), base, 1 + self.w, variance=base)
+
+
+class Extrapolate(Composition):
+    """Away from a worse model (Karras et al. 2024, "autoguidance"; Alemohammad et al. 2024, SIMS).
+
+    Args:
+        auxiliary: reference to the worse model, such as `auxiliary`, `@-1/model` or `runs/x@0/model`.
+        w: how far; 0 changes nothing.
+    """
+
+    def __init__(self, auxiliary: str, w: float) -> None:
+        self.references = {"auxiliary": auxiliary}
+        self.w = w
+        self._auxiliary: HasDenoiser | None = None
+
+    def attach(self, parts: Mapping[str, Any]) -> None:
+        """See `Composition`."""
+        self._auxiliary = parts["auxiliary"]
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """See `Composition`."""
+        if self._auxiliary is None:
+            raise ValueError(f"the model {self.references['auxiliary']} was not attached")
+        return Extrapolated(denoiser, self._auxiliary.denoiser(), self.w)

@@ -1,0 +1,76 @@
+"""Which noise levels a training step sees."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from bootlight.diffusion.schedule import Schedule
+
+
+class TimestepSampler(nn.Module, ABC):
+    """Draws `t` for a step of training; what it has learned on the way is in its buffers, and with them in every checkpoint."""
+
+    observes = False  # whether it wants to know the losses
+
+    def setup(self, schedule: Schedule) -> None:
+        """Know the schedule; buffers get their sizes here, before a checkpoint is loaded."""
+        self.schedule = schedule
+
+    @abstractmethod
+    def draw(self, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Times and weights of some images of an optimizer step.
+
+        Args:
+            u: (total,) uniform numbers in [0, 1), one for each image of the whole step, on all devices.
+            position: int64 (B,), which of them these images are.
+
+        Returns:
+            `t` (B,), and weights (B,) of the losses, None = 1: the mean of weight * f(t) over draws is the mean of f over the
+            schedule's own measure, unless a class says otherwise.
+        """
+
+    def observe(self, t: Tensor, loss: Tensor) -> None:
+        """Learn from the losses (B,) of a step, without weights, of all devices; called where `observes` is set."""
+
+
+class UniformTimesteps(TimestepSampler):
+    """The schedule's own measure: every timestep of a table alike, log sigma uniformly where there is none."""
+
+    def draw(self, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `TimestepSampler`."""
+        return self.schedule.drawn(u[position]), None
+
+
+class LogNormal(TimestepSampler):
+    """log sigma is normal (Karras et al. 2022, table 1): the levels at which most is learned, seen most often.
+
+    Another measure than the schedule's on purpose: no weights make up for it. What lies beyond the schedule's levels is moved
+    to the nearest.
+
+    Args:
+        mean: of log sigma.
+        deviation: of log sigma.
+
+    Raises:
+        ValueError: a deviation that is not above 0.
+    """
+
+    def __init__(self, mean: float = -1.2, deviation: float = 1.2) -> None:
+        super().__init__()
+        if not (math.isfinite(mean) and 0 < deviation < math.inf):
+            raise ValueError(f"mean is {mean} and deviation {deviation}; they must be numbers, the second above 0")
+        self.mean = mean
+        self.deviation = deviation
+
+    def draw(self, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `TimestepSampler`."""
+        low, high = self.schedule.sigmas()
+        normal = torch.special.ndtri(u[position].double().clamp(min=2.0**-25))
+        sigma = (self.mean + self.deviation * normal).exp().clamp(low, high)
+        return self.schedule.at(sigma).to(u.dtype), None

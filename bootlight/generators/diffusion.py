@@ -1,0 +1,233 @@
+"""Diffusion models with every part by class path: network, schedule, prediction, objective, timesteps, sampler, composition."""
+
+import math
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bootlight.batch import Batch
+from bootlight.diffusion.compose import Composition
+from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
+from bootlight.diffusion.objective import DSM, Objective
+from bootlight.diffusion.prediction import Epsilon, Prediction
+from bootlight.diffusion.sampler import Ancestral, Sampler
+from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.schedules import CosineSchedule
+from bootlight.diffusion.timesteps import TimestepSampler, UniformTimesteps
+from bootlight.errors import BootlightError, check_range
+from bootlight.generators.base import EMA_PREFIX, GeneratorModule
+from bootlight.networks.sizes import Sizes
+from bootlight.rng import NoiseStreams
+
+LEAST_RATE = 0.02  # of the learning rate, at the end of a linear decay
+
+
+class Diffusion(GeneratorModule):
+    """A network that denoises, and how it is trained and drawn from.
+
+    Args:
+        image_size: edge of the images in pixels, or [height, width]; taken from the data section of a config.
+        network: makes the network of its `Sizes`: in a config a class path, and arguments without the first one.
+        channels: of the images; taken from the data section of a config.
+        schedule: noise levels; cosine with 1000 timesteps if left out.
+        prediction: what the network predicts; Epsilon if left out.
+        objective: what it is trained on; DSM if left out.
+        timesteps: which levels a step sees; UniformTimesteps if left out.
+        sampler: how images are drawn; ancestral with every timestep if left out.
+        compose: what the denoiser is composed with, in training and in drawing; nothing if left out.
+        num_classes: number of labels of a class-conditional model; None = unconditional. In a config, auto is the number that
+            the images have, None where they have no labels.
+        label_dropout: share of the images trained without their label; classifier-free guidance needs some.
+        learning_rate: of AdamW, after `warmup_steps`.
+        weight_decay: of AdamW.
+        warmup_steps: optimizer steps over which the learning rate rises from 0.
+        linear_decay: let the learning rate fall on a line over the whole training, to 2 % of it at the end.
+        gradient_clip: limit of the gradient's norm; None = no limit.
+        ema_decay: of the average that images are drawn from; None = no average.
+    """
+
+    accepts_unlabelled = True
+    network_name = "network"  # what its weights are published under
+    unpublished = (EMA_PREFIX, "timesteps.", "objective.")
+
+    def __init__(
+        self,
+        image_size: int,
+        network: Callable[[Sizes], nn.Module],
+        channels: int = 3,
+        schedule: Schedule | None = None,
+        prediction: Prediction | None = None,
+        objective: Objective | None = None,
+        timesteps: TimestepSampler | None = None,
+        sampler: Sampler | None = None,
+        compose: Composition | None = None,
+        num_classes: int | Literal["auto"] | None = None,
+        label_dropout: float = 0.1,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 0.0,
+        warmup_steps: int = 0,
+        linear_decay: bool = False,
+        gradient_clip: float | None = None,
+        ema_decay: float | None = 0.9999,
+    ) -> None:
+        super().__init__(image_size, channels, num_classes)
+        check_range("model.label_dropout", label_dropout, 0, 1)
+        for key, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
+            check_range(f"model.{key}", value, 0)
+        if gradient_clip is not None and not gradient_clip > 0:
+            raise BootlightError(f"model.gradient_clip is {gradient_clip}; it must be above 0, or null for no limit")
+        self.label_dropout = label_dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.linear_decay = linear_decay
+        self.gradient_clip = gradient_clip
+        self.schedule = schedule or CosineSchedule()
+        self.prediction = prediction or Epsilon()
+        self.objective = objective or DSM()
+        self.timesteps = timesteps or UniformTimesteps()
+        self.timesteps.setup(self.schedule)
+        self.compose = compose
+        self.references = {} if compose is None else compose.references
+        self.sampler = sampler or Ancestral()
+        self._check_parts()
+        sizes = Sizes(self.image_shape, self.prediction.num_outputs(self.channels), self.num_classes)
+        self.add_module(self.network_name, network(sizes))
+        self.average(self.network, ema_decay)
+
+    def _check_parts(self) -> None:
+        if self.sampler.guidance != 1 and (self.num_classes is None or self.label_dropout == 0):
+            raise BootlightError(
+                f"model.sampler.guidance is {self.sampler.guidance}, but the network learns nothing to guide by; set "
+                "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
+            )
+        if self.prediction.needs_constant_variance and not self.schedule.keeps_variance:
+            raise BootlightError(
+                f"model.prediction is {type(self.prediction).__name__}, which is not meant for a "
+                f"{type(self.schedule).__name__}; take EDM, Epsilon or X0, or a schedule with a table of timesteps"
+            )
+        self._check_sampler(self.sampler)
+
+    def _check_sampler(self, sampler: Sampler) -> None:
+        total = self.schedule.num_timesteps
+        if sampler.num_steps is not None and not 1 <= sampler.num_steps <= (total or math.inf):
+            raise BootlightError(
+                f"model.sampler.num_steps is {sampler.num_steps}; this model allows "
+                + ("1 or more" if total is None else f"1 to {total}")
+            )
+        try:
+            sampler.grid(self.schedule)
+        except ValueError as error:
+            raise BootlightError(f"model.sampler.{error}") from error
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        return self.get_submodule(self.network_name)
+
+    def attach(self, parts: Mapping[str, Any]) -> None:
+        """See `GeneratorModule.attach`."""
+        if self.compose is not None:
+            self.compose.attach(parts)
+
+    def denoiser(self, ema: bool = True) -> Denoiser:
+        """The network as a denoiser, by its average unless told otherwise; composed with others where that is configured."""
+        own = NetworkDenoiser(self.drawn(self.network, ema), self.prediction, self.schedule)
+        return own if self.compose is None else self.compose(own)
+
+    def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
+        """See `GeneratorModule.draw`."""
+        grid = self.sampler.grid(self.schedule)
+        start = self.schedule.deviation(grid) * noise.normal(*self.image_shape)
+        return self.sampler(self.denoiser(), start, noise, labels, grid=grid)
+
+    def protocol(self) -> dict[str, Any]:
+        """The sampler and its settings, and the composition."""
+        protocol = self.sampler.protocol()
+        composed = {} if self.compose is None else self.compose.protocol()
+        return protocol | {"num_steps": protocol["num_steps"] or self.schedule.num_timesteps} | composed
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """See `GeneratorModule.set_num_steps`."""
+        sampler = copy(self.sampler)
+        sampler.num_steps = num_steps
+        self._check_sampler(sampler)
+        self.sampler = sampler
+
+    def shortened(self) -> tuple[GeneratorModule, float]:
+        """The same network with two sampler steps."""
+        short = copy(self)
+        short.sampler = copy(self.sampler)
+        short.sampler.num_steps, short.sampler.spacing = 2, "linspace"  # which takes two steps of any schedule
+        steps = self.sampler.num_steps or self.schedule.num_timesteps or 2
+        return short, self.sampler.calls(steps) / self.sampler.calls(2)
+
+    def compile_networks(self) -> None:
+        """See `GeneratorModule.compile_networks`."""
+        self.network.compile()
+        if self.ema is not None:
+            self.ema.network.compile()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The objective, its mean over the batch."""
+        losses, parts = self.losses(batch)
+        loss = batch.weighted(losses)
+        size = len(batch.images)
+        for name, values in parts.items():
+            self.log(f"train/{name}", values.mean(), batch_size=size)
+        self.log("train/loss", loss, batch_size=size, prog_bar=True)
+        return loss
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Losses (B,) times the weights of their noise levels, not yet of the images; and the parts (B,) that are logged."""
+        t, weight = self._times(batch)
+        losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
+        if self.timesteps.observes:
+            self._observe(t, losses.detach())
+        return losses if weight is None else losses * weight, parts
+
+    def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Noise levels, and weights of the losses; those that came with the images, where they did."""
+        if batch.t is not None:
+            return batch.t, None
+        return self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
+
+    def _observe(self, t: Tensor, losses: Tensor) -> None:
+        """Let the timestep sampler of every device see the losses of all."""
+        both: Any = self.all_gather(torch.stack([t.double(), losses.double()]))
+        t, losses = both.reshape(-1, 2, both.shape[-1]).transpose(0, 1).flatten(1)
+        self.timesteps.observe(t, losses)
+
+    def _training_labels(self, batch: Batch) -> Tensor | None:
+        """Labels with some replaced by "no label", which images without one have anyway."""
+        if self.num_classes is None:
+            return None
+        if batch.labels is None:
+            raise BootlightError("model.num_classes is set, but the data have no labels: use class folders, or leave it out")
+        without = (batch.uniform("label") < self.label_dropout) | (batch.labels < 0)
+        return torch.where(without, self.num_classes, batch.labels)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear warm-up, and a linear decay where it is wanted."""
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
+
+        def share(step: int) -> float:
+            # The number of steps is asked for in training only: before it, Lightning would open the data, and then not restore
+            # their place on resume.
+            total = self.trainer.estimated_stepping_batches if self.linear_decay and step else math.inf
+            return min(1.0, (step + 1) / (self.warmup_steps + 1)) * max(LEAST_RATE, 1 - step / total)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Clip the true gradients: Lightning leaves those of a fused optimizer scaled in float16."""
+        if self.gradient_clip is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
