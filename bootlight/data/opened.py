@@ -38,8 +38,8 @@ def chosen_origin(
             raise BootlightError("data.root and data.origin are both given; leave one out: images come from one of them")
         for key, value in given.items():
             raise BootlightError(
-                f"data.{key} is {value}, but it belongs to data.root; {origin.name} have their own: leave it out, or set "
-                f"data.origin.{key} where there is such a setting"
+                f"data.{key} is {value}, but it belongs to data.root; {origin.name} have their own: leave it out (null), or "
+                f"set data.origin.{key} where there is such a setting"
             )
         return origin
     if root is None:

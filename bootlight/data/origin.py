@@ -93,7 +93,9 @@ class ImageFiles(Origin):
 
     @cached_property
     def _loaded(self) -> Any:
-        return load_roots(self.roots, self.shape[1:], self.shape[0], self.cache, self.reading)
+        channels, height, width = self.shape
+        size: Any = height if height == width else (height, width)
+        return load_roots(self.roots, size, channels, self.cache, self.reading)
 
     def load(self) -> tuple[Store, Store | None]:
         """Decoded once; see `load_roots`."""
