@@ -24,7 +24,8 @@ from PIL import Image
 from ratios import compare, print_table
 from torch.utils.data import DataLoader, Dataset
 
-from bootlight.data.batches import StepDataset, StepLoader
+from bootlight.data.batches import StepDataset
+from bootlight.data.loader import StepLoader
 from bootlight.data.mixing import Source
 from bootlight.data.store import Store, build_store
 

@@ -20,7 +20,7 @@ class Ours:
     """As `bootlight.DCGAN.training_step` does it."""
 
     def __init__(self, size: int, half: bool) -> None:
-        self.g, self.d = Generator(size, 3, LATENT, WIDTH).to(DEVICE), Discriminator(size, 3, WIDTH).to(DEVICE)
+        self.g, self.d = Generator((3, size, size), LATENT, WIDTH).to(DEVICE), Discriminator((3, size, size), WIDTH).to(DEVICE)
         nets = (self.g, self.d)
         self.opt_g, self.opt_d = (torch.optim.Adam(net.parameters(), 2e-4, betas=(0.5, 0.999), fused=True) for net in nets)
         self.real, self.half = torch.randn(BATCH, 3, size, size, device=DEVICE), half

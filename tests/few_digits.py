@@ -8,27 +8,17 @@ from bootlight.data.archive import Archive
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
 from bootlight.data.mixing import Source
-from bootlight.data.origin import Origin
+from bootlight.data.origin import StoreOrigin
 from bootlight.data.store import store_from_arrays
-
-
-class Images(Origin):
-    """Images that are there."""
-
-    def __init__(self, store, name="digits", held_out=None):
-        self.store, self.name, self.held_out = store, name, held_out
-        _, height, width, channels = store.images.shape
-        self.shape, self.dtype = (channels, height, width), store.images.dtype.name
-
-    def load(self):
-        return self.store, self.held_out
 
 
 def FewDigits(change=lambda images, labels: (images, labels), **options):
     """The first hundred digits, or what is made of them; a tenth is held out."""
     store = Digits().load()[0]
     images, labels = change(store.images[:100].copy(), store.labels[:100].copy())
-    data = BootstrapData(origin=Images(store_from_arrays(images, labels, store.class_names)), **{"num_steps": 1, **options})
+    data = BootstrapData(
+        origin=StoreOrigin(store_from_arrays(images, labels, store.class_names), name="digits"), **{"num_steps": 1, **options}
+    )
     data.setup()
     return data
 

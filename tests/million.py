@@ -26,7 +26,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 PHASES = [
     (synthesize, "draw_missing"), (complete, "write_manifest"), (evaluation, "drawn_source"), (evaluation, "extract"),
-    (evaluation, "measure_all"), (extra, "read_drawn"), (extra, "check_drawn"), (archive, "open_drawn"),
+    (evaluation, "measure_all"), (extra, "read_drawn"), (extra, "check_drawn"), (archive, "open_curated"),
 ]  # fmt: skip
 
 

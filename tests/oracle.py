@@ -151,13 +151,14 @@ def random_batch(count=8, seed=1, labels=None, image_size=8):
     return Batch(images, labels, seed, 0, count)
 
 
-def fit(module, batches, accelerator="cpu", **options):
-    """Train on a list of batches, with nothing of Lightning but its loop; returns the trainer."""
+def fit(module, batches, ckpt_path=None, accelerator="cpu", **options):
+    """Train on a list of batches, or what a loader gives, with nothing of Lightning but its loop; returns the trainer."""
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = Trainer(accelerator=accelerator, max_epochs=1, **quiet, **options)
     with warnings.catch_warnings():
         # Lightning's own use of torch; a loader of ready batches needs no workers; an average is in eval mode on purpose.
-        for message in (".*LeafSpec", ".*does not have many workers", r".*module\(s\) in eval mode"):
+        for message in (".*LeafSpec", ".*does not have many workers", r".*module\(s\) in eval mode", ".*with no optimizer"):
             warnings.filterwarnings("ignore", message)
-        trainer.fit(module, DataLoader(batches, batch_size=None))
+        loader = batches if isinstance(batches, DataLoader) else DataLoader(batches, batch_size=None)
+        trainer.fit(module, loader, ckpt_path=ckpt_path)
     return trainer

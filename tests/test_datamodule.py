@@ -8,13 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from few_digits import Images, never
+from few_digits import never
 
 from bootlight import Batch
 from bootlight.bootstrap.checks import check_input
 from bootlight.data.archive import DiskArchive
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
+from bootlight.data.origin import StoreOrigin
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.generation import Evaluation
@@ -38,7 +39,7 @@ class InMemory(BootstrapData):
     """Fifty images of two pixels squared, labelled 0 and 1 in turn."""
 
     def __init__(self, **options):
-        origin = Images(store_from_arrays(PIXELS, np.arange(COUNT) % 2, ("even", "odd")), "memory")
+        origin = StoreOrigin(store_from_arrays(PIXELS, np.arange(COUNT) % 2, ("even", "odd")), name="memory")
         super().__init__(origin=origin, **options)
 
     def opened_archive(self):
@@ -129,7 +130,8 @@ def test_errors_are_one_line_that_names_the_key(options, message):
 
 
 def cpu_trainer(world_size, rank):
-    return SimpleNamespace(world_size=world_size, global_rank=rank, strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    return SimpleNamespace(world_size=world_size, global_rank=rank, strategy=strategy, accumulate_grad_batches=1, callbacks=[])
 
 
 def test_batch_size_must_be_divisible_by_the_devices():

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from few_digits import Drawn, Images, grey
+from few_digits import Drawn, grey
 
 from bootlight.data.around import WithCopies, WithTeacher
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, OnlyReal, Replace
+from bootlight.data.origin import StoreOrigin
 from bootlight.errors import BootlightError
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
@@ -125,7 +126,7 @@ def test_too_large_or_empty_a_subset_names_the_key():
 )
 def test_arms_of_the_bootstrapping_paper(real_fraction, generation, size, tmp_path):
     """22,000 images, of which 6,600 are drawn: the sizes of the four training sets, as they are planned."""
-    data = BootstrapData(origin=Images(grey(22_000).store), num_steps=1, real_fraction=real_fraction, holdout_fraction=0.0)
+    data = BootstrapData(origin=StoreOrigin(grey(22_000).store), num_steps=1, real_fraction=real_fraction, holdout_fraction=0.0)
     data.attach(GenerationContext(RunFolder(tmp_path), 0, 0))
     data.setup()
     assert data.num_real == round(real_fraction * 22_000) == len(data.sources[0])

@@ -13,7 +13,7 @@ from torch import nn
 from bootlight.errors import BootlightError
 from bootlight.generators.ddpm import DDPM
 from bootlight.networks.classifier import Classifier
-from bootlight.networks.dcgan import Discriminator, Generator, stage_widths
+from bootlight.networks.dcgan import Discriminator, Generator, halvings, stages
 from bootlight.networks.layers import timestep_embedding
 from bootlight.networks.sizes import Sizes
 from bootlight.networks.unet import Attention, Downsample, ResBlock, UNet, Upsample
@@ -246,23 +246,38 @@ def test_all_parameters_of_the_unet_are_used():
     assert [name for name, p in weights if p.grad.abs().max() == 0] == []
 
 
-@pytest.mark.parametrize("image_size", [8, 16, 32, 64, 128])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_dcgan_sizes(image_size, channels):
-    generator, discriminator = Generator(image_size, channels, 10, 2), Discriminator(image_size, channels, 2)
+@pytest.mark.parametrize(
+    ("shape", "count", "base"),
+    [
+        ((1, 8, 8), 1, (4, 4)), ((3, 16, 16), 2, (4, 4)), ((1, 32, 32), 3, (4, 4)), ((3, 64, 64), 4, (4, 4)),
+        ((3, 128, 128), 5, (4, 4)), ((1, 28, 28), 2, (7, 7)), ((5, 12, 12), 1, (6, 6)), ((2, 40, 16), 2, (10, 4)),
+        ((1, 10, 200), 1, (5, 100)), ((4, 24, 48), 2, (6, 12)),
+    ],
+)  # fmt: skip
+def test_dcgan_shapes(shape, count, base):
+    generator, discriminator = Generator(shape, 10, 2), Discriminator(shape, 2)
     images = generator(randn(3, 10))
-    assert images.shape == (3, channels, image_size, image_size)
+    assert images.shape == (3, *shape)
     assert discriminator(images).shape == (3,)
-    assert stage_widths(image_size, 2) == [2 * 2**k for k in range(int(math.log2(image_size)) - 2)]
+    assert stages(shape, 2) == ([2 * 2**k for k in range(count)], base)
+    assert generator.layers[0].kernel_size == discriminator.layers[-1].kernel_size == base
+
+
+def test_what_dcgan_can_be_halved_to():
+    """By trying: the smaller edge is 4 to 7 pixels after some halvings, without a remainder in either edge."""
+    for height in range(1, 70):
+        for width in (height, 64, 20, 2 * height):
+            found = [n for n in range(1, 7) if height % 2**n == width % 2**n == 0 and 4 <= min(height, width) >> n < 8]
+            assert [halvings(height, width)] == (found or [None])
 
 
 def test_dcgan_for_64_pixels_has_the_published_number_of_parameters():
     """Layer by layer from the paper's figure: 4 x 4 kernels, 100 latents, 64 to 512 channels, no biases."""
     widths = [512, 256, 128, 64]
     kernels = 16 * (100 * 512 + 512 * 256 + 256 * 128 + 128 * 64 + 64 * 3)
-    assert sum(p.numel() for p in Generator(64, 3, 100, 64).parameters()) == kernels + 2 * sum(widths)
+    assert sum(p.numel() for p in Generator((3, 64, 64), 100, 64).parameters()) == kernels + 2 * sum(widths)
     kernels = 16 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512)
-    assert sum(p.numel() for p in Discriminator(64, 3, 64).parameters()) == kernels + 2 * sum(widths[:3])
+    assert sum(p.numel() for p in Discriminator((3, 64, 64), 64).parameters()) == kernels + 2 * sum(widths[:3])
 
 
 @pytest.mark.parametrize("image_size", [8, 16, 32, 64, 128])
@@ -275,8 +290,8 @@ def test_dcgan_starts_as_in_the_paper_and_has_no_other_parameters(image_size):
     widths = [1024 // image_size * 2**k for k in range(int(math.log2(image_size)) - 2)]  # next to the image first
     between = sum(a * b for a, b in pairwise(widths))
     for network, pairs, normalized in (
-        (Generator(image_size, 3, 20, widths[0]), 20 * widths[-1] + between + widths[0] * 3, widths),
-        (Discriminator(image_size, 3, widths[0]), 3 * widths[0] + between + widths[-1], widths[1:]),
+        (Generator((3, image_size, image_size), 20, widths[0]), 20 * widths[-1] + between + widths[0] * 3, widths),
+        (Discriminator((3, image_size, image_size), widths[0]), 3 * widths[0] + between + widths[-1], widths[1:]),
     ):
         kernels = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
         norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -292,7 +307,7 @@ def test_dcgan_starts_as_in_the_paper_and_has_no_other_parameters(image_size):
 
 def test_discriminator_gives_logits_and_generator_a_tanh():
     images = randn(16, 1, 8, 8)
-    discriminator = awaken(Discriminator(8, 1, 4), scale=1.0).eval()
+    discriminator = awaken(Discriminator((1, 8, 8), 4), scale=1.0).eval()
     first, last = discriminator.layers[0], discriminator.layers[-1]
     hidden = F.conv2d(images, first.weight, stride=2, padding=1)
     hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
@@ -300,17 +315,24 @@ def test_discriminator_gives_logits_and_generator_a_tanh():
     # 64 products of order 10 in float32.
     torch.testing.assert_close(discriminator(images), expected, rtol=0, atol=5e-4)
     assert expected.min() < 0 and expected.max() > 1  # no sigmoid
-    generator = awaken(Generator(8, 1, 5, 4), scale=0.5).eval()
+    generator = awaken(Generator((1, 8, 8), 5, 4), scale=0.5).eval()
     latent = randn(4, 5)
     before = generator.layers[:-1](latent[:, :, None, None])
     torch.testing.assert_close(generator(latent), before.tanh(), rtol=0, atol=1e-6)
     assert before.abs().max() > 0.3  # where tanh is not the identity
 
 
-@pytest.mark.parametrize("image_size", [4, 24, 256])
-def test_dcgan_refuses_other_sizes(image_size):
-    with pytest.raises(ValueError, match=f"image_size is {image_size}; DCGAN draws images of 8, 16, 32, 64, 128 pixels"):
-        Generator(image_size, 3, 10, 2)
+@pytest.mark.parametrize(("edges", "size"), [((4, 4), "4"), ((9, 9), "9"), ((30, 30), "30"), ((64, 100), r"\[64, 100\]")])
+@pytest.mark.parametrize("network", [lambda shape: Generator(shape, 10, 2), lambda shape: Discriminator(shape, 2)])
+def test_dcgan_refuses_other_sizes(edges, size, network):
+    with pytest.raises(BootlightError, match=rf"data\.image_size is {size}; DCGAN halves .* 4 to 7 pixels"):
+        network((3, *edges))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 2, 9), (4, 31, 16)])
+def test_classifier_takes_any_shape(shape):
+    classifier = awaken(Classifier(shape[0], 3, width=4, num_features=6))
+    assert classifier(randn(2, *shape)).shape == (2, 3) and classifier.features(randn(2, *shape)).shape == (2, 6)
 
 
 def test_classifier_logits_are_a_head_on_its_features():

@@ -611,7 +611,7 @@ def test_few_kinds_are_named_and_the_others_are_counted(container):
 
 
 def test_a_set_without_a_picture_says_what_it_has(container):
-    assert "(left out: 2 .bmp, 1 .npy)" in refused(container(pictures("a.bmp", "x/b.bmp", "c.npy")))
+    assert "(left out: 2 .bmp, 1 .npz)" in refused(container(pictures("a.bmp", "x/b.bmp", "c.npz")))
 
 
 def test_pictures_beside_folders_are_known(container):

@@ -28,7 +28,7 @@ BF16 = {"trainer.precision": "bf16-mixed"}
 WORKERS = {"data.num_workers": 2}
 WARM_START = {"bootstrap.warm_start": "true", "bootstrap.num_generations": 2}
 TIMING = (step_clock, "append_timing")
-TWO_BATCHES = {"trainer.accumulate_grad_batches": 2, "data.num_steps": 5}  # the third step has one batch only
+TWO_BATCHES = {"trainer.accumulate_grad_batches": 2, "data.num_steps": 6}
 VARIANTS = {
     "ddpm": (DDPM, {}),
     "ddpm-bf16-workers-classes-warmup": ([*DDPM, *CLASSES, *WARM_UP], BF16 | WORKERS),

@@ -12,7 +12,8 @@ from scipy.special import ndtri
 from bootlight import batch as batch_module
 from bootlight import rng
 from bootlight.batch import Batch
-from bootlight.data.batches import StepDataset, StepLoader
+from bootlight.data.batches import StepDataset
+from bootlight.data.loader import StepLoader
 from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays
 from bootlight.rng import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bootlight.cli.data import main
-from bootlight.data import store as store_module
+from bootlight.data import store_write
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
@@ -221,7 +221,7 @@ def test_the_set_is_that_of_the_others(tmp_path, flawed):
 @pytest.mark.filterwarnings("ignore:.*are left out")
 def test_what_is_bad_is_decoded_once(tmp_path, flawed, monkeypatch):
     opened(tmp_path, flawed, max_bad=2)
-    monkeypatch.setattr(store_module, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr(store_write, "decode", lambda *_, **__: pytest.fail("decoded again"))
     assert len(opened(tmp_path, flawed, max_bad=2).real) == 6
     assert "2 of 8" in refused(tmp_path, flawed, max_bad=1)
     (record,) = (tmp_path / "cache").glob("*.bad.json")

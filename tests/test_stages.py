@@ -456,7 +456,9 @@ def test_a_choice_of_an_earlier_stage_is_drawn_by(bootlight, pictures, tmp_path)
 class KeepFirst(Curator):
     """Keeps the first images, and turns their labels."""
 
-    def rows(self, rows, images, context):
+    def rows(self, rows, images, generation):
+        assert generation.context.seed == 0 and generation.published("model").training is False
+        assert len(generation.real.pick([0, 1])) == 2 and generation.truth is None
         means = torch.cat([batch.float().mean((1, 2, 3)) for batch in images.batches(2)])
         assert len(means) == len(rows)
         return [row._replace(keep=i < 2, label=1 - row.label, why=f"mean {means[i]:.0f}") for i, row in enumerate(rows)]

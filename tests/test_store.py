@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bootlight.data import contents, store_passes, store_turn
+from bootlight.data import contents, store_passes, store_turn, store_write
 from bootlight.data import store as store_module
 from bootlight.data.reader import open_images
 from bootlight.data.store import build_store, store_from_arrays
@@ -248,7 +248,7 @@ def test_a_new_format_changes_the_key(root, cache, monkeypatch):
 
 def test_second_call_decodes_nothing(root, cache, monkeypatch):
     first = build(root, cache)
-    monkeypatch.setattr(store_module, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    monkeypatch.setattr(store_write, "decode", lambda *_, **__: pytest.fail("decoded again"))
     second = build(root, cache)
     assert second.key == first.key and np.array_equal(second.images, first.images)
     assert (second.names, second.class_names) == (first.names, first.class_names)
@@ -363,7 +363,7 @@ def test_who_finds_another_process_decoding_says_so_waits_and_reads(root, cache,
             holder.kill()
         else:
             shutil.copytree(tmp_path / "other" / there, cache / there)
-            monkeypatch.setattr(store_module, "_write", pytest.fail)  # nothing is decoded twice
+            monkeypatch.setattr(store_module, "write_store", pytest.fail)  # nothing is decoded twice
             leave.set()
         holder.join(30)
 
@@ -538,15 +538,15 @@ def test_processes_that_build_at_once(root, cache, damaged):
 
 def test_another_process_that_is_faster(root, cache, monkeypatch):
     """Both have written; the second to rename finds the first one's store and keeps it."""
-    write_own = store_module._write
+    write_own = store_module.write_store
 
     def slowly(folder, *others):
         write_own(folder, *others)
-        monkeypatch.setattr(store_module, "_write", write_own)
+        monkeypatch.setattr(store_module, "write_store", write_own)
         faster = build(root, cache)
         slowly.inode = os.stat(cache / faster.key).st_ino
 
-    monkeypatch.setattr(store_module, "_write", slowly)
+    monkeypatch.setattr(store_module, "write_store", slowly)
     store = build(root, cache)
     assert os.stat(cache / store.key).st_ino == slowly.inode
     assert entries(cache) == [store.key]
@@ -603,7 +603,8 @@ def test_keys_of_arrays():
     ("images", "labels", "class_names", "names", "reason"),
     [
         (PIXELS[0], None, (), None, "uint8"),
-        (PIXELS.astype(np.float32), None, (), None, "float32"),
+        (PIXELS.astype(np.float64), None, (), None, "float64"),
+        (np.full((1, 2, 2, 1), np.nan, np.float32), None, (), None, "NaN"),
         (PIXELS, np.zeros(39, np.int64), ("a",), None, "39"),
         (PIXELS, None, (), ("x",), "names"),
         (PIXELS, np.full(40, 2), ("a", "b"), None, "-1 to 1"),

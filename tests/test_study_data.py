@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from few_digits import Drawn, FewDigits, Images
+from few_digits import Drawn, FewDigits
 from oracle import tiny_ddpm
 
 from bootlight import Batch
@@ -16,6 +16,7 @@ from bootlight.data.batches import gather
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
 from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, Replace, Source
+from bootlight.data.origin import StoreOrigin
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.generators.gaussian import PixelGaussian
@@ -222,7 +223,7 @@ def test_another_folder_of_a_run_teaches_as_its_samples_do(run, tmp_path):
 
 
 def test_unlabelled_data_take_a_labelled_teacher(run, tmp_path):
-    origin, mixing = Images(store_from_arrays(Digits().load()[0].images[:9])), WithTeacher(f"{tmp_path}/teacher@1")
+    origin, mixing = StoreOrigin(store_from_arrays(Digits().load()[0].images[:9])), WithTeacher(f"{tmp_path}/teacher@1")
     data = BootstrapData(origin=origin, num_steps=1, mixing=mixing)
     data.setup()
     taught = data.sources[1]

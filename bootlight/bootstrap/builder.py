@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
-from jsonargparse import ArgumentParser
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from bootlight.bootstrap.causes import root_cause
-from bootlight.bootstrap.changes import changed
+from bootlight.bootstrap.changes import changed, made
 from bootlight.bootstrap.config_text import written
+from bootlight.bootstrap.parser import OPTIONS, Parser, image_channels, image_size
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
 from bootlight.bootstrap.smoke import Smoke, set_aside
 from bootlight.bootstrap.trainers import (
@@ -32,24 +31,6 @@ from bootlight.generators.base import GeneratorModule
 from bootlight.io.paths import expand_settings
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import SAMPLES, GenerationFolder, RunFolder
-from bootlight.terminal import Usage
-
-USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
-
-
-class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
-    """Lightning's, with safe errors."""
-
-    def error(self, message: str, *more: Any) -> NoReturn:
-        """What is meant for users is told as it is.
-
-        Raises:
-            BootlightError: a link has met it, in asking the data for the size of their images.
-        """
-        cause = root_cause(more[0]) if more and isinstance(more[0], BaseException) else None
-        if isinstance(cause, BootlightError):
-            raise cause
-        super().error(message, *more)
 
 
 class Parts(NamedTuple):
@@ -90,8 +71,7 @@ class Builder(LightningCLI):
                 "enable_model_summary": False,
                 "logger": False,
             },
-            # Without abbreviations: trainer.max_epoch would silently be max_epochs.
-            parser_kwargs={"prog": "bootlight fit", "usage": USAGE, "allow_abbrev": False},
+            parser_kwargs=OPTIONS,
             parser_class=Parser,
             args=args,
             run=False,
@@ -111,8 +91,8 @@ class Builder(LightningCLI):
         parser.add_argument("--plan", action="store_true", help="print what the run would do and cost, and stop")
         parser.add_argument("--smoke", action="store_true", help="try every stage of every generation, in seconds, and stop")
         parser.add_argument("--stages", type=str, help="run only these, such as evaluate or train,synthesize (default: all)")
-        parser.link_arguments("data", "model.init_args.image_size", _image_size)
-        parser.link_arguments("data", "model.init_args.channels", _channels)
+        parser.link_arguments("data", "model.init_args.image_size", image_size)
+        parser.link_arguments("data", "model.init_args.channels", image_channels)
         parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -140,6 +120,7 @@ class Builder(LightningCLI):
         except ValueError:
             check_packages(self.config.trainer)
             raise
+        self.datamodule.accumulate = self.trainer.accumulate_grad_batches
 
     @property
     def bootstrap(self) -> BootstrapSettings:
@@ -201,19 +182,21 @@ class Builder(LightningCLI):
         config = self.changed(settings or {})
         context = replace(context, model=config.model.as_dict())
         objects = self.parser.instantiate_classes(config)
-        trainer = self._trainer(objects.trainer, context)
         if self.smoke is not None:
             self.smoke.shrink_model(objects.model)
-            self.smoke.shrink_data(objects.data)
-        objects.data.attach(context)
-        return Parts(objects.model, objects.data, trainer, context)
+        data = self._ready(objects.data, config)
+        data.attach(context)
+        return Parts(objects.model, data, self._trainer(objects.trainer, context), context)
 
     def data(self, settings: Mapping[str, Any] | None = None) -> BootstrapData:
         """Fresh data alone."""
         return self._data_of(self.changed(settings or {}))
 
     def _data_of(self, config: Any) -> BootstrapData:
-        data: BootstrapData = made(BootstrapData, "data", config.data)
+        return self._ready(made(BootstrapData, "data", config.data), config)
+
+    def _ready(self, data: BootstrapData, config: Any) -> BootstrapData:
+        data.accumulate = config.trainer.accumulate_grad_batches or 1
         if self.smoke is not None:
             self.smoke.shrink_data(data)
         return data
@@ -231,11 +214,7 @@ class Builder(LightningCLI):
         return asked if self.smoke is None else min(asked, self.smoke.num_synthetic)
 
     def drawn_by(self, generation: int, into: str) -> int:
-        """Images that a generation draws into a folder.
-
-        Raises:
-            BootlightError: it draws none; not where a stage of the user's own may.
-        """
+        """Images that a generation draws into a folder; a `BootlightError` where it draws none and no user's stage may."""
         stages = self.bootstrap.stages or ()
         ours = all(type(stage).__module__.startswith("bootlight.") for stage in stages)
         if stages and ours and not any(stage.into == into and stage.takes_part(generation) for stage in stages):
@@ -275,26 +254,3 @@ class Builder(LightningCLI):
     def trial_trainer(self, callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:
         """A trainer of the first steps."""
         return trial_trainer(dict(self.config_init.trainer), callbacks, loggers, **own)
-
-
-def _image_size(data: Any) -> Any:
-    """Of the images, as the model is to be told."""
-    given = data.init_args.get("image_size")
-    return made(BootstrapData, "data", data).image_size if given is None or _has_origin(data) else given
-
-
-def _channels(data: Any) -> Any:
-    """Of the images, as the model is to be told."""
-    given = data.init_args.get("channels")
-    return made(BootstrapData, "data", data).channels if given is None or _has_origin(data) else given
-
-
-def _has_origin(data: Any) -> bool:
-    return data.init_args.get("origin") is not None
-
-
-def made(kind: type, section: str, config: Any) -> Any:
-    """The object of one section of a configuration, alone."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(kind, section)
-    return parser.instantiate(parser.parse_object({section: config}))[section]

@@ -6,7 +6,7 @@ from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from bootlight.errors import BootlightError
@@ -38,3 +38,10 @@ def changed(parser: LightningArgumentParser, config: Namespace, settings: Mappin
         raise BootlightError(f"bootstrap.stages: settings: {reason}") from error
     expand_settings(found)
     return found
+
+
+def made(kind: type, section: str, config: Any) -> Any:
+    """The object of one section of a configuration, alone."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(kind, section)
+    return parser.instantiate(parser.parse_object({section: config}))[section]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -14,11 +15,13 @@ from bootlight.bootstrap.check_features import check_features
 from bootlight.bootstrap.trackers import check_loggers
 from bootlight.bootstrap.trainers import find_callback
 from bootlight.bootstrap.understood import layouts_of, understand
-from bootlight.data.batches import check_shares
+from bootlight.data.batches import check_shares, check_whole_steps
+from bootlight.data.loader import accumulated
 from bootlight.distributed.processes import check_same, in_turn, rank
 from bootlight.errors import BootlightError
 from bootlight.evaluation.real_images import check_same_images
-from bootlight.networks.dcgan import SIZES
+from bootlight.io.shape import size_words
+from bootlight.networks.dcgan import ALLOWED, halvings
 from bootlight.runs.context import GenerationContext
 from bootlight.terminal import say
 from bootlight.training.portable_states import PortableStates
@@ -94,12 +97,27 @@ def check_input(
     check_labels(model, data)
     check_mixtures(data, num_generations, num_synthetic if drawn_by is None else drawn_by)
     features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
-    if evaluation is not None and evaluation.judge_steps > 0 and data.image_size not in SIZES:
-        raise BootlightError(
-            f"evaluation.judge_steps: the judge is a DCGAN, which has no size {data.image_size}; set it to 0, or "
-            f"data.image_size to one of {', '.join(map(str, SIZES))}"
-        )
+    if evaluation is not None and evaluation.judge_steps > 0:
+        check_judged(data)
     return features
+
+
+def check_judged(data: BootstrapData) -> None:
+    """The judge is a DCGAN: of images of certain sizes, that it draws in [-1, 1].
+
+    Raises:
+        BootlightError: it cannot judge such images.
+    """
+    _, height, width = data.image_shape
+    if halvings(height, width) is None:
+        raise BootlightError(
+            f"evaluation.judge_steps: the judge is a DCGAN, which {ALLOWED}, and the images have {size_words(height, width)}; "
+            "set it to 0, or take another data.image_size"
+        )
+    if data.real.store.images.dtype != np.uint8:
+        raise BootlightError(
+            "evaluation.judge_steps: the judge is a DCGAN, which draws in [-1, 1], and float data have no range; set it to 0"
+        )
 
 
 def check_compiler(device: torch.device) -> None:
@@ -130,7 +148,9 @@ def check_training(model: GeneratorModule, data: BootstrapData, trainer: Trainer
     check_batch_sizes(data, evaluation, trainer.world_size)
     if trainer.precision not in PRECISIONS:  # weights in half precision lose what an average adds, and draw from other noise
         raise BootlightError(f"trainer.precision is {trainer.precision}; weights stay float32: take {', '.join(PRECISIONS)}")
-    if not model.automatic_optimization:
+    if model.automatic_optimization:
+        check_whole_steps(data._num_steps, accumulated(trainer))
+    else:
         check_manual(type(model).__name__, trainer)
 
 

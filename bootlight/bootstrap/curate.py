@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Curate(Stage):
-    """Each drawn image is kept or left out, and may get another label; the images themselves stay, and all are measured.
+    """Each drawn image is kept or left out, and may get a weight or another label; the images stay, and all are measured.
 
     Args:
         curator: says which.
@@ -44,10 +44,10 @@ class Curate(Stage):
         data, folder = generation.open_data(), generation.drawn(self.of)
         if generation.writes:
             with clock.part("files"):
-                images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_size, data.channels)
-            rows = [Row(row.file_name, True, row.label, "") for row in read_drawn(folder)]
+                images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_shape)
+            rows = [Row(row.file_name, label=row.label) for row in read_drawn(folder)]
             with clock.part("evaluation"):
-                found = list(self.curator.rows(rows, images, generation.context))
+                found = list(self.curator.rows(rows, images, generation))
             if [row.file_name for row in found] != [row.file_name for row in rows]:
                 name = type(self.curator).__name__
                 raise BootlightError(f"{name}.rows answered other images than it was asked about; one row for each, in order")

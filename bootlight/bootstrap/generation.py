@@ -14,6 +14,7 @@ from bootlight.bootstrap.parts import PublishedParts
 from bootlight.data.generation_images import GenerationImages
 from bootlight.distributed.processes import in_turn
 from bootlight.errors import BootlightError
+from bootlight.evaluation.sources import StoreSource
 from bootlight.runs.folder import MODEL
 from bootlight.synthesis.batches import Share
 
@@ -100,6 +101,17 @@ class Generation:
         if not self.new_data.sources:
             in_turn(self.builder.trainer, self.new_data.setup)
         return self.new_data
+
+    @property
+    def real(self) -> StoreSource:
+        """The real images in use, once the data are open."""
+        real = self.open_data().real
+        return StoreSource("real images in use", real.store, real.indices)
+
+    @property
+    def truth(self) -> Any:
+        """The law that the real images were drawn from, where the data know it; else None."""
+        return getattr(getattr(self.open_data(), "origin", None), "truth", None)
 
     def images(self) -> GenerationImages:
         """Those that others may be made of; the data are opened, by all ranks."""

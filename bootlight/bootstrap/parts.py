@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bootlight.generators.load import load_generator
+from bootlight.generators.load import load_generator, noted_dtype
 from bootlight.generators.parts import attach_recorded
 from bootlight.generators.published import published_weights
 from bootlight.runs.references import Reference, parse_reference
@@ -39,6 +39,7 @@ class PublishedParts:
             return load_generator(folder)
         model = self.builder.model_of(folder.part, folder.number)
         model.load_published(published_weights(folder))
+        model.image_dtype = noted_dtype(folder)
         attach_recorded(model, folder, self.load)
         if self.builder.bootstrap.compile:
             model.compile_networks()

@@ -1,5 +1,6 @@
 """What a run would do and cost, before it is started."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.bootstrap.trainers import HELPER
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
-from bootlight.io.pictures import to_arrays
+from bootlight.io.shape import is_picture
 from bootlight.terminal import say
 
 PNG_SHARE = 0.75  # photographs in PNG shrink to about this share of their raw size
@@ -19,7 +20,7 @@ PROBE_IMAGES = 4
 LONG = 0.5  # seconds
 PLANNED_BATCH = 100  # where the size of a call in synthesis is left to be measured
 COPIES_OF_WEIGHTS = 4  # in trained.ckpt: network, average, two moments
-PROBE = {**HELPER, "callbacks": [], "logger": False, "enable_progress_bar": False}
+PROBE = {**HELPER, "accumulate_grad_batches": 1, "callbacks": [], "logger": False, "enable_progress_bar": False}
 HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  time (min)"
 
 
@@ -48,7 +49,7 @@ def print_plan(
         return
     devices = configured.world_size
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
-    drawn_bytes = settings.num_synthetic * PNG_SHARE * data.channels * data.image_size**2
+    drawn_bytes = settings.num_synthetic * drawn_image_bytes(data)
     weight_bytes = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
     say(HEADER)
     total = 0.0
@@ -66,6 +67,12 @@ def print_plan(
         f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "
         f"{settings.run_dir}"
     )
+
+
+def drawn_image_bytes(data: BootstrapData) -> float:
+    """About how much a drawn image takes on the disk."""
+    numbers, dtype = math.prod(data.image_shape), data.real.store.images.dtype
+    return numbers * (PNG_SHARE if is_picture(data.image_shape, dtype.name) else dtype.itemsize)
 
 
 class StepTimes(Callback):
@@ -118,7 +125,7 @@ def drawing_seconds(model: GeneratorModule, batch_size: int, device: torch.devic
         labels = None if model.num_classes is None else torch.zeros(images, dtype=torch.int64)
         for _ in range(2):  # the first call warms up
             start = time.perf_counter()
-            to_arrays(short.sample(range(images), labels=labels))
+            short.sample(range(images), labels=labels).cpu()
         return time.perf_counter() - start
 
     return factor * seconds_per_image(draw, batch_size)

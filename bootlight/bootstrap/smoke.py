@@ -123,7 +123,7 @@ class Smoke:
 
     def shrink_data(self, data: BootstrapData) -> None:
         """What is counted in images shrinks alike."""
-        data._num_steps, data.num_epochs, data.num_images = STEPS, None, self.num_images
+        data._num_steps, data.num_epochs, data.num_images = STEPS * data.accumulate, None, self.num_images
         data.limit_real = fewer(data.limit_real, self.share)
         data.mixing = data.mixing.scaled(self.share)
 

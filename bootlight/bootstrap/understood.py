@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bootlight.data.leaks import find_leak
+from bootlight.io.shape import size_words
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.data.layout import Layout
     from bootlight.data.leaks import Leak
     from bootlight.generators.base import GeneratorModule
+    from bootlight.io.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Understood:
         num_classes: of the images.
         unlabelled: images that may be trained on and have no label.
         unused_by: why the model does not use the classes; empty where it does.
-        edge: of the images in pixels.
+        shape: (C, H, W) of the images.
         leak: held-out images that are trained on.
     """
 
@@ -44,18 +46,18 @@ class Understood:
     num_classes: int
     unlabelled: int
     unused_by: str
-    edge: int
+    shape: Shape
     leak: Leak | None
 
     def lines(self) -> list[str]:
         """The line, and a warning where held-out images are trained on."""
-        parts = [*self._counts(), self._classes(), *self._lost()]
+        parts = [*self._counts(), self._classes(), *self._numbers(), *self._lost()]
         lines = [f"{self.where}: {' · '.join(parts)}"]
         if self.leak is not None:
             lines.append(
                 f"! {self.leak.number:,} of the {self.held_out:,} held-out images are training images too (equal pixels at "
-                f"{self.edge} x {self.edge}), such as {self.leak.held_out} = {self.leak.train}: scores on held-out images look "
-                "better than they are; bootlight data check finds all duplicates"
+                f"{size_words(*self.shape[1:])}), such as {self.leak.held_out} = {self.leak.train}: scores on held-out images "
+                "look better than they are; bootlight data check finds all duplicates"
             )
         return lines
 
@@ -83,6 +85,9 @@ class Understood:
         lacking = f", {self.unlabelled:,} images without one" if self.unlabelled else ""
         return f"{self.num_classes:,} class{'es' * (self.num_classes > 1)}{lacking}{self.unused_by and f' ({self.unused_by})'}"
 
+    def _numbers(self) -> list[str]:
+        return sorted({layout.numbers for layout in self.layouts if layout.numbers})
+
     def _lost(self) -> list[str]:
         several = len(self.layouts) > 1
         return [f"{f'{layout.where} ' * several}{layout.lost}" for layout in self.layouts if layout.lost]
@@ -108,7 +113,7 @@ def understand(model: GeneratorModule, data: BootstrapData) -> Understood:
         len(store.class_names),
         int((store.labels[data.available.indices] < 0).sum()),
         _why_unused(model, len(store.class_names)),
-        data.image_size,
+        data.image_shape,
         find_leak(data.available, data.holdout),
     )
 

@@ -1,5 +1,7 @@
 """`bootlight sample RUN[@GENERATION[/PART]]`: draw images from a trained generation, by its EMA weights."""
 
+import math
+
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.lines import MAX_IMAGES
 from bootlight.io.paths import expanded
@@ -41,7 +43,7 @@ def main(args: list[str]) -> None:
         module = module.to(options.device)
     except (RuntimeError, AssertionError) as error:  # torch has many ways to say so
         raise BootlightError(f"--device {options.device}: {str(error).splitlines()[0]}; try --device cpu") from error
-    batch_size = options.batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // module.image_size**2))
+    batch_size = options.batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // math.prod(module.image_shape[1:])))
     for start in tqdm(range(0, len(seeds), batch_size), desc="sampling", unit="batch"):
         chunk = seeds[start : start + batch_size]
         labels = None if options.label is None else torch.full((len(chunk),), options.label)

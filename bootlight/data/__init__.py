@@ -26,8 +26,9 @@ __getattr__, __dir__, __all__ = public(
         "archive": "Archive",
         "around": "WithCopies WithTeacher",
         "digits": "Digits",
+        "files": "ImageFiles",
         "gaussian": "GaussianImages",
         "mixing": "Accumulate AccumulateSubsample FreshReal MixingPolicy OnlyReal Replace Source",
-        "origin": "ImageFiles Origin",
+        "origin": "Origin StoreOrigin",
     },
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from bootlight.data.extra import Build, open_drawn, open_teacher, relabeled
+from bootlight.data.extra import Build, open_curated, open_teacher, relabeled
 from bootlight.data.mixing import Role, Source
 from bootlight.data.store import Store
 from bootlight.errors import BootlightError
@@ -82,8 +82,7 @@ class DiskArchive(Archive):
     def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
         """See `Archive`."""
         images = self.run.generation(generation).of_images(folder)
-        store, kept = open_drawn(images, self.real.store.class_names, self.build)
-        return Source("synthetic", store, kept, generation)
+        return replace(open_curated(images, self.real.store.class_names, self.build), generation=generation)
 
     def origin(self, name: str) -> Source:
         """See `Archive`."""
@@ -98,9 +97,9 @@ class DiskArchive(Archive):
         """See `Archive`."""
         if text in self.expected:
             return self._counted("teacher", self.expected[text])
-        store, kept = open_teacher(text, self.real.store.class_names, self.build)
-        self.opened[f"data.mixing: {text}"] = store.key
-        return Source("teacher", store, kept)
+        found = open_teacher(text, self.real.store.class_names, self.build)
+        self.opened[f"data.mixing: {text}"] = found.store.key
+        return found
 
     def _counted(self, role: Role, count: int, generation: int | None = None) -> Source:
         """So many images of which nothing else is known; they take no memory, and have some label where there are classes."""

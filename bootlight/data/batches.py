@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from bootlight.batch import Batch
 from bootlight.errors import BootlightError
-from bootlight.rng import derive_key, numpy_rng, seed_everywhere
-from bootlight.runs.timing import clock
+from bootlight.rng import derive_key, numpy_rng
 
 if TYPE_CHECKING:
     from bootlight.data.mixing import Source
@@ -30,6 +27,19 @@ def check_shares(key: str, batch_size: int, world_size: int) -> None:
     """
     if batch_size % world_size:
         raise BootlightError(f"{key} is {batch_size}; it must be a multiple of the {world_size} devices")
+
+
+def check_whole_steps(num_steps: int | None, accumulate: int) -> None:
+    """Refuse batches that are no whole number of optimizer steps: the last step would count less than the others.
+
+    Raises:
+        BootlightError: names the key.
+    """
+    if num_steps is not None and num_steps % accumulate:
+        raise BootlightError(
+            f"data.num_steps is {num_steps}; it counts batches, and must be a multiple of trainer.accumulate_grad_batches, "
+            f"{accumulate}"
+        )
 
 
 @lru_cache(maxsize=4)
@@ -51,16 +61,19 @@ def positions(seed: int, *, start: int, count: int, size: int) -> NDArray[np.int
 
 @dataclass(frozen=True)
 class StepDataset(Dataset[Batch]):
-    """Item s is a rank's share of the global batch of step s.
+    """Item s is a rank's share of batch s; `accumulate` of them are one optimizer step.
+
+    An optimizer step sees what one batch `accumulate` times as large would: the same images, flips, seed and rows of noise.
 
     Args:
         sources: the training set.
         seed: of this generation's data order and flips.
-        num_steps: length.
-        batch_size: size of the global batch, a multiple of `world_size`.
+        num_steps: length, in batches.
+        batch_size: of one batch over all processes, a multiple of `world_size`.
         flip: mirror each image with probability 1/2.
         rank: of this process.
         world_size: number of processes.
+        accumulate: batches of an optimizer step.
     """
 
     sources: list[Source]
@@ -70,6 +83,11 @@ class StepDataset(Dataset[Batch]):
     flip: bool = False
     rank: int = 0
     world_size: int = 1
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_shares("data.batch_size", self.batch_size, self.world_size)
+        check_whole_steps(self.num_steps, self.accumulate)
 
     def __len__(self) -> int:
         return self.num_steps
@@ -78,18 +96,20 @@ class StepDataset(Dataset[Batch]):
         if not 0 <= step < self.num_steps:
             raise IndexError(step)
         share = self.batch_size // self.world_size
-        start = self.rank * share
+        step, part = divmod(step, self.accumulate)
+        total = self.accumulate * self.batch_size
+        start = part * self.batch_size + self.rank * share
         size = sum(map(len, self.sources))
-        chosen = positions(self.seed, start=step * self.batch_size + start, count=share, size=size)
+        chosen = positions(self.seed, start=step * total + start, count=share, size=size)
         images, labels = gather(self.sources, chosen)
         if self.flip:
-            mirror(images, numpy_rng(self.seed, "flip", step).random(self.batch_size)[start : start + share] < 0.5)
+            mirror(images, numpy_rng(self.seed, "flip", step).random(total)[start : start + share] < 0.5)
         return Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=None if labels is None else torch.from_numpy(labels),
             seed=derive_key(self.seed, "step", step),
             start=start,
-            total=self.batch_size,
+            total=total,
             **marks(self.sources, chosen),
         )
 
@@ -173,66 +193,3 @@ def mirror(images: NDArray[Any], chosen: NDArray[np.bool_]) -> None:
     # Five times faster than numpy: torch has vector instructions for channels that lie last.
     flipped = torch.from_numpy(images[which]).permute(0, 3, 1, 2).flip(3)
     images[which] = flipped.permute(0, 2, 3, 1).numpy()
-
-
-def _seed_worker(seed: int, worker: int) -> None:
-    """Nothing here draws from global generators; for what a subclass of a dataset may do. Ctrl-C is for the main process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    seed_everywhere(seed, "worker", worker)
-
-
-class StepSampler(Sampler[int]):
-    """The steps from `start` on."""
-
-    def __init__(self, num_steps: int) -> None:
-        self.num_steps = num_steps
-        self.start = 0
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.num_steps))
-
-    def __len__(self) -> int:
-        return self.num_steps
-
-
-class StepLoader(DataLoader[Batch]):
-    """A loader that knows how many batches it has handed out, so that a checkpoint can continue in the middle.
-
-    Args:
-        dataset: one item for each step.
-        num_workers: processes that read ahead; whole batches come from a memory map, so 0 is fast enough for small images.
-        pin_memory: for copies to a GPU.
-    """
-
-    def __init__(self, dataset: StepDataset, num_workers: int = 0, pin_memory: bool = False) -> None:
-        self.steps = StepSampler(len(dataset))
-        self.handed_out = 0
-        seed_worker = partial(_seed_worker, dataset.seed)
-        super().__init__(
-            dataset,
-            batch_size=None,
-            sampler=self.steps,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-            worker_init_fn=seed_worker,
-        )
-
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        self.handed_out = self.steps.start
-        batches = super().__iter__()
-        while True:
-            with clock.part("data"):
-                batch = next(batches, None)
-            if batch is None:
-                break
-            self.handed_out += 1
-            yield batch
-        self.steps.start = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """The number of batches handed out."""
-        return {"batches": self.handed_out}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after that many; a state saved at the very end starts anew, or Lightning would skip a whole epoch."""
-        self.steps.start = self.handed_out = int(state["batches"]) % len(self.steps)

@@ -11,6 +11,7 @@ from typing import IO, NamedTuple
 from bootlight.data.reader import ImageSet, open_images, sorted_classes
 from bootlight.data.reader_files import Files
 from bootlight.data.reading import Reading
+from bootlight.data.store_kind import check_alike, marked
 from bootlight.data.store_passes import bad_pictures, over_images
 from bootlight.errors import BootlightError
 
@@ -32,9 +33,9 @@ class Contents:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def key(self, shape: Sequence[int]) -> str:
-        """Hash of names, labels and files, for images of a shape (H, W, C)."""
+        """Hash of names, labels and files, for images of a shape (H, W, C), and of their type where that is not uint8."""
         images = self.images
-        return content_key(shape, images.class_names, images.known_as, images.labels, self.digests)
+        return content_key(marked(shape, images), images.class_names, images.known_as, images.labels, self.digests)
 
     def without(self, bad: dict[int, str]) -> "Contents":
         """The same without bad pictures, of which it is known by position what is wrong with them."""
@@ -130,6 +131,7 @@ class Union:
             return replace(only, images=replace(only.images, class_names=sorted_classes(class_names)))
         ranked = sorted(self._sets, key=lambda named: named[1].key(()))
         images = [contents.images for _, contents in ranked]
+        check_alike(ranked)
         names = [f"{text}/{name}" for text, contents in ranked for name in contents.images.names]
         union = ImageSet(
             names,
@@ -138,6 +140,7 @@ class Union:
             (),
             _JoinedFiles([(text, contents.images.files) for text, contents in ranked], names),
             tuple(map(len, images)),
+            numbers=images[0].numbers,
         )
         skipped = {f"{text}/{name}": reason for text, contents in ranked for name, reason in contents.skipped.items()}
         return Contents(union, [digest for _, contents in ranked for digest in contents.digests], skipped)
@@ -241,7 +244,7 @@ class _JoinedFiles:
 
 
 def content_key(
-    shape: Sequence[int],
+    shape: Sequence[int | str],
     class_names: Sequence[str],
     names: Sequence[str],
     labels: Sequence[str | None],

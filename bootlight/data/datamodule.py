@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.data.archive import CountedArchive, DiskArchive
-from bootlight.data.batches import StepDataset, StepLoader, check_shares, gather
+from bootlight.data.batches import StepDataset, gather
+from bootlight.data.files import chosen_origin
+from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, OnlyReal, Source
-from bootlight.data.opened import build_for, checked, chosen_origin, loaded
+from bootlight.data.opened import build_for, checked, loaded
 from bootlight.data.origin import Origin
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.cache_folder import default_cache
@@ -92,7 +94,7 @@ class BootstrapData(LightningDataModule):
         self.origins = origins or {}
         self.root = self.origin.name  # as messages call the images
         self.channels, *size = self.image_shape = self.origin.shape
-        self.image_size: Any = as_size(*size)
+        self.image_size = as_size(*size)
         self.batch_size = batch_size
         self._num_steps = num_steps
         self.num_epochs = num_epochs
@@ -107,6 +109,7 @@ class BootstrapData(LightningDataModule):
         self.cache = default_cache() if cache is None else expanded(cache)
         self._build = build_for(self.origin.shape, self.cache, follow_links)
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
+        self.accumulate = 1  # batches of an optimizer step: `trainer.accumulate_grad_batches`
         self.expected: dict[str, int] = {}  # images of teachers that are still to be trained, by what these are called
         self.sources: list[Source] = []
 
@@ -189,31 +192,23 @@ class BootstrapData(LightningDataModule):
 
     @property
     def num_steps(self) -> int:
-        """Steps of this generation."""
+        """Batches of this generation, which are its optimizer steps unless gradients are accumulated."""
         return self.steps_for(sum(map(len, self.sources)))
 
     def steps_for(self, num_images: int) -> int:
-        """Steps of a generation that trains on so many images."""
+        """Batches of a generation that trains on so many images: a whole number of optimizer steps."""
         if self._num_steps is not None:
             return self._num_steps
         assert self.num_epochs is not None
-        return -(-self.num_epochs * num_images // self.batch_size)
+        return -(-self.num_epochs * num_images // (self.accumulate * self.batch_size)) * self.accumulate
 
     def train_dataloader(self) -> StepLoader:
-        """One batch for each step."""
-        world_size = self.trainer.world_size if self.trainer else 1
-        check_shares("data.batch_size", self.batch_size, world_size)
-        dataset = StepDataset(
-            self.sources,
-            seed=derive_key(self.context.seed, self.context.generation, "data"),
-            num_steps=self.num_steps,
-            batch_size=self.batch_size,
-            flip=self.flip,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
-        )
-        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return StepLoader(dataset, self.num_workers, pin_memory=on_gpu)
+        """All batches of the generation, in order."""
+        place = Place.of(self.trainer) if self.trainer else Place(accumulate=self.accumulate)
+        self.accumulate = place.accumulate
+        seed = derive_key(self.context.seed, self.context.generation, "data")
+        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3])
+        return StepLoader(dataset, self.num_workers, pin_memory=place.on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """To float in [-1, 1], on the device: uint8 travels. What is stored as floats stays as it is."""

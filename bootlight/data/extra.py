@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bootlight.data.mixing import Source
 from bootlight.data.reading import SAFE
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json
-from bootlight.runs.curation import read_curation
+from bootlight.runs.curation import noise_of, read_curation, weights_of
 from bootlight.runs.drawn import check_drawn, read_drawn
 from bootlight.runs.folder import SAMPLES, GenerationFolder
 from bootlight.runs.manifest import how_to_redraw
@@ -23,8 +24,8 @@ _built_before: dict[tuple[Path, str], tuple[bytes, Store]] = {}
 Build = Callable[..., Store]  # `build_store` with image size, channels and cache already given
 
 
-def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:
-    """All images of a teacher, with labels as positions in `class_names`; and the positions of those that may be used.
+def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> Source:
+    """The images of a teacher that a curator has kept, all where nobody has looked, with labels as positions in `class_names`.
 
     Labels are known by the names of their classes. A generation that was drawn before runs noted these has positions already.
 
@@ -35,18 +36,19 @@ def open_teacher(text: str, class_names: tuple[str, ...], build: Build) -> tuple
         root, split = resolve(text)
         folder = GenerationFolder(root.parent, into=root.name)
         if class_names and split is None and (root.name == SAMPLES or folder.drawn.exists()) and folder.is_synthesized:
-            store, kept = open_drawn(folder, noted_classes(folder) or class_names, build)
-            lacking = [name for i, name in enumerate(store.class_names) if i in store.labels and name not in class_names]
+            found = replace(open_curated(folder, noted_classes(folder) or class_names, build), role="teacher")
+            there = set(found.store.labels.tolist())
+            lacking = [name for i, name in enumerate(found.store.class_names) if i in there and name not in class_names]
             if lacking:
                 raise BootlightError(
                     f"{text} has images of class {lacking[0]!r}, which the real images lack; take a teacher of the same classes"
                 )
         else:
             store = build(root, split=split)
-            kept = np.arange(len(store.images))
+            found = Source("teacher", store, np.arange(len(store.images)))
     except BootlightError as error:
         raise BootlightError(f"data.mixing.root: {error}") from error
-    return relabeled(store, class_names), kept
+    return replace(found, store=relabeled(found.store, class_names))
 
 
 def relabeled(store: Store, class_names: tuple[str, ...]) -> Store:
@@ -67,7 +69,13 @@ def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
 
 
 def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:
-    """The images that a generation has drawn, with the labels that a curator has left them; and the positions of those kept.
+    """The images that a generation has drawn, and the positions of those that a curator has kept; see `open_curated`."""
+    source = open_curated(folder, class_names, build)
+    return source.store, source.indices
+
+
+def open_curated(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Source:
+    """The images that a generation has drawn and a curator has kept, with the labels, weights and noise that he left them.
 
     Raises:
         BootlightError: the folder is incomplete, damaged or changed, or has labels beyond the classes.
@@ -81,13 +89,18 @@ def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Bu
     curated = read_curation(folder)
     said = rows if curated is None else list(curated.values())
     labels = {row.file_name: -1 if row.label is None else row.label for row in said}
-    numbers = [labels[name] for name in sorted(labels)]  # the store holds what is listed, in this order
+    names = sorted(labels)  # the store holds what is listed, in this order
+    numbers = [labels[name] for name in names]
     if len(numbers) != len(store.names):
         raise BootlightError(f"{folder.metadata} lists {len(numbers)} images in {len(store.names)}; {how_to_redraw(folder)}")
     if not all(-1 <= number < len(class_names) for number in numbers):
         raise BootlightError(f"{folder.metadata} has labels beyond the {len(class_names)} classes; {how_to_redraw(folder)}")
-    kept = np.array([i for i, name in enumerate(sorted(labels)) if curated is None or curated[name].keep], np.int64)
-    return Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key), kept
+    store = Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key)
+    if curated is None:
+        return Source("synthetic", store, np.arange(len(names)))
+    kept = np.array([i for i, name in enumerate(names) if curated[name].keep], np.int64)
+    of = [curated[names[i]] for i in kept.tolist()]
+    return Source("synthetic", store, kept, weights=weights_of(of), noise=noise_of(of))
 
 
 def _built(folder: GenerationFolder, mark: bytes, build: Build) -> Store:

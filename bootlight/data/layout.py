@@ -19,6 +19,7 @@ class Layout:
         beside: these folders.
         bare: folders with files, but without a picture that can be read.
         left_out: what is not read: `12 .heic`, `folder @eaDir`.
+        numbers: shape and type of images that are numbers, not pictures; empty where they are pictures.
     """
 
     where: str
@@ -31,6 +32,7 @@ class Layout:
     beside: tuple[str, ...] = ()
     bare: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    numbers: str = ""
 
     @property
     def why_no_classes(self) -> str:
@@ -58,7 +60,7 @@ class Layout:
     def besides(self) -> list[str]:
         """What there is to say of a set of which the number of images is known: its split, and what is not read."""
         others = ", ".join(f"{name} {count:,}" for name, count in self.unused.items())
-        parts = [self.split and f"split {self.split}", others and f"not used: {others}", self.lost]
+        parts = [self.numbers, self.split and f"split {self.split}", others and f"not used: {others}", self.lost]
         return [part for part in parts if part]
 
     @property

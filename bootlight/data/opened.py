@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bootlight.data.extra import Build
-from bootlight.data.origin import ImageFiles, Origin
 from bootlight.data.reading import Reading
 from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError
 
 if TYPE_CHECKING:
     from bootlight.data.mixing import Source
-
-
-def chosen_origin(
-    origin: Origin | None, root: str | list[str] | None, cache: str | None, follow_links: bool, of_files: Mapping[str, Any]
-) -> Origin:
-    """The origin of real images, of `data.root` or `data.origin`.
-
-    Args:
-        origin: as given.
-        root: as given.
-        cache: of decoded images.
-        follow_links: whether links may lead out of `root`.
-        of_files: settings that belong to `root` alone, None where they are not given.
-
-    Raises:
-        BootlightError: both are given, or neither, or a setting that belongs to the other.
-    """
-    given = {key: value for key, value in of_files.items() if value is not None}
-    if origin is not None:
-        if root is not None:
-            raise BootlightError("data.root and data.origin are both given; leave one out: images come from one of them")
-        for key, value in given.items():
-            raise BootlightError(
-                f"data.{key} is {value}, but it belongs to data.root; {origin.name} have their own: leave it out (null), or "
-                f"set data.origin.{key} where there is such a setting"
-            )
-        return origin
-    if root is None:
-        raise BootlightError("data.root is missing: a folder or a zip of images; or data.origin, such as bootlight.Digits")
-    if "image_size" not in given:
-        raise BootlightError("data.image_size is missing: edge in pixels, or [height, width], that images are brought to")
-    return ImageFiles(root, cache=cache, follow_links=follow_links, **given)
+    from bootlight.data.origin import Origin
 
 
 def build_for(shape: tuple[int, int, int], cache: Path, follow_links: bool) -> Build:
     """What decodes other images to the shape (C, H, W)."""
-    channels, height, width = shape
-    size: Any = height if height == width else (height, width)
-    return partial(build_store, image_size=size, channels=channels, cache=cache, reading=Reading(follow_links))
+    return partial(build_store, image_size=shape[1:], channels=shape[0], cache=cache, reading=Reading(follow_links))
 
 
 def loaded(origin: Origin) -> tuple[Store, Store | None]:

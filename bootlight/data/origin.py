@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from bootlight.data.reading import Reading
-from bootlight.data.roots import list_roots, load_roots
-from bootlight.errors import BootlightError, check_named
-from bootlight.io.cache_folder import default_cache
-from bootlight.io.paths import expanded
-from bootlight.io.shape import shape_of
+import numpy as np
 
 if TYPE_CHECKING:
     from bootlight.data.layout import Layout
@@ -58,55 +52,21 @@ class Origin(ABC):
         return self.load()[0].class_names
 
 
-class ImageFiles(Origin):
-    """Images in folders, zips or Hugging Face imagefolders: what `data.root` stands for.
+class StoreOrigin(Origin):
+    """Images that are decoded already; from Python.
 
     Args:
-        root: folder, zip or imagefolder, or a list of them, which are one set; see `BootstrapData`.
-        image_size: edge of squares in pixels, or [height, width]; other pictures are center-cropped and resized.
-        channels: 1 (grey) or 3 (RGB) of pictures, any number of what is in `.npy` files.
-        cache: folder for decoded images; $BOOTLIGHT_CACHE or the usual place if left out.
-        follow_links: read what symbolic links lead to, wherever it lies.
-        label_column: what names the class in a `metadata.jsonl` or `metadata.csv`; `label`, where there is one, if left out.
-        max_bad: so many pictures may be unusable: they are left out and listed.
+        store: the images.
+        held_out: of a split of their own.
+        name: how messages call them.
     """
 
-    def __init__(
-        self,
-        root: str | list[str],
-        image_size: int | list[int],
-        channels: int = 3,
-        cache: str | None = None,
-        follow_links: bool = False,
-        label_column: str | None = None,
-        max_bad: int = 0,
-    ) -> None:
-        self.roots = (root,) if isinstance(root, str) else tuple(root)
-        if not self.roots:
-            raise BootlightError("data.root is an empty list; name a folder or a zip of images")
-        for text in self.roots:
-            check_named("data.root", text)
-        self.name = ", ".join(self.roots)
-        self.shape = shape_of(image_size, channels)
-        self.reading = Reading(follow_links, label_column, max_bad)
-        self.cache = default_cache() if cache is None else expanded(cache)
-
-    @cached_property
-    def _loaded(self) -> Any:
-        channels, height, width = self.shape
-        size: Any = height if height == width else (height, width)
-        return load_roots(self.roots, size, channels, self.cache, self.reading)
+    def __init__(self, store: Store, held_out: Store | None = None, name: str = "a store") -> None:
+        _, height, width, channels = store.images.shape
+        self.shape = channels, height, width
+        self.dtype = "float32" if store.images.dtype == np.float32 else "uint8"
+        self.store, self.held_out, self.name = store, held_out, name
 
     def load(self) -> tuple[Store, Store | None]:
-        """Decoded once; see `load_roots`."""
-        return self._loaded.train, self._loaded.held_out
-
-    @property
-    def layouts(self) -> tuple[Layout, ...]:
-        """Of the roots."""
-        layouts: tuple[Layout, ...] = self._loaded.layouts
-        return layouts
-
-    def class_names(self) -> tuple[str, ...]:
-        """Folders and zips are listed, not decoded."""
-        return tuple(sorted({name for _, layout in list_roots(self.roots, self.reading) for name in layout.class_names}))
+        """The images."""
+        return self.store, self.held_out

@@ -10,15 +10,18 @@ from typing import NamedTuple, Self
 
 from bootlight.data.layout import Layout
 from bootlight.data.opening import open_files
+from bootlight.data.reader_arrays import ArrayFiles, Numbers, described, is_named_image, with_rows
 from bootlight.data.reader_files import Files, ZipFiles
 from bootlight.data.reader_folder import FolderFiles
 from bootlight.data.reader_manifest import Labels, read_manifest
-from bootlight.data.reader_names import MANIFESTS, is_image
+from bootlight.data.reader_names import MANIFESTS
+from bootlight.data.reader_one import OneFile
 from bootlight.data.reader_splits import TRAINING, choose_split, first_folder, split_folders
 from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError
 
 MAX_DIGITS = 18  # of a class that is a number
+Listed = FolderFiles | ZipFiles | OneFile | ArrayFiles
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class ImageSet:
         files: the container.
         parts: where several sets are one: how many images of each, one set after the other.
         layout: what was understood of the root.
+        numbers: shape and type of the images where they are numbers in `.npy` files; None where they are pictures.
     """
 
     names: list[str]
@@ -42,6 +46,7 @@ class ImageSet:
     files: Files
     parts: tuple[int, ...] = ()
     layout: Layout = field(default_factory=lambda: Layout(""))
+    numbers: Numbers | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -96,7 +101,9 @@ class ImageSet:
 def open_images(root: Path, split: str | None = None, reading: Reading = SAFE) -> ImageSet:
     """List the images of a folder or a zip.
 
-    PNG, JPEG and WebP files at any depth count; other files, hidden ones, folders that programs have made, and runs do not.
+    PNG, JPEG and WebP files at any depth count, or, where there is none of them, `.npy` files of numbers: (C, H, W) is one
+    image, (N, C, H, W) are several, each known as `<file>#<row>`. Other files, hidden ones, folders that programs have made,
+    and runs do not.
     Layouts, the first that fits:
 
     1. A folder around everything else is looked through, whatever its name (but see 3).
@@ -115,11 +122,12 @@ def open_images(root: Path, split: str | None = None, reading: Reading = SAFE) -
         BootlightError: no images, no such split, or one of the faults that `reader_files`, `reader_splits` and
             `reader_manifest` name.
     """
-    files = open_files(root, reading.follow_links)
+    opened = open_files(root, reading.follow_links)
     try:
+        files = with_rows(opened)
         return _list_images(files, split, reading.label_column)
     except BootlightError:
-        files.close()
+        opened.close()
         raise
 
 
@@ -153,8 +161,8 @@ class _Split(NamedTuple):
         return tuple(name for name in self.images if not first_folder(name, self.base))
 
 
-def _list_images(files: FolderFiles | ZipFiles, split: str | None, column: str | None) -> ImageSet:
-    images = sorted(name for name in files.names if is_image(name))
+def _list_images(files: Listed, split: str | None, column: str | None) -> ImageSet:
+    images = sorted(filter(is_named_image, files.names))
     if not images:
         raise BootlightError(_nothing(files))
     manifests = frozenset(files.names).difference(images)
@@ -171,7 +179,7 @@ def _list_images(files: FolderFiles | ZipFiles, split: str | None, column: str |
     else:
         below = {name: [image for image in names if image.startswith(around)] for name, around in places.items()}
         parts = {name: _Split(base, base, below[name], listed, frozenset()) for name in places}
-    read = parts[chosen]
+    read, numbers = parts[chosen], getattr(files, "numbers", None)
     if not read.images:
         raise BootlightError(f"{files.where} lists no image; add lines to its metadata.jsonl or metadata.csv, or remove it")
     known = {name for part in parts.values() for name in part.classes}
@@ -187,9 +195,10 @@ def _list_images(files: FolderFiles | ZipFiles, split: str | None, column: str |
         beside=tuple(sorted(read.folders - {""})) if read.stray else (),
         bare=files.left_out.bare(images),
         left_out=tuple(files.left_out.told()),
+        numbers="" if numbers is None else described(numbers),
     )
     found = [labels[name] for name in read.images]
-    return ImageSet(read.images, found, class_names, tuple(sorted(folders)), files, layout=layout)
+    return ImageSet(read.images, found, class_names, tuple(sorted(folders)), files, layout=layout, numbers=numbers)
 
 
 def _without_shared(names: list[str]) -> list[str]:
@@ -198,11 +207,11 @@ def _without_shared(names: list[str]) -> list[str]:
     return [name[len(shared) + (shared != "") :] for name in names]
 
 
-def _nothing(files: FolderFiles | ZipFiles) -> str:
+def _nothing(files: Listed) -> str:
     """What to say of a set without images."""
     left_out = ", ".join(files.left_out.told())
     found = f" (left out: {left_out}); convert them, or" if left_out else ";"
-    return f"{files.where} has no PNG, JPEG or WebP image in it{found} give a folder or a zip of images"
+    return f"{files.where} has no PNG, JPEG or WebP image and no .npy file in it{found} give a folder or a zip of images"
 
 
 def _wrapper(manifests: frozenset[str], images: list[str], around: str, stop: Collection[str] = ()) -> str:

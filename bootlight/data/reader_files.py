@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from bootlight.data.left_out import LeftOut
-from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_long, is_wanted, plain
+from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_image, is_long, is_wanted, plain
 from bootlight.errors import BootlightError
+from bootlight.io.arrays import is_array
 from bootlight.runs.marks import run_folders
 
 MAX_ZIP_ENTRIES = 2_000_000  # each costs half a kilobyte of memory before the first can be looked at
@@ -95,6 +96,9 @@ class ZipFiles:
         entries: dict[str, zipfile.ZipInfo] = {}
         names = list(map(self._name, infos))
         runs = run_folders(names)
+        seen = (name for name in filter(is_image, names) if not any(map(is_hidden, name.split("/"))))
+        in_runs = (any(folder in runs for folder in _folders(name.split("/"))) for name in seen)
+        self._takes_arrays = all(in_runs)  # files of numbers count where there are no pictures
         for name, info in zip(names, infos, strict=True):
             if not name or self._is_left_out(name, runs):
                 continue
@@ -126,7 +130,7 @@ class ZipFiles:
         elif any(map(is_hidden, parts[:-1])):
             first = next(i for i, part in enumerate(parts) if is_hidden(part))
             self.left_out.note_folder(plain("/".join(parts[: first + 1])))
-        elif is_hidden(parts[-1]) or not is_wanted(name):
+        elif is_hidden(parts[-1]) or not (is_wanted(name) or (self._takes_arrays and is_array(name))):
             self.left_out.note_file(plain(name), hidden=is_hidden(parts[-1]))
         else:
             return False
@@ -185,6 +189,15 @@ class ZipFiles:
                 yield io.BufferedReader(file)  # type: ignore[type-var]
         except _FAULTS as error:
             raise BootlightError(f"{name}: damaged in the zip ({error}); make the zip again or remove it") from error
+
+    def opened(self, name: str) -> tuple[IO[bytes], int]:
+        """The content of one entry, to be read at any place, and its size in bytes.
+
+        Raises:
+            BootlightError: as `read`.
+        """
+        data = self.read(name)
+        return io.BytesIO(data), len(data)
 
     def close(self) -> None:
         """Close the zip."""

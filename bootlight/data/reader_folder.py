@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from bootlight.data.left_out import LeftOut
-from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_wanted, plain
+from bootlight.data.reader_names import MAX_FILE_BYTES, compose, is_hidden, is_image, is_wanted, plain
 from bootlight.errors import BootlightError
+from bootlight.io.arrays import is_array, sized_file
 from bootlight.io.lines import MAX_IMAGES
 from bootlight.runs.marks import is_run
 
@@ -35,6 +36,7 @@ class FolderFiles:
         self._folders: dict[tuple[int, int], str] = {}  # those listed, by device and inode; only where links are followed
         self._root = str(root.resolve())  # text: joining paths would cost as much as opening the files
         self.left_out = LeftOut()
+        self._arrays: list[tuple[os.DirEntry[str], str]] = []  # of interest where there are no pictures
         self._spelled: dict[str, str] = {}  # as the file system has it, where that is not NFC
         found: list[str] = []
         folders = [""]
@@ -44,6 +46,7 @@ class FolderFiles:
                 folders += self._list(prefix, found)
             except OSError as error:
                 raise BootlightError(f"{self.where}/{prefix} cannot be listed ({error.strerror}); correct it") from error
+        self._take_arrays(found)
         self.names = compose(found, self._spelled, self.where)
 
     def _list(self, prefix: str, found: list[str]) -> list[str]:
@@ -61,6 +64,8 @@ class FolderFiles:
             name, shown = prefix + entry.name, plain(entry.name)
             if any(map(is_hidden, shown.split("/"))):
                 self._leave_out(entry, name, hidden=True)
+            elif is_array(shown) and not entry.is_dir():
+                self._arrays.append((entry, name))
             elif self._link_to_folder(name) if entry.is_symlink() else entry.is_dir():
                 folders.append(name + "/")
             elif not is_wanted(shown):
@@ -70,6 +75,17 @@ class FolderFiles:
         if len(found) > MAX_IMAGES:
             raise BootlightError(f"{self.where} has more than {MAX_IMAGES} images; split it")
         return folders
+
+    def _take_arrays(self, found: list[str]) -> None:
+        """Files of numbers count where there are no pictures."""
+        if any(map(is_image, found)):
+            for entry, name in self._arrays:
+                self._leave_out(entry, name)
+        else:
+            for entry, name in self._arrays:
+                if entry.is_symlink():
+                    self._link_to_folder(name)  # whether it may be followed
+            found += [name for entry, name in self._arrays if entry.is_file()]
 
     def _leave_out(self, entry: os.DirEntry[str], name: str, hidden: bool = False) -> None:
         """Count what is not read; pipes and the like are nothing."""
@@ -90,14 +106,15 @@ class FolderFiles:
         """Whether a link leads to a folder; refused where it must not be followed, or stands for something that is gone."""
         path = os.path.join(self._root, name)
         is_inside = Path(os.path.realpath(path)).is_relative_to(self._root)
-        if is_wanted(name) and not is_inside and not self._follow_links:
+        wanted = is_wanted(name) or is_array(name)
+        if wanted and not is_inside and not self._follow_links:
             raise BootlightError(
                 f"{self.where}/{name} is a link that leaves {self.where}; put a copy of the file there, or {FOLLOW}"
             )
         try:
             is_folder = stat.S_ISDIR(os.stat(path).st_mode)
         except OSError as error:
-            if is_wanted(name) or (self._follow_links and "." not in name.rpartition("/")[2]):  # a picture; a folder, maybe
+            if wanted or (self._follow_links and "." not in name.rpartition("/")[2]):  # a picture; a folder, maybe
                 raise BootlightError(
                     f"{self.where}/{name} is a link that leads nowhere ({error.strerror}); restore what was there or remove it"
                 ) from error
@@ -140,6 +157,14 @@ class FolderFiles:
                 yield file
         except OSError as error:
             raise BootlightError(f"{name}: cannot be read ({error.strerror}); repair or remove it") from error
+
+    def opened(self, name: str) -> tuple[IO[bytes], int]:
+        """One file, to be closed by the caller, and its size in bytes.
+
+        Raises:
+            BootlightError: it cannot be read.
+        """
+        return sized_file(self._path(name), name)
 
     def _path(self, name: str) -> str:
         return os.path.join(self._root, self._spelled.get(name, name))

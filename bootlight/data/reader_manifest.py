@@ -12,11 +12,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from bootlight.data.reader_names import MANIFESTS, MAX_FILE_BYTES, composed
 from bootlight.errors import BootlightError
+from bootlight.io.arrays import row_name, split_row
 from bootlight.io.lines import MAX_LINE_BYTES, short_lines
 
 if TYPE_CHECKING:
     from bootlight.data.reader_files import Files
-    from bootlight.io.lines import Readable
+    from bootlight.io.arrays import row_name, split_row
+from bootlight.io.lines import Readable
 
 Labels = dict[str, str | None]  # image name -> class name
 Rows = Iterable[tuple[str, Any, Any]]  # where a row is, the name of an image, its label
@@ -197,6 +199,9 @@ def _collect(rows: Rows, base: str, present: frozenset[str]) -> Labels:
         name = base + _relative(file_name, here)
         if name not in present and "\\" in name:  # as Windows has it
             name = base + _relative(file_name.replace("\\", "/"), here)
+        file, row = split_row(name)
+        if name not in present and row is not None:  # as a person writes it
+            name = row_name(file, row)
         if name not in present:
             raise BootlightError(f"{here} names {file_name!r}, which is not among the images; correct it or add the image")
         if name in labels:

@@ -17,6 +17,8 @@ from bootlight.data.store_skipped import tell_skipped
 from bootlight.distributed.processes import rank
 from bootlight.errors import BootlightError
 
+Edges = int | tuple[int, int]  # can be a key of a cache, as a list cannot
+
 
 class Loaded(NamedTuple):
     """Decoded images of all roots together.
@@ -47,7 +49,7 @@ def list_roots(texts: tuple[str, ...], reading: Reading) -> list[tuple[Root, Lay
 
 
 @cache
-def load_roots(texts: tuple[str, ...], image_size: int, channels: int, cache_folder: Path, reading: Reading) -> Loaded:
+def load_roots(texts: tuple[str, ...], image_size: Edges, channels: int, cache_folder: Path, reading: Reading) -> Loaded:
     """Training images and held-out ones (None where no root has a split for them), of all roots together.
 
     Of a root with splits, `train` or `training` is trained on and the first of `reader_splits.HELD_OUT` is held out; of one
@@ -56,8 +58,8 @@ def load_roots(texts: tuple[str, ...], image_size: int, channels: int, cache_fol
 
     Args:
         texts: a folder, a zip, `images@SPLIT`, a run (the newest generation that has images) or `RUN@GENERATION` each.
-        image_size: edge of the square images in pixels.
-        channels: 1 or 3.
+        image_size: of the images in pixels: edge of squares, or height and width.
+        channels: 1 or more.
         cache_folder: of decoded images.
         reading: choices of the user.
 
@@ -89,7 +91,12 @@ def _root(text: str) -> Root:
 
 
 def _build(
-    parts: list[Root], image_size: int, channels: int, cache_folder: Path, reading: Reading, class_names: list[str]
+    parts: list[Root],
+    image_size: int | tuple[int, int],
+    channels: int,
+    cache_folder: Path,
+    reading: Reading,
+    class_names: list[str],
 ) -> Store:
     store = build_union(
         parts, image_size=image_size, channels=channels, cache=cache_folder, reading=reading, class_names=class_names

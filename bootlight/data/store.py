@@ -1,4 +1,4 @@
-"""Images decoded once into one uint8 file that is mapped into memory, cached under a key made of their content."""
+"""Images decoded once into one file that is mapped into memory, cached under a key made of their content."""
 
 import hashlib
 import mmap
@@ -15,19 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bootlight.data.contents import Root, Union, content_key, read_union
-from bootlight.data.reader import ImageSet
 from bootlight.data.reading import SAFE, Reading
-from bootlight.data.store_folder import check_sums, mapped, publish_folder, sums
-from bootlight.data.store_passes import BadPictures, over_images
+from bootlight.data.store_folder import check_sums, mapped, publish_folder
+from bootlight.data.store_kind import check_kind
+from bootlight.data.store_passes import BadPictures
 from bootlight.data.store_skipped import keep_bad, known_bad
 from bootlight.data.store_turn import turn
+from bootlight.data.store_write import write_store
 from bootlight.errors import BootlightError
-from bootlight.io.atomic import atomic_write, read_json, write_json
+from bootlight.io.atomic import read_json
 from bootlight.io.cache_entries import note_use, remove_leftovers
 from bootlight.io.cache_folder import can_keep, tell_not_kept, temporary_cache
 from bootlight.io.cache_limit import cache_limit, keep_below
-from bootlight.io.pictures import decode
+from bootlight.io.shape import Shape, shape_of
 
+Images = NDArray[np.uint8] | NDArray[np.float32]
 MAX_NAMES_BYTES = 2**30  # of the names of all images
 
 
@@ -38,7 +40,8 @@ class Store:
     Pickling a mapped store (to a worker process) sends the path of its file, not the pixels.
 
     Args:
-        images: uint8 (N, H, W, C), read-only; mapped into memory if it comes from `build_store`.
+        images: (N, H, W, C), read-only: uint8, or float32 whose numbers are what a network sees; mapped into memory if they
+            come from `build_store`.
         labels: int64 (N,), position in `class_names`, -1 = none.
         class_names: sorted; empty where nothing is labelled.
         names: of the images, without the folders that hold all of them.
@@ -46,7 +49,7 @@ class Store:
         skipped: why pictures that are not among the images were left out, by their names; not kept with the store.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     names: tuple[str, ...]
@@ -63,7 +66,7 @@ class Store:
 def build_store(
     root: Path,
     *,
-    image_size: int,
+    image_size: int | Sequence[int],
     channels: int,
     cache: Path,
     split: str | None = None,
@@ -71,7 +74,7 @@ def build_store(
     note: Callable[[bytes], None] = lambda data: None,
     reading: Reading = SAFE,
 ) -> Store:
-    """Decode all images of a folder or zip, or find them decoded in the cache.
+    """Decode all images of a folder or zip or `.npy` file, or find them decoded in the cache.
 
     The key is made of the labels and bytes of the images, and of their names without the folders that hold all of them: a
     changed picture gives another key; the same content in another place, in a zip instead of a folder, or a folder deeper,
@@ -79,8 +82,8 @@ def build_store(
 
     Args:
         root: folder or zip, see `reader.open_images`.
-        image_size: edge of the square images in pixels.
-        channels: 1 or 3.
+        image_size: of the images in pixels: edge of squares, or height and width.
+        channels: 1 or 3 of pictures, any number of numbers.
         cache: folder of decoded images, one sub-folder for each key. Any number of processes may share it.
         split: which split; None is `train`, or everything where there are no splits.
         description: of the progress bar.
@@ -98,7 +101,7 @@ def build_store(
 def build_union(
     parts: Sequence[Root],
     *,
-    image_size: int,
+    image_size: int | Sequence[int],
     channels: int,
     cache: Path,
     description: str = "reading images",
@@ -110,8 +113,8 @@ def build_union(
 
     Args:
         parts: the sets.
-        image_size: edge of the square images in pixels.
-        channels: 1 or 3.
+        image_size: of the images in pixels: edge of squares, or height and width.
+        channels: 1 or 3 of pictures, any number of numbers.
         cache: folder of decoded images.
         description: of the progress bar.
         note: called once with each encoded picture, in no order and from several threads.
@@ -121,25 +124,27 @@ def build_union(
     Raises:
         BootlightError: as `build_store`.
     """
-    shape = (image_size, image_size, channels)
+    shape = shape_of(image_size, channels)
     cache_limit(cache)  # a wrong one is told before anything is read
     with ExitStack() as held:
         union = read_union(held, parts, description, note, reading, class_names)
+        check_kind(union.contents.images, shape)
         while (store := _find_or_decode(union, shape, cache, reading.max_bad, description)) is None:
             pass  # bad pictures were left out; what is left has another key
     return replace(store, skipped=union.contents.skipped)
 
 
-def _find_or_decode(union: Union, shape: tuple[int, int, int], cache: Path, max_bad: int, description: str) -> Store | None:
+def _find_or_decode(union: Union, shape: Shape, cache: Path, max_bad: int, description: str) -> Store | None:
     """The store of a union; None where pictures turned out to be bad and were left out of it."""
     contents = union.contents
-    key = contents.key(shape)
+    channels, height, width = shape
+    key = contents.key((height, width, channels))
     if (store := _open(cache / key)) is not None:
         return store
     bad = known_bad(cache, key, len(contents.images)) if max_bad else {}
     if not bad:
         try:
-            return _decoded(cache, key, partial(_write, contents.images, shape, description))
+            return _decoded(cache, key, partial(write_store, contents.images, shape, description))
         except BadPictures as error:
             if not max_bad:
                 raise
@@ -174,7 +179,7 @@ def _published(folder: Path, write: Callable[[Path], None]) -> Store:
 
 
 def store_from_arrays(
-    images: NDArray[np.uint8],
+    images: Images,
     labels: NDArray[np.int64] | None = None,
     class_names: Sequence[str] = (),
     names: Sequence[str] | None = None,
@@ -182,7 +187,7 @@ def store_from_arrays(
     """A store in memory.
 
     Args:
-        images: (N, H, W, C).
+        images: (N, H, W, C), uint8 or float32.
         labels: (N,), positions in `class_names`, -1 = none; None = no labels.
         class_names: names of the classes.
         names: of the images; their numbers if left out.
@@ -195,45 +200,22 @@ def store_from_arrays(
     """
     labels = np.full(len(images), -1, np.int64) if labels is None else labels.astype(np.int64)
     names = tuple(map(str, range(len(images)))) if names is None else tuple(names)
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(f"images must be uint8 (N, H, W, C), not {images.dtype} {images.shape}")
+    if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
+        raise ValueError(f"images must be uint8 or float32 (N, H, W, C), not {images.dtype} {images.shape}")
+    if images.dtype == np.float32 and not np.isfinite(images).all():
+        raise ValueError("images have numbers that are NaN or infinite")
     if labels.shape != (len(images),) or len(names) != len(images):
         raise ValueError(f"{len(images)} images need as many labels and names, not {len(labels)} and {len(names)}")
     if len(labels) and not -1 <= labels.min() <= labels.max() < len(class_names):
         raise ValueError(f"labels must be in -1 to {len(class_names) - 1}, the positions of the class names")
-    images = np.ascontiguousarray(images).view()
-    images.setflags(write=False)
+    stored: Any = np.ascontiguousarray(images).view()
+    stored.setflags(write=False)
     texts = [None if label < 0 else class_names[label] for label in labels.tolist()]
-    digests = (hashlib.sha256(image).digest() for image in images)
-    key = content_key(images.shape[1:], class_names, names, texts, digests)
-    return Store(images, labels, tuple(class_names), names, key)
-
-
-def _write(images: ImageSet, shape: tuple[int, int, int], description: str, folder: Path) -> None:
-    """Fill a folder; `store.json` is written last."""
-    positions = {name: i for i, name in enumerate(images.class_names)}
-    labels = np.array([-1 if label is None else positions[label] for label in images.labels], dtype=np.int64)
-    _write_images(folder / "images.npy", images, shape, description)
-    with atomic_write(folder / "labels.npy") as file:
-        np.save(file, labels)
-    about = {"shape": [len(images), *shape], "class_names": images.class_names, "names": images.known_as}
-    write_json(folder / "store.json", about | {"sha256": sums(folder)})
-
-
-def _write_images(path: Path, images: ImageSet, shape: tuple[int, int, int], description: str) -> None:
-    """Decode into a .npy file. Not through a memory map: on a full disk that is a bus error instead of an exception."""
-    size, _, channels = shape
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *shape)}
-
-    def decode_one(i: int) -> NDArray[np.uint8]:
-        return decode(images.read(i), images.names[i], image_size=size, channels=channels)
-
-    # Pillow's notes on odd metadata. Here and not in `decode`, because filters are shared by all threads.
-    with warnings.catch_warnings(), atomic_write(path) as file:
-        warnings.filterwarnings("ignore", module="PIL")
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in over_images(images, decode_one, description):
-            file.write(np.stack(part))
+    kind = () if images.dtype == np.uint8 else (images.dtype.name,)
+    rows = map(np.ascontiguousarray, stored.transpose(0, 3, 1, 2) if kind else stored)  # numbers lie so in .npy files
+    digests = (hashlib.sha256(row.data).digest() for row in rows)
+    key = content_key((*images.shape[1:], *kind), class_names, names, texts, digests)
+    return Store(stored, labels, tuple(class_names), names, key)
 
 
 def _open(folder: Path, tell: bool = True) -> Store | None:
@@ -245,7 +227,7 @@ def _open(folder: Path, tell: bool = True) -> Store | None:
         check_sums(folder, about)
         labels = np.array(np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False))  # no larger than the file
         store = _from_file(folder / "images.npy", labels, tuple(about["class_names"]), tuple(about["names"]), folder.name)
-        if list(store.images.shape) != about["shape"] or store.images.dtype != np.uint8 or len(labels) != len(store.names):
+        if list(store.images.shape) != about["shape"] or len(labels) != len(store.names):
             raise ValueError("its parts do not fit each other")
     except (BootlightError, OSError, ValueError, EOFError, LookupError, TypeError, AttributeError) as error:
         if tell:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bootlight.errors import BootlightError
+from bootlight.io.arrays import DTYPES
 from bootlight.io.atomic import file_sha256
 from bootlight.io.cache_entries import hold
 from bootlight.io.owner import temporary_name
@@ -64,8 +65,8 @@ def _move_away(folder: Path) -> None:
     shutil.rmtree(damaged, ignore_errors=True)
 
 
-def mapped(path: Path) -> "np.memmap[Any, np.dtype[np.uint8]]":
-    """The images of a store, (N, H, W, C), read-only; as long as they are mapped, nobody removes them.
+def mapped(path: Path) -> "np.memmap[Any, np.dtype[Any]]":
+    """The images of a store, (N, H, W, C) uint8 or float32, read-only; as long as they are mapped, nobody removes them.
 
     Raises:
         ValueError: the file is cut off, or holds something else.
@@ -75,9 +76,9 @@ def mapped(path: Path) -> "np.memmap[Any, np.dtype[np.uint8]]":
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError(f"{path.name} is of another format")
         shape, by_columns, kind = np.lib.format.read_array_header_1_0(file)
-        if by_columns or kind != np.uint8:
+        if by_columns or kind.str not in DTYPES:
             raise ValueError(f"{path.name} holds something else than images")
-        return np.memmap(file, np.uint8, "r", file.tell(), shape)  # a ValueError if the file is shorter
+        return np.memmap(file, kind, "r", file.tell(), shape)  # a ValueError if the file is shorter
 
 
 def sums(folder: Path) -> dict[str, str]:

@@ -10,7 +10,9 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "compose": "Alone Composition Extrapolate",
+        "corruption": "Box Clean Corruption GaussianNoise View Whole",
         "denoiser": "Denoiser NetworkDenoiser",
+        "exact": "GaussianDenoiser MixtureDenoiser",
         "grid": "Grid Level",
         "objective": "DSM Hybrid Objective",
         "prediction": "EDM Epsilon Estimate LearnedVariance Prediction V X0",

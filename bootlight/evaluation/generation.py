@@ -98,7 +98,7 @@ class Evaluation:
             Stopped: this process was asked to stop.
         """
         with clock.part("files"):
-            drawn = drawn_source(SYNTHETIC, folder, data.image_size, data.channels)
+            drawn = drawn_source(SYNTHETIC, folder, data.image_shape)
         sets: dict[str, ImageSource] = {"synthetic": drawn}
         sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, device, data.cache)

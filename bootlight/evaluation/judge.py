@@ -87,9 +87,9 @@ def train_judge(
         A module from float images (B, C, H, W) in [-1, 1] to logits (B,), in eval mode.
     """
     settings = {"steps": num_steps, "width": width, "batch": batch_size, "flip": data.flip}
-    settings |= {"size": data.image_size, "channels": data.channels}
+    settings |= {"size": data.image_shape[1], "channels": data.channels}
     file = folder / f"judge-{reference_key(data, **settings)}.safetensors"
-    judge = DCGAN(data.image_size, data.channels, width=width).net_d
+    judge = DCGAN(data.image_shape[1], data.channels, width=width).net_d
     if not agree(file.exists()):
         own = trainer()
         with shared_judge(file, data, own) as found:
@@ -121,7 +121,7 @@ def trained_gan(data: BootstrapData, *, num_steps: int, width: int, batch_size: 
     """A DCGAN trained on all real training images; another `seed` is another start and another order of the images."""
     counters = ("judge",) if seed == 0 else ("judge", seed)
     seed_everywhere(*counters)
-    gan = DCGAN(data.image_size, data.channels, width=width)
+    gan = DCGAN(data.image_shape[1], data.channels, width=width)
     with handlers_kept():
         trainer.fit(gan, datamodule=data.for_judge(num_steps, batch_size, seed))
     return gan

@@ -14,6 +14,7 @@ from bootlight.evaluation.features import extract
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_images
 from bootlight.io.cache_folder import default_cache
+from bootlight.io.shape import height_width
 from bootlight.metrics.features.feature_metric import look
 from bootlight.metrics.features.features import FeatureNetwork
 from bootlight.metrics.features.frozen import Frozen
@@ -36,7 +37,7 @@ class Setting(NamedTuple):
     Attributes:
         network: for features.
         metrics: keys of `METRICS`.
-        image_size: edge to which all images are brought, None = as they are.
+        image_size: edge, or [height, width], to which all pictures are brought, None = as they are.
         batch_size: images of one network call.
         device: where the network runs.
         cache: folder of decoded images and features.
@@ -45,7 +46,7 @@ class Setting(NamedTuple):
 
     network: nn.Module
     metrics: tuple[str, ...]
-    image_size: int | None
+    image_size: int | list[int] | None
     batch_size: int
     device: str
     cache: Path
@@ -89,7 +90,9 @@ def add_options(parser: ArgumentParser) -> None:
         "--metrics", type=str, default=",".join(USUAL), help=f"separated by commas, or all; there are {', '.join(METRICS)}"
     )
     parser.add_argument(
-        "--image-size", type=int | None, help="cut the centred square and resize to this edge (default: as they are)"
+        "--image-size",
+        type=int | list[int] | None,
+        help="cut the center, resize to this edge or [height,width]; default: no",
     )
     parser.add_argument("--batch-size", type=int, default=64, help="images of one network call")
     parser.add_argument("--device", type=str, default="cpu", help="such as cuda")
@@ -108,7 +111,7 @@ def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
     check_range("--batch-size", options.batch_size, 1)
     check_range("--max-bad", options.max_bad, 0)
     if options.image_size is not None:
-        check_range("--image-size", options.image_size, 1)
+        height_width(options.image_size, "--image-size")
     network = _network(parser.instantiate(options).features)
     names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     if names == ["all"]:

@@ -13,10 +13,11 @@ from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.reference_stats import check_width, load_statistics, measure_against, save_statistics
 from bootlight.evaluation.several_judges import judge_scores, train_gans
-from bootlight.evaluation.source_remarks import source_remarks
+from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_store
 from bootlight.evaluation.suite import finite, measure_all
 from bootlight.io.pictures import resized
+from bootlight.io.shown import shower
 from bootlight.metrics.c2st import LEAST as LEAST_TOLD_APART
 from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import DiscriminatorScore
@@ -24,7 +25,7 @@ from bootlight.metrics.distances.statistics import feature_statistics
 from bootlight.metrics.neighbours.neighbours import nearest
 from bootlight.metrics.pixel_statistics import LEAST_EDGE, PixelDifference, PixelStatistics
 from bootlight.metrics.score import Score
-from bootlight.networks.dcgan import SIZES
+from bootlight.networks.dcgan import halvings
 from bootlight.report.neighbours import MAX_ROWS, write_neighbours
 
 NEIGHBOURS = 5
@@ -69,6 +70,7 @@ def evaluate(
     reference = None if reference_stats is None else load_statistics(Path(reference_stats))
     texts = {"real": real, "synthetic": synthetic, "held-out": held_out}
     sources = {role: setting.open(text) for role, text in texts.items() if text is not None}
+    check_alike(sources)
     remarks = source_remarks(sources)
     if reference_stats is not None and reference is not None:
         check_width(Path(reference_stats), reference, setting.network, setting.width(sources["synthetic"]))
@@ -127,11 +129,13 @@ def check_sizes(sources: Mapping[str, ImageSource], *, judges: int, c2st: bool, 
         return
     drawn = sources["synthetic"]
     width, height = min(drawn.sizes)
-    if len(drawn.sizes) > 1 or height != width or (judges and height not in SIZES):
-        sizes = f"{width} x {height}" if len(drawn.sizes) == 1 else f"{len(drawn.sizes):,} sizes, such as {width} x {height},"
+    if judges and drawn.dtype != "uint8":
         raise BootlightError(
-            f"{drawn.where} has images of {sizes} pixels; give --image-size, one of {', '.join(map(str, SIZES))}"
+            "--judges: the judge is a DCGAN, which draws in [-1, 1], and float data have no range; leave it out"
         )
+    if len(drawn.sizes) > 1 or (judges and halvings(height, width) is None):
+        sizes = f"{width} x {height}" if len(drawn.sizes) == 1 else f"{len(drawn.sizes):,} sizes, such as {width} x {height},"
+        raise BootlightError(f"{drawn.where} has images of {sizes} pixels; give --image-size, such as 32 or 64")
     fewest = min(len(sources[role].names) for role in ("real", "synthetic"))
     if c2st and fewest < LEAST_TOLD_APART:
         raise BootlightError(f"--c2st needs {LEAST_TOLD_APART} images on each side, got {fewest}; draw more or leave it out")
@@ -157,8 +161,8 @@ def learned_scores(
     """Scores for which networks are trained on the images themselves, at the size of the synthetic ones, see `check_sizes`."""
     if not judges and not c2st:
         return {}
-    (edge, _) = min(sources["synthetic"].sizes)
-    how: dict[str, Any] = {"image_size": edge, "cache": setting.cache, "reading": setting.reading}
+    width, height = min(sources["synthetic"].sizes)
+    how: dict[str, Any] = {"image_size": (height, width), "cache": setting.cache, "reading": setting.reading}
     stores = {role: open_store(source.where, **how) for role, source in sources.items()}
     scores: dict[str, Score] = {}
     if judges:
@@ -185,12 +189,13 @@ def draw_neighbours(path: Path, real: ImageSource, synthetic: ImageSource, real_
     drawn = synthetic.pick(closest)
     edges = {edge for image in drawn for edge in image.shape[:2]}
     edge = edges.pop() if len(edges) == 1 else PICTURE_EDGE
+    show = shower([*drawn, *real.pick(sorted({int(i) for i in indices[closest].flatten()}))])
     write_neighbours(
         path,
-        synthetic=np.stack([resized(image, edge) for image in drawn]),
+        synthetic=np.stack([resized(show(image), edge, edge) for image in drawn]),
         indices=indices[closest].numpy(),
         distances=distances[closest].double().numpy(),
-        real=lambda i: resized(real.pick([i])[0], edge),
+        real=lambda i: resized(show(real.pick([i])[0]), edge, edge),
         synthetic_label=lambda row: short_name(synthetic.names[closest[row]]),
         real_label=lambda i: short_name(real.names[i]),
     )

@@ -11,7 +11,7 @@ from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge import find_judge, load_judge
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.pairs import pairing
-from bootlight.evaluation.source_remarks import source_remarks
+from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.report.forest import Row, write_forest
@@ -108,6 +108,7 @@ def compare(
         raise BootlightError(f"{picture}: its folder does not exist; make it first")
     judge_weights = None if judge is None else find_judge(Path(judge))
     reference, *sources = [setting.open(text) for text in (real, *sets)]
+    check_alike({source.where: source for source in (reference, *sources)})
     reasons = _no_pairs(setting, sets, sources, asked=paired)
     pairs = [reason is None for reason in reasons]
     answers = [setting.ask(source) for source in sources]

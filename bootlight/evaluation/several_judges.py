@@ -11,7 +11,8 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 
 from bootlight.data.datamodule import BootstrapData
-from bootlight.data.store import Store, store_from_arrays
+from bootlight.data.origin import StoreOrigin
+from bootlight.data.store import store_from_arrays
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
 from bootlight.evaluation.judge import trained_gan
@@ -32,20 +33,6 @@ SECOND_GAN = "second-gan"
 DRAW = 100  # images of one call of a generator
 
 
-class StoreData(BootstrapData):
-    """All images of a store, nothing held out."""
-
-    def __init__(self, store: Store, cache: Path) -> None:
-        super().__init__(
-            "a store", store.images.shape[1], store.images.shape[3], num_steps=1, holdout_fraction=0, cache=str(cache)
-        )
-        self.store = store
-
-    def load_real(self) -> tuple[Store, Store | None]:
-        """See `BootstrapData`."""
-        return self.store, None
-
-
 def train_gans(
     real: StoreSource, *, count: int, num_steps: int, device: str, cache: Path, width: int = 64, batch_size: int = 64
 ) -> list[DCGAN]:
@@ -61,12 +48,12 @@ def train_gans(
         batch_size: images of one step.
     """
     quiet()
-    data = StoreData(real.store, cache)
+    data = BootstrapData(origin=StoreOrigin(real.store), num_steps=1, holdout_fraction=0, cache=str(cache))
     data.setup()
     gans = []
     for seed in range(count):
         settings = {"steps": num_steps, "width": width, "batch": batch_size, "seed": seed}
-        gan = DCGAN(data.image_size, data.channels, width=width)
+        gan = DCGAN(data.image_shape[1], data.channels, width=width)
         with TemporaryDirectory() as folder:
             file = Path(folder) / f"gan-{reference_key(data, **settings)}.safetensors"
             with shared(file, cache / "judges", {"device": torch.device(device).type}) as found:

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from bootlight.evaluation.sources import FileSource, ImageSource
+from bootlight.errors import BootlightError
+from bootlight.evaluation.file_source import FileSource
+from bootlight.evaluation.sources import ImageSource
 from bootlight.io.picture_header import Header
 
 KINDS: tuple[tuple[Callable[[Header], bool], str, str, str], ...] = (
@@ -26,6 +28,28 @@ KINDS: tuple[tuple[Callable[[Header], bool], str, str, str], ...] = (
         "scaled as for training; FID's programs clip them at 255 of 65,535",
     ),
 )
+
+
+def check_alike(sources: Mapping[str, ImageSource]) -> None:
+    """Numbers are measured against numbers of the same shape; pictures of 8 bits against such pictures.
+
+    Args:
+        sources: sets by role.
+
+    Raises:
+        BootlightError: names two sets that are not alike.
+    """
+    (_, first), *others = sources.items()
+    for _, other in others:
+        if other.dtype != first.dtype:
+            kinds = ["numbers of float32" if one.dtype == "float32" else "images of 8 bits" for one in (first, other)]
+            raise BootlightError(f"{first.where} has {kinds[0]}, {other.where} has {kinds[1]}; give sets of one kind")
+        if first.dtype == "float32" and (shapes := [one.pick([0])[0].shape for one in (first, other)])[0] != shapes[1]:
+            (h, w, c), (height, width, channels) = shapes
+            raise BootlightError(
+                f"{first.where} has images {(c, h, w)}, {other.where} has {(channels, height, width)}; numbers are not "
+                "resized, give sets of one shape"
+            )
 
 
 def source_remarks(sources: Mapping[str, ImageSource]) -> tuple[str, ...]:

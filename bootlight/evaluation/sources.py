@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +17,17 @@ from torch import Tensor
 
 from bootlight.data.contents import usable
 from bootlight.data.layout import Layout
-from bootlight.data.reader import ImageSet, open_images
+from bootlight.data.reader import open_images
+from bootlight.data.reader_arrays import Numbers
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
 from bootlight.data.store_skipped import tell_skipped
-from bootlight.evaluation.streamed import in_batches
+from bootlight.evaluation.file_source import Decode, FileSource
+from bootlight.evaluation.streamed import Image
 from bootlight.io.picture_header import Header, Headers
 from bootlight.io.pictures import decode_stored
-
-Decode = Callable[[bytes, str], NDArray[np.uint8]]  # encoded picture and its name -> array (H, W, 3)
 
 
 class ImageSource(Protocol):
@@ -57,10 +57,14 @@ class ImageSource(Protocol):
     def layout(self) -> Layout | None:
         """What was understood of the folder or zip, where the images come from one."""
 
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """Batches uint8 (B, C, H, W) of at most `size` images, in order; all images of a batch have one size."""
+    @property
+    def dtype(self) -> str:
+        """Of the images: uint8 or float32."""
 
-    def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Batches (B, C, H, W) of at most `size` images, in order, uint8 or float32; all images of a batch have one size."""
+
+    def pick(self, indices: list[int]) -> list[Image]:
         """Some images, arrays (H, W, C)."""
 
 
@@ -96,6 +100,11 @@ class StoreSource:
         return hashlib.sha256(self.store.key.encode() + self.indices.astype(np.int64).tobytes()).hexdigest()
 
     @property
+    def dtype(self) -> str:
+        """See `ImageSource`."""
+        return self.store.images.dtype.name
+
+    @property
     def names(self) -> tuple[str, ...]:
         """See `ImageSource`."""
         return tuple(self.store.names[i] for i in self._chosen)
@@ -107,7 +116,7 @@ class StoreSource:
             chunk = self.store.images[chosen[start : start + size]].transpose(0, 3, 1, 2)
             yield torch.from_numpy(np.ascontiguousarray(chunk))
 
-    def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
+    def pick(self, indices: list[int]) -> list[Image]:
         """See `ImageSource`."""
         return [np.asarray(self.store.images[self._chosen[i]]) for i in indices]
 
@@ -116,69 +125,10 @@ class StoreSource:
         return np.arange(len(self.store.images)) if self.indices is None else self.indices
 
 
-@dataclass(frozen=True)
-class FileSource:
-    """Images as they lie in a folder or zip, at their own sizes, decoded to RGB each time they are asked for.
-
-    Which pixels those are, `decode` says: by default the ones that FID's programs read.
-
-    Args:
-        where: how messages call it.
-        key: hash of files, and of names without the folders that hold all of them.
-        names: of the images.
-        root: folder or zip.
-        split: of the root, or None.
-        decode: makes an array (H, W, 3) of an encoded picture and its name.
-        headers: of the files.
-        reading: whether links are followed, and how many bad pictures may be left out.
-        layout: of the folder or zip.
-    """
-
-    where: str
-    key: str
-    names: tuple[str, ...]
-    root: Path
-    split: str | None
-    decode: Decode = decode_stored
-    headers: Counter[Header] = field(default_factory=Counter, repr=False, compare=False)
-    reading: Reading = SAFE
-    layout: Layout | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def sizes(self) -> Counter[tuple[int, int]]:
-        """See `ImageSource`; pictures whose header cannot be read are left out."""
-        sizes: Counter[tuple[int, int]] = Counter()
-        for header, count in self.headers.items():
-            sizes[header.width, header.height] += count
-        return sizes
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """See `ImageSource`."""
-        with self._open() as images:
-
-            def read(i: int) -> NDArray[np.uint8]:
-                return self.decode(images.read(i), images.names[i])
-
-            yield from in_batches(over_images(images, read, None), size)
-
-    def pick(self, indices: list[int]) -> list[NDArray[np.uint8]]:
-        """See `ImageSource`."""
-        with self._open() as images:
-            return [self.decode(images.read(i), images.names[i]) for i in indices]
-
-    def _open(self) -> ImageSet:
-        """The files, without those that were left out when the source was made."""
-        images = open_images(self.root, self.split, self.reading)
-        if len(images) == len(self.names):
-            return images
-        names = set(self.names)
-        return images.chosen([i for i, name in enumerate(images.names) if name in names])
-
-
 def open_source(
     text: str,
     *,
-    image_size: int | None,
+    image_size: int | Sequence[int] | None,
     cache: Path,
     channels: int = 3,
     decode: Decode = decode_stored,
@@ -189,9 +139,10 @@ def open_source(
     Args:
         text: a folder or zip of images; a run folder, meaning the newest generation that has images; a run folder or such
             followed by `@` and a generation (`runs/x@2`), or images followed by `@` and a split (`faces.zip@test`).
-        image_size: cut the centred square and resize to this edge, as for training; None = the images as they are.
+        image_size: cut the center and resize to this edge, or height and width, as for training; None = the images as they
+            are.
         cache: folder of decoded images.
-        channels: 1 (grey) or 3 (RGB), where `image_size` is given; otherwise images are RGB.
+        channels: 1 (grey) or 3 (RGB), where `image_size` is given; otherwise pictures are RGB.
         reading: whether links are followed, and how many bad pictures may be left out.
         decode: how pixels are read where `image_size` is None; as FID's programs do, if nothing else is given.
 
@@ -201,6 +152,8 @@ def open_source(
     if image_size is not None:
         return open_store(text, image_size=image_size, cache=cache, channels=channels, reading=reading)
     root, split = resolve(text)
+    if _numbers(root, split, reading) is not None:
+        return open_store(text, image_size=None, cache=cache, reading=reading)
     headers = Headers()
     with open_images(root, split, reading) as found, _quiet_pictures():
         good = usable(found, lambda i: decode(found.read(i), found.names[i]).shape, f"looking at {text}", reading.max_bad)
@@ -220,9 +173,26 @@ def open_source(
     return FileSource(text, content.hexdigest(), names, root, split, decode, headers.counted(), reading, layout)
 
 
-def open_store(text: str, *, image_size: int, cache: Path, channels: int = 3, reading: Reading = SAFE) -> StoreSource:
-    """`open_source` at a given size, decoded once and kept in the cache."""
+def _numbers(root: Path, split: str | None, reading: Reading) -> Numbers | None:
+    """Shape and type of images that are numbers, None of pictures."""
+    with open_images(root, split, reading) as images:
+        return images.numbers
+
+
+def open_store(
+    text: str, *, image_size: int | Sequence[int] | None, cache: Path, channels: int = 3, reading: Reading = SAFE
+) -> StoreSource:
+    """`open_source` at a given size, decoded once and kept in the cache; numbers have the channels that they have.
+
+    Raises:
+        BootlightError: as `open_source`, or images that are numbers have another size.
+    """
     root, split = resolve(text)
+    numbers = _numbers(root, split, reading)
+    if numbers is not None:
+        channels = numbers.shape[0]
+        image_size = numbers.shape[1:] if image_size is None else image_size
+    assert image_size is not None
     headers = Headers()
     with open_images(root, split, reading) as images:
         layout = images.layout

@@ -72,6 +72,7 @@ class ClassifierFeatures(nn.Module):
     """
 
     batch_size = 64
+    takes_float = True
 
     def __init__(self, name: str, epochs: int = 20, num_features: int = 32, learning_rate: float = 2e-3, seed: int = 0) -> None:
         super().__init__()
@@ -124,9 +125,7 @@ class ClassifierFeatures(nn.Module):
         self.network = load_network(network.cpu(), file)
         self.protocol = {"classifier": file.stem, "classifier_held_out_accuracy": self._accuracy(data)}
 
-    def _train(
-        self, network: Classifier, images: NDArray[np.uint8], labels: NDArray[np.int64], device: torch.device
-    ) -> Classifier:
+    def _train(self, network: Classifier, images: NDArray[Any], labels: NDArray[np.int64], device: torch.device) -> Classifier:
         optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
         inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
         targets = torch.from_numpy(labels)
@@ -150,7 +149,7 @@ class ClassifierFeatures(nn.Module):
         return float((guessed == data.holdout.store.labels[data.holdout.indices]).mean())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, num_features) of uint8 images (B, C, H, W)."""
+        """Features (B, num_features) of images (B, C, H, W), uint8 or float32."""
         if self.network is None:
             raise BootlightError("ClassifierFeatures must be trained by fit_real before use")
         return self.network.features(to_float(images))

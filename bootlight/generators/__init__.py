@@ -8,7 +8,9 @@ __getattr__, __dir__, __all__ = public(
         "base": "GeneratorModule",
         "dcgan": "DCGAN",
         "ddpm": "DDPM",
+        "denoising": "DenoisingModule",
         "diffusion": "Diffusion",
+        "fitted": "FittedGaussian FittedMixture",
         "gaussian": "PixelGaussian",
     },
 )

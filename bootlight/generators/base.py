@@ -9,8 +9,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from bootlight.batch import Batch
-from bootlight.errors import BootlightError, check_range
+from bootlight.errors import BootlightError
 from bootlight.generators.ema import EMA
+from bootlight.io.shape import Shape, shape_of
 from bootlight.rng import NoiseStreams, seed_torch
 
 EMA_PREFIX = "ema."
@@ -23,24 +24,25 @@ class GeneratorModule(LightningModule, ABC):
     `draw(noise, labels)`; where it wants the average of a network to be drawn from, it calls `average(network, decay)`.
 
     Args:
-        image_size: edge of the images in pixels; taken from the data section of a config.
-        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         num_classes: number of labels of a class-conditional model; None = unconditional. In a config, auto is the number that
             the images have, None where they have no labels.
     """
 
     references: Mapping[str, str] = {}  # published networks that it needs besides its own, by a name of its choice
+    image_dtype = "uint8"  # of the data; what is drawn is rounded to it, or left as it is where that is float32
     unpublished: tuple[str, ...] = (EMA_PREFIX,)  # beginnings of names in the state that is for resuming alone
     accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
 
-    def __init__(self, image_size: int, channels: int = 3, num_classes: int | Literal["auto"] | None = None) -> None:
+    def __init__(
+        self, image_size: int | list[int], channels: int = 3, num_classes: int | Literal["auto"] | None = None
+    ) -> None:
         super().__init__()
-        check_range("data.image_size", image_size, 1)
-        if channels not in (1, 3):
-            raise BootlightError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB)")
+        self._shape = shape_of(image_size, channels)
         if isinstance(num_classes, str):
             raise BootlightError(f"model.num_classes is {num_classes}, which bootlight fit alone can replace; give a number")
-        self.image_size = image_size
+        self.image_size: int | list[int] = image_size
         self.channels = channels
         self.num_classes = num_classes
         self.ema: EMA | None = None
@@ -48,7 +50,7 @@ class GeneratorModule(LightningModule, ABC):
 
     @abstractmethod
     def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
-        """Images (B, channels, image_size, image_size), about [-1, 1], one for each stream of `noise`.
+        """Images (B, C, H, W), about [-1, 1] of 8-bit data and as they are of float data, one for each stream of `noise`.
 
         Image i must depend on stream i (and label i) alone. Called without gradients and in eval mode.
         """
@@ -60,9 +62,9 @@ class GeneratorModule(LightningModule, ABC):
         """
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, image_size, image_size)."""
-        return (self.channels, self.image_size, self.image_size)
+    def image_shape(self) -> Shape:
+        """(C, H, W)."""
+        return self._shape
 
     def protocol(self) -> dict[str, Any]:
         """What, besides weights and seed, decides the drawn images; written into `metadata.jsonl`."""
@@ -108,7 +110,7 @@ class GeneratorModule(LightningModule, ABC):
             labels: int64 (B,), for a class-conditional model.
 
         Returns:
-            Float images (B, channels, image_size, image_size), about [-1, 1], on the module's device.
+            Float images (B, C, H, W), see `draw`, on the module's device.
 
         Raises:
             BootlightError: labels without a conditional model, the reverse, or a label out of range; images of another shape.
@@ -138,9 +140,12 @@ class GeneratorModule(LightningModule, ABC):
                 raise BootlightError(f"labels must be {count} integers from 0 to {self.num_classes - 1}")
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed dropout and the like by (step, rank), so that no random state needs saving."""
-        if isinstance(batch, Batch):
-            seed_torch(batch.seed, self.global_rank)
+        """Seed dropout and the like by step and share of its images, so that no random state needs saving.
+
+        A share is a rank's; where gradients are accumulated, a rank's in one of the batches.
+        """
+        if isinstance(batch, Batch) and len(batch.images):
+            seed_torch(batch.seed, batch.start // len(batch.images))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the average: before any callback can save a checkpoint without it."""

@@ -10,7 +10,8 @@ from bootlight.batch import Batch
 from bootlight.compat import not_counted
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import GeneratorModule
-from bootlight.networks.dcgan import SIZES, Discriminator, Generator
+from bootlight.io.shape import ImageSize
+from bootlight.networks.dcgan import Discriminator, Generator
 from bootlight.rng import NoiseStreams
 
 
@@ -20,8 +21,9 @@ class DCGAN(GeneratorModule):
     Images are drawn in eval mode: batch norm uses its running statistics, so that an image does not depend on its batch.
 
     Args:
-        image_size: edge of the images in pixels: 8, 16, 32, 64 or 128; taken from the data section of a config.
-        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config. Halved once or
+            more, the edge must have 4 to 7 pixels; or the smaller one, the other being halved as often.
+        channels: 1 or more; taken from the data section of a config.
         latent_dim: length of a latent vector.
         width: channels of the stage next to the image, in both networks.
         learning_rate: of both Adams.
@@ -31,7 +33,7 @@ class DCGAN(GeneratorModule):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: ImageSize,
         channels: int = 3,
         latent_dim: int = 100,
         width: int = 64,
@@ -40,10 +42,7 @@ class DCGAN(GeneratorModule):
         ema_decay: float | None = None,
     ) -> None:
         super().__init__(image_size, channels)
-        if image_size not in SIZES:
-            raise BootlightError(f"data.image_size is {image_size}; DCGAN draws images of {', '.join(map(str, SIZES))} pixels")
         check_range("model.latent_dim", latent_dim, 1)
-        check_range("model.width", width, 1)
         check_range("model.learning_rate", learning_rate, 0)
         if not 0 <= beta1 < 1:
             raise BootlightError(f"model.beta1 is {beta1}; it must be at least 0 and below 1")
@@ -51,8 +50,8 @@ class DCGAN(GeneratorModule):
         self.latent_dim = latent_dim
         self.learning_rate = learning_rate
         self.beta1 = beta1
-        self.net_g = Generator(image_size, channels, latent_dim, width)
-        self.net_d = Discriminator(image_size, channels, width)
+        self.net_g = Generator(self.image_shape, latent_dim, width)
+        self.net_d = Discriminator(self.image_shape, width)
         self.average(self.net_g, ema_decay)
 
     def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:

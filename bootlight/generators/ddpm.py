@@ -19,8 +19,8 @@ class DDPM(Diffusion):
     """Improved DDPM: `Diffusion` with its U-Net, one of two schedules, and the hybrid objective.
 
     Args:
-        image_size: edge of the images in pixels, or [height, width]; taken from the data section of a config.
-        channels: of the images; taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         width: channels of the U-Net's first level.
         channel_multipliers: channels of each level in units of `width`; each level but the last halves the size.
         num_res_blocks: residual blocks of each level.
@@ -48,7 +48,7 @@ class DDPM(Diffusion):
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         channels: int = 3,
         width: int = 64,
         channel_multipliers: Sequence[int] = (1, 2, 2, 2),

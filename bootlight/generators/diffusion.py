@@ -1,8 +1,7 @@
 """Diffusion models with every part by class path: network, schedule, prediction, objective, timesteps, sampler, composition."""
 
 import math
-from collections.abc import Callable, Mapping
-from copy import copy
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -10,28 +9,27 @@ from torch import Tensor, nn
 
 from bootlight.batch import Batch
 from bootlight.diffusion.compose import Composition
-from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
+from bootlight.diffusion.denoiser import NetworkDenoiser
 from bootlight.diffusion.objective import DSM, Objective
 from bootlight.diffusion.prediction import Epsilon, Prediction
-from bootlight.diffusion.sampler import Ancestral, Sampler
+from bootlight.diffusion.sampler import Sampler
 from bootlight.diffusion.schedule import Schedule
-from bootlight.diffusion.schedules import CosineSchedule
 from bootlight.diffusion.timesteps import TimestepSampler, UniformTimesteps
 from bootlight.errors import BootlightError, check_range
-from bootlight.generators.base import EMA_PREFIX, GeneratorModule
+from bootlight.generators.base import EMA_PREFIX
+from bootlight.generators.denoising import DenoisingModule
 from bootlight.networks.sizes import Sizes
-from bootlight.rng import NoiseStreams
 
 LEAST_RATE = 0.02  # of the learning rate, at the end of a linear decay
 
 
-class Diffusion(GeneratorModule):
+class Diffusion(DenoisingModule):
     """A network that denoises, and how it is trained and drawn from.
 
     Args:
-        image_size: edge of the images in pixels, or [height, width]; taken from the data section of a config.
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
         network: makes the network of its `Sizes`: in a config a class path, and arguments without the first one.
-        channels: of the images; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
         schedule: noise levels; cosine with 1000 timesteps if left out.
         prediction: what the network predicts; Epsilon if left out.
         objective: what it is trained on; DSM if left out.
@@ -50,12 +48,12 @@ class Diffusion(GeneratorModule):
     """
 
     accepts_unlabelled = True
-    network_name = "network"  # what its weights are published under
+    network_name = "net"  # what its weights are published under
     unpublished = (EMA_PREFIX, "timesteps.", "objective.")
 
     def __init__(
         self,
-        image_size: int,
+        image_size: int | list[int],
         network: Callable[[Sizes], nn.Module],
         channels: int = 3,
         schedule: Schedule | None = None,
@@ -73,7 +71,7 @@ class Diffusion(GeneratorModule):
         gradient_clip: float | None = None,
         ema_decay: float | None = 0.9999,
     ) -> None:
-        super().__init__(image_size, channels, num_classes)
+        super().__init__(image_size, channels, num_classes, schedule, sampler, compose)
         check_range("model.label_dropout", label_dropout, 0, 1)
         for key, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
             check_range(f"model.{key}", value, 0)
@@ -85,14 +83,10 @@ class Diffusion(GeneratorModule):
         self.warmup_steps = warmup_steps
         self.linear_decay = linear_decay
         self.gradient_clip = gradient_clip
-        self.schedule = schedule or CosineSchedule()
         self.prediction = prediction or Epsilon()
         self.objective = objective or DSM()
         self.timesteps = timesteps or UniformTimesteps()
         self.timesteps.setup(self.schedule)
-        self.compose = compose
-        self.references = {} if compose is None else compose.references
-        self.sampler = sampler or Ancestral()
         self._check_parts()
         sizes = Sizes(self.image_shape, self.prediction.num_outputs(self.channels), self.num_classes)
         self.add_module(self.network_name, network(sizes))
@@ -109,61 +103,15 @@ class Diffusion(GeneratorModule):
                 f"model.prediction is {type(self.prediction).__name__}, which is not meant for a "
                 f"{type(self.schedule).__name__}; take EDM, Epsilon or X0, or a schedule with a table of timesteps"
             )
-        self._check_sampler(self.sampler)
-
-    def _check_sampler(self, sampler: Sampler) -> None:
-        total = self.schedule.num_timesteps
-        if sampler.num_steps is not None and not 1 <= sampler.num_steps <= (total or math.inf):
-            raise BootlightError(
-                f"model.sampler.num_steps is {sampler.num_steps}; this model allows "
-                + ("1 or more" if total is None else f"1 to {total}")
-            )
-        try:
-            sampler.grid(self.schedule)
-        except ValueError as error:
-            raise BootlightError(f"model.sampler.{error}") from error
 
     @property
     def network(self) -> nn.Module:
         """What is trained."""
         return self.get_submodule(self.network_name)
 
-    def attach(self, parts: Mapping[str, Any]) -> None:
-        """See `GeneratorModule.attach`."""
-        if self.compose is not None:
-            self.compose.attach(parts)
-
-    def denoiser(self, ema: bool = True) -> Denoiser:
-        """The network as a denoiser, by its average unless told otherwise; composed with others where that is configured."""
-        own = NetworkDenoiser(self.drawn(self.network, ema), self.prediction, self.schedule)
-        return own if self.compose is None else self.compose(own)
-
-    def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
-        """See `GeneratorModule.draw`."""
-        grid = self.sampler.grid(self.schedule)
-        start = self.schedule.deviation(grid) * noise.normal(*self.image_shape)
-        return self.sampler(self.denoiser(), start, noise, labels, grid=grid)
-
-    def protocol(self) -> dict[str, Any]:
-        """The sampler and its settings, and the composition."""
-        protocol = self.sampler.protocol()
-        composed = {} if self.compose is None else self.compose.protocol()
-        return protocol | {"num_steps": protocol["num_steps"] or self.schedule.num_timesteps} | composed
-
-    def set_num_steps(self, num_steps: int) -> None:
-        """See `GeneratorModule.set_num_steps`."""
-        sampler = copy(self.sampler)
-        sampler.num_steps = num_steps
-        self._check_sampler(sampler)
-        self.sampler = sampler
-
-    def shortened(self) -> tuple[GeneratorModule, float]:
-        """The same network with two sampler steps."""
-        short = copy(self)
-        short.sampler = copy(self.sampler)
-        short.sampler.num_steps, short.sampler.spacing = 2, "linspace"  # which takes two steps of any schedule
-        steps = self.sampler.num_steps or self.schedule.num_timesteps or 2
-        return short, self.sampler.calls(steps) / self.sampler.calls(2)
+    def own_denoiser(self, ema: bool = True) -> NetworkDenoiser:
+        """The network, by its average unless told otherwise."""
+        return NetworkDenoiser(self.drawn(self.network, ema), self.prediction, self.schedule)
 
     def compile_networks(self) -> None:
         """See `GeneratorModule.compile_networks`."""

@@ -1,5 +1,6 @@
 """The simplest generator there is: a mean and a variance for each pixel. What it does in a loop is known in closed form."""
 
+from abc import ABC
 from typing import Any
 
 import torch
@@ -11,27 +12,15 @@ from bootlight.generators.base import GeneratorModule
 from bootlight.rng import NoiseStreams
 
 
-class PixelGaussian(GeneratorModule):
-    """Independent normal pixels by (weighted) maximum likelihood: sums over the training images, no gradient.
-
-    A null model for bootstraps: it fits its own family, so that its own images can add nothing but noise. One pass
-    (`data.num_epochs: 1`, a training set that is a multiple of the batch) is all that it takes.
-
-    Args:
-        image_size: edge of the images in pixels; taken from the data section of a config.
-        channels: 1 (grey) or 3 (RGB); taken from the data section of a config.
-        sampling_bias: the drawn pixels have so many times the fitted variance; below 1 it stands for samplers that trade
-            diversity for quality (Alemohammad et al. 2024), and for DDIM at few steps.
-    """
+class PixelSums(GeneratorModule, ABC):
+    """Sums over the training images in one pass, without a gradient: a mean and a variance for each pixel."""
 
     count: Tensor
     sums: Tensor
 
-    def __init__(self, image_size: int, channels: int = 3, sampling_bias: float = 1.0) -> None:
-        super().__init__(image_size, channels)
-        check_range("model.sampling_bias", sampling_bias, 0)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.automatic_optimization = False
-        self.sampling_bias = sampling_bias
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("sums", torch.zeros(2, *self.image_shape, dtype=torch.float64))
 
@@ -42,7 +31,7 @@ class PixelGaussian(GeneratorModule):
             BootlightError: there are several.
         """
         if self.trainer.world_size > 1:
-            raise BootlightError("PixelGaussian trains in one process; set trainer.devices and trainer.num_nodes to 1")
+            raise BootlightError(f"{type(self).__name__} trains in one process; set trainer.devices and trainer.num_nodes to 1")
 
     def fitted(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each pixel, (C, H, W) float64."""
@@ -67,6 +56,25 @@ class PixelGaussian(GeneratorModule):
     def configure_optimizers(self) -> Any:
         """None is needed."""
         return None
+
+
+class PixelGaussian(PixelSums):
+    """Independent normal pixels by (weighted) maximum likelihood: sums over the training images, no gradient.
+
+    A null model for bootstraps: it fits its own family, so that its own images can add nothing but noise. One pass
+    (`data.num_epochs: 1`, a training set that is a multiple of the batch) is all that it takes.
+
+    Args:
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
+        sampling_bias: the drawn pixels have so many times the fitted variance; below 1 it stands for samplers that trade
+            diversity for quality (Alemohammad et al. 2024), and for DDIM at few steps.
+    """
+
+    def __init__(self, image_size: int | list[int], channels: int = 3, sampling_bias: float = 1.0) -> None:
+        super().__init__(image_size, channels)
+        check_range("model.sampling_bias", sampling_bias, 0)
+        self.sampling_bias = sampling_bias
 
     def protocol(self) -> dict[str, Any]:
         """See `GeneratorModule`."""

@@ -1,7 +1,7 @@
 """A trained generator from its published files, which may come from someone who is not trusted."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -16,10 +16,13 @@ from bootlight.generators.parts import attach_recorded
 from bootlight.generators.published import published_weights
 from bootlight.generators.trust import class_paths, distrust, importable, only, refused
 from bootlight.io.atomic import read_json
+from bootlight.io.shape import shape_of
 from bootlight.runs.folder import GenerationFolder
 from bootlight.runs.links import check_links
 
-MAX_EDGE = 1024  # of the images of a model that is not trusted: what a network needs to draw grows with their area
+# Of the images of a model that is not trusted: what a network needs to draw grows with their area.
+MAX_EDGE = 1024
+MAX_NUMBERS = 3 * MAX_EDGE**2  # of one image, all channels together
 SPARE_ELEMENTS = 10_000_000  # for schedules and the like, beyond what the weights account for
 COPIES = 4  # of each weight, while it is made
 
@@ -50,10 +53,11 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None, tr
     limit: AbstractContextManager[object] = nullcontext() if trusted else Allocations(COPIES * elements + SPARE_ELEMENTS)
     try:
         if not trusted:
-            check_range("image_size", config["init_args"]["image_size"], 1, MAX_EDGE)
+            check_shape(config["init_args"])
         with only(importable(class_paths(config), trust)), limit:
             module = _build(config)
         module.load_published(state)
+        module.image_dtype = noted_dtype(folder)
         attach_recorded(module, folder, partial(load_generator, trust=trust))
     except BootlightError as error:
         raise BootlightError(f"{folder.model_config}: {error}") from error
@@ -70,7 +74,11 @@ def _read(folder: GenerationFolder) -> dict[str, Any]:
     """
     published = read_json(folder.model_config)
     try:
-        size = {key: int(published[key]) for key in ("image_size", "channels")}
+        edges = published["image_size"]
+        size = {
+            "image_size": [int(edge) for edge in edges] if isinstance(edges, list) else int(edges),
+            "channels": int(published["channels"]),
+        }
         model = published["model"]
         config = {**model, "class_path": str(model["class_path"]), "init_args": {**model["init_args"], **size}}
     except (LookupError, TypeError, ValueError, OverflowError) as error:
@@ -78,6 +86,33 @@ def _read(folder: GenerationFolder) -> dict[str, Any]:
             f"{folder.model_config} does not describe a generator ({error!r}); delete it and run bootlight fit again"
         ) from error
     return config
+
+
+def check_shape(given: Mapping[str, Any]) -> None:
+    """Refuse images that take very much to draw.
+
+    Args:
+        given: `image_size` and `channels` of a model that is not trusted.
+
+    Raises:
+        BootlightError: an edge over `MAX_EDGE`, or an image of more than `MAX_NUMBERS`.
+    """
+    channels, height, width = shape_of(given["image_size"], given["channels"], section="")
+    check_range("image_size", max(height, width), 1, MAX_EDGE)
+    check_range("channels", channels, 1, MAX_NUMBERS // (height * width))
+
+
+def noted_dtype(folder: GenerationFolder) -> str:
+    """The type of the numbers of the images that a published generator draws: uint8 or float32.
+
+    Raises:
+        BootlightError: the file names another one.
+    """
+    published = read_json(folder.model_config)
+    dtype = published.get("dtype", "uint8") if isinstance(published, dict) else "uint8"
+    if dtype not in ("uint8", "float32"):
+        raise BootlightError(f"{folder.model_config}: dtype is {dtype!r}; it must be uint8 or float32")
+    return str(dtype)
 
 
 def _build(config: dict[str, Any]) -> GeneratorModule:

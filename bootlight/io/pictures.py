@@ -1,9 +1,9 @@
-"""The only place where images change range ([-1, 1] <-> uint8, by rounding) or meet the disk."""
+"""The only place where images change range ([-1, 1] <-> uint8, by rounding), and where pictures meet the disk."""
 
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from bootlight.errors import BootlightError
 from bootlight.io.budget import Budget
 from bootlight.io.png_notes import SIGNATURE, without_notes
+from bootlight.io.shape import height_width
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64_000_000  # 8000 x 8000; a picture that claims more is refused before it is decoded
@@ -44,12 +45,14 @@ def to_uint8(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_float(images: torch.Tensor) -> torch.Tensor:
-    """Uint8 images in [0, 255] to float32 in [-1, 1]; `to_uint8` inverts it exactly."""
+    """Uint8 images in [0, 255] to float32 in [-1, 1]; `to_uint8` inverts it exactly. Float data stay as they are."""
+    if images.is_floating_point():
+        return images
     return images.float().div(127.5).sub(1)
 
 
-def decode(data: bytes, name: str, *, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Decode a picture, turn it upright, cut the largest centred square, resize it with antialiasing.
+def decode(data: bytes, name: str, *, image_size: int | Sequence[int], channels: int) -> NDArray[np.uint8]:
+    """Decode a picture, turn it upright, cut the largest centered part of that aspect ratio, resize it with antialiasing.
 
     The content decides about the format, not the name. The orientation in EXIF is applied. 16-bit grey is scaled to 8 bits
     with rounding; Pillow itself keeps the high byte of 16-bit colour. Transparency is laid on black. Of an animation the
@@ -59,17 +62,18 @@ def decode(data: bytes, name: str, *, image_size: int, channels: int) -> NDArray
     Args:
         data: the encoded file: PNG, JPEG or WebP.
         name: how to call it in an error.
-        image_size: edge of the result in pixels.
+        image_size: of the result in pixels: edge of a square, or height and width.
         channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
 
     Returns:
-        Array (image_size, image_size, channels).
+        Array (H, W, channels).
 
     Raises:
         BootlightError: not such a picture, truncated, of more than `MAX_PIXELS` pixels or `MAX_SCANS` scans.
     """
-    square = _opened(data, name, lambda picture: _square(_upright_opaque(picture, MODES[channels], data), image_size))
-    return np.asarray(square, dtype=np.uint8).reshape(image_size, image_size, channels)
+    height, width = height_width(image_size)
+    fitted = _opened(data, name, lambda picture: _fitted(_upright_opaque(picture, MODES[channels], data), height, width))
+    return np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
 
 
 def decode_whole(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -171,22 +175,25 @@ def _hidden(picture: Image.Image, data: bytes) -> NDArray[np.bool_] | None:
     return same if same.ndim == 2 else same.all(axis=2)
 
 
-def _square(picture: Image.Image, size: int) -> Image.Image:
-    """Centre square of the picture at `size`; untouched when it already has that size."""
-    width, height = picture.size
-    if (width, height) == (size, size):
+def _fitted(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest centered part of that aspect ratio, at that size; untouched when it already has it."""
+    if picture.size == (width, height):
         return picture
-    edge = min(width, height)
-    left, top = (width - edge) // 2, (height - edge) // 2
-    square = picture.crop((left, top, left + edge, top + edge))  # resize(box=...) would mix in pixels from outside the box
+    across, down = picture.size
+    if across * height > down * width:  # too wide
+        part = (max(1, round(down * width / height)), down)
+    else:
+        part = (across, max(1, round(across * height / width)))
+    left, top = (across - part[0]) // 2, (down - part[1]) // 2
+    cut = picture.crop((left, top, left + part[0], top + part[1]))  # resize(box=...) would mix in pixels from outside the box
     # LANCZOS in Pillow widens its kernel when shrinking: antialiased.
-    return square.resize((size, size), Image.Resampling.LANCZOS)
+    return cut.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Centre square of an array (H, W, C) at `size`, as `decode` makes it."""
+def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Center of an array (H, W, C) at that size, as `decode` makes it."""
     picture = Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
-    return np.asarray(_square(picture, size), dtype=np.uint8).reshape(size, size, image.shape[2])
+    return np.asarray(_fitted(picture, height, width), dtype=np.uint8).reshape(height, width, image.shape[2])
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:

@@ -5,6 +5,7 @@ Each metric is a `torchmetrics.Metric` that takes uint8 images and answers with 
 - `score`: `Score`, a value with error, interval, protocol and remarks; `uncertainty`: errors and intervals of shares;
 - `features/`: feature networks, how they are called, what is kept; `distances/`: Fréchet and kernel distances, Inception score;
 - `neighbours/`: precision and recall, density and coverage, authenticity, copying;
+- `reward`: how much single images are liked;
 - `discriminator`: the score of a frozen discriminator; `c2st`: of a fresh classifier; `vendi`; `pixel_statistics`: without any
   network.
 """
@@ -19,5 +20,6 @@ __getattr__, __dir__, __all__ = public(
         "features.dino": "DinoFeatures",
         "features.features": "PixelFeatures",
         "features.inception": "InceptionFeatures",
+        "reward": "Brightness ConstantReward JpegSize Reward",
     },
 )

@@ -1,6 +1,7 @@
 """Classifier two-sample test (Lopez-Paz and Oquab 2017): can a fresh classifier tell synthetic images from real ones?"""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,8 @@ BATCH = 64
 
 
 def two_sample_test(
-    real: NDArray[np.uint8],
-    synthetic: NDArray[np.uint8],
+    real: NDArray[Any],
+    synthetic: NDArray[Any],
     *,
     epochs: int = 10,
     learning_rate: float = 2e-3,
@@ -39,8 +40,8 @@ def two_sample_test(
     Copies of the real images that are among the synthetic ones are indistinguishable by this test; see the metrics of copying.
 
     Args:
-        real: images (N, H, W, C).
-        synthetic: images (M, H, W, C).
+        real: images (N, H, W, C), uint8 or float32.
+        synthetic: images (M, H, W, C), of the same type.
         epochs: passes over the training half.
         learning_rate: of Adam.
         seed: of the split, the initial weights and the order.
@@ -78,8 +79,8 @@ class _Both:
         of_synthetic: likewise.
     """
 
-    real: NDArray[np.uint8]
-    synthetic: NDArray[np.uint8]
+    real: NDArray[Any]
+    synthetic: NDArray[Any]
     of_real: NDArray[np.int64]
     of_synthetic: NDArray[np.int64]
 
@@ -88,7 +89,7 @@ class _Both:
 
     def batch(self, positions: NDArray[np.int64]) -> Tensor:
         """Images (B, C, H, W)."""
-        images = np.empty((len(positions), *self.real.shape[1:]), np.uint8)
+        images = np.empty((len(positions), *self.real.shape[1:]), self.real.dtype)
         drawn = positions >= len(self.of_real)
         images[~drawn] = self.real[self.of_real[positions[~drawn]]]
         images[drawn] = self.synthetic[self.of_synthetic[positions[drawn] - len(self.of_real)]]

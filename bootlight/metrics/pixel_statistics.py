@@ -16,7 +16,7 @@ NAMES = ("brightness", "contrast", "saturation", "sharpness", *(f"spectrum-{i + 
 class PixelStatistics(nn.Module):
     """Twelve numbers of each image, as a feature network.
 
-    Pixels are taken in [0, 1], grey is their mean over channels.
+    Pixels are taken in [0, 1], those of float data as they are; grey is their mean over channels.
 
     - brightness: mean of grey; contrast: its standard deviation.
     - saturation: mean over pixels of the largest minus the smallest channel.
@@ -26,10 +26,11 @@ class PixelStatistics(nn.Module):
     """
 
     name = "pixel-statistics"
+    takes_float = True
     num_features = len(NAMES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Statistics (B, 12) of uint8 images (B, C, H, W).
+        """Statistics (B, 12) of images (B, C, H, W), uint8 or float32.
 
         Raises:
             BootlightError: an edge shorter than 16 pixels, which has no 8 rings.
@@ -37,7 +38,7 @@ class PixelStatistics(nn.Module):
         if min(images.shape[2:]) < LEAST_EDGE:
             height, width = images.shape[2:]
             raise BootlightError(f"pixel statistics need images of {LEAST_EDGE} pixels or more, not {width} x {height}")
-        pixels = images.double() / 255
+        pixels = images.double() if images.is_floating_point() else images.double() / 255
         grey = pixels.mean(1)
         laplacian = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * grey[:, 1:-1, 1:-1]
         columns = [

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 class Classifier(nn.Module):
     """Three strided convolutions, a hidden layer of features, class logits.
 
+    Images may have any height and width.
+
     Args:
-        channels: of the images.
+        channels: of the images, any number.
         num_classes: number of labels.
         width: channels of the first convolution.
         num_features: length of a feature vector.

@@ -1,6 +1,7 @@
-"""The two networks of DCGAN (Radford et al. 2016) for square images of 8, 16, 32, 64 or 128 pixels.
+"""The two networks of DCGAN (Radford et al. 2016) for images that can be halved to a base of 4 to 7 pixels.
 
-No convolution has a bias, as in PyTorch's example; the paper initialises weights alone.
+The paper's are squares with a base of 4 x 4 pixels. No convolution has a bias, as in PyTorch's example; the paper initialises
+weights alone.
 """
 
 from itertools import pairwise
@@ -8,7 +9,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-SIZES = (8, 16, 32, 64, 128)
+from bootlight.errors import BootlightError, check_range
+from bootlight.io.shape import Shape, as_size
+
+ALLOWED = "halves height and width together, once or more, until the smaller one has 4 to 7 pixels"
 
 
 def initialize(module: nn.Module) -> None:
@@ -20,36 +24,48 @@ def initialize(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def stage_widths(image_size: int, width: int) -> list[int]:
-    """Channels at image_size / 2, / 4, ..., 4 pixels: `width`, doubled at each halving.
+def halvings(height: int, width: int) -> int | None:
+    """How often strided convolutions halve both edges until the smaller one has 4 to 7 pixels; None where they cannot."""
+    count = (min(height, width) // 4).bit_length() - 1
+    return count if count >= 1 and height % 2**count == 0 == width % 2**count else None
+
+
+def stages(shape: Shape, width: int) -> tuple[list[int], tuple[int, int]]:
+    """Channels after each halving, `width` after the first and doubled at each other, and height and width after the last.
 
     Raises:
-        ValueError: a size that DCGAN has no stages for.
+        BootlightError: a shape that DCGAN has no stages for.
     """
-    if image_size not in SIZES:
-        raise ValueError(f"image_size is {image_size}; DCGAN draws images of {', '.join(map(str, SIZES))} pixels")
-    return [width * 2**k for k in range(image_size.bit_length() - 3)]
+    check_range("model.width", width, 1)
+    _, *edges = shape
+    count = halvings(*edges)
+    if count is None:
+        raise BootlightError(
+            f"data.image_size is {as_size(*edges)}; DCGAN {ALLOWED}: squares of 8, 10, 12, 14, 16, 20, 24, 28, 32, "
+            "40, 48, 56, 64, ... pixels"
+        )
+    return [width * 2**k for k in range(count)], (edges[0] >> count, edges[1] >> count)
 
 
 class Generator(nn.Module):
     """Latent vectors to images.
 
     Args:
-        image_size: edge in pixels, one of `SIZES`.
-        channels: of the images.
+        shape: (C, H, W) of the images, see `halvings`.
         latent_dim: length of a latent vector.
         width: channels of the last hidden stage.
     """
 
-    def __init__(self, image_size: int, channels: int, latent_dim: int, width: int) -> None:
+    def __init__(self, shape: Shape, latent_dim: int, width: int) -> None:
         super().__init__()
-        widths = stage_widths(image_size, width)[::-1]
-        layers: list[nn.Module] = [nn.ConvTranspose2d(latent_dim, widths[0], 4, 1, 0, bias=False)]
+        widths, base = stages(shape, width)
+        widths = widths[::-1]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(latent_dim, widths[0], base, 1, 0, bias=False)]
         for inputs, outputs in pairwise(widths):
             layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)]
         layers += [nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), nn.Tanh())
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], shape[0], 4, 2, 1, bias=False), nn.Tanh())
         self.apply(initialize)
         self.to(memory_format=torch.channels_last)  # a tenth to a quarter faster on CPUs
 
@@ -63,22 +79,21 @@ class Discriminator(nn.Module):
     """Images to logits: above 0 means "real".
 
     Args:
-        image_size: edge in pixels, one of `SIZES`.
-        channels: of the images.
+        shape: (C, H, W) of the images, see `halvings`.
         width: channels of the first stage.
     """
 
-    def __init__(self, image_size: int, channels: int, width: int) -> None:
+    def __init__(self, shape: Shape, width: int) -> None:
         super().__init__()
-        widths = stage_widths(image_size, width)
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+        widths, base = stages(shape, width)
+        layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
         for inputs, outputs in pairwise(widths):
             layers += [
                 nn.Conv2d(inputs, outputs, 4, 2, 1, bias=False),
                 nn.BatchNorm2d(outputs),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False))
         self.apply(initialize)
         self.to(memory_format=torch.channels_last)
 

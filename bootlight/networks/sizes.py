@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from bootlight.io.shape import Shape
+
 
 class Sizes(NamedTuple):
     """First argument of every network that a module builds; the others are settings.
@@ -12,12 +14,6 @@ class Sizes(NamedTuple):
         num_classes: number of labels; None = the network takes none.
     """
 
-    shape: tuple[int, int, int]
+    shape: Shape
     outputs: int
     num_classes: int | None = None
-
-    @property
-    def image_size(self) -> int | list[int]:
-        """Height and width as a user gives them: one number for a square."""
-        _, height, width = self.shape
-        return height if height == width else [height, width]

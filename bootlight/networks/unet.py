@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError, check_range
+from bootlight.io.shape import as_size
 from bootlight.networks.layers import Pointwise, normalization, timestep_embedding, zero_init
 from bootlight.networks.sizes import Sizes
 
@@ -184,7 +185,7 @@ class UNet(nn.Module):
         Returns:
             (B, outputs, H, W).
         """
-        embedding = self.embed(timestep_embedding(t, self.width))
+        embedding = self.embed(timestep_embedding(t, self.width).to(x.dtype))
         if self.embed_label is not None:
             none = self.embed_label.num_embeddings - 1
             embedding = embedding + self.embed_label(torch.full_like(t, none, dtype=torch.int64) if labels is None else labels)
@@ -227,8 +228,8 @@ def check_levels(sizes: Sizes, width: int, channel_multipliers: Sequence[int], n
     halvings = len(channel_multipliers) - 1
     if any(edge % 2**halvings for edge in sizes.shape[1:]):
         raise BootlightError(
-            f"data.image_size is {sizes.image_size}, halved {halvings} times by model.channel_multipliers: take a multiple "
-            f"of {2**halvings}, or fewer levels"
+            f"data.image_size is {as_size(*sizes.shape[1:])}, halved {halvings} times by model.channel_multipliers: take a "
+            f"multiple of {2**halvings}, or fewer levels"
         )
     if any(width * multiplier % num_heads for multiplier in channel_multipliers):
         raise BootlightError(f"model.width is {width}; every level must be divisible by model.num_heads, {num_heads}")

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import atomic_write, file_sha256, read_json, write_json
@@ -19,28 +23,42 @@ class Row(NamedTuple):
         keep: whether later generations may train on it.
         label: position among the class names; None = none.
         why: a word or two.
+        weight: how much it counts beside the others that are kept, from 0 on; see `weights_of`.
+        noise: the least and the largest sigma that it may be trained at; None = any.
     """
 
     file_name: str
     keep: bool = True
     label: int | None = None
     why: str = ""
+    weight: float = 1.0
+    noise: tuple[float, float] | None = None
 
 
 def write_curation(folder: GenerationFolder, rows: Sequence[Row], num_classes: int) -> None:
     """Write `curation.jsonl`, which declares the stage done.
 
     Raises:
-        BootlightError: no image is kept, or a label is beyond the classes.
+        BootlightError: no image is kept, all of them count nothing, or a label, weight or range cannot be.
     """
     if not any(row.keep for row in rows):
         raise BootlightError(f"{folder.samples}: no image is kept; later generations would have none to train on")
+    if not any(row.keep and row.weight for row in rows):
+        raise BootlightError(
+            f"{folder.samples}: all images that are kept have weight 0; give one another, or keep none of them"
+        )
     for row in rows:
         if row.label is not None and not 0 <= row.label < num_classes:
             raise BootlightError(f"{folder.samples}: {row.file_name} gets label {row.label}, of {num_classes} classes")
-    lines = [json.dumps(row._asdict()).encode() + b"\n" for row in rows]
+        if not 0 <= row.weight < math.inf:
+            raise BootlightError(f"{folder.samples}: {row.file_name} gets weight {row.weight}; give a number from 0 on")
+        if row.noise is not None and not 0 <= row.noise[0] <= row.noise[1]:
+            raise BootlightError(f"{folder.samples}: {row.file_name} gets noise {row.noise}; give the least and largest sigma")
+    lines = [_line(row) for row in rows]
     digest = hashlib.sha256(b"".join(lines)).hexdigest()
-    write_json(_mark(folder), {"kept": sum(row.keep for row in rows), "of": file_sha256(folder.metadata), "sha256": digest})
+    write_json(
+        _mark(folder), {"kept": sum(bool(row.keep) for row in rows), "of": file_sha256(folder.metadata), "sha256": digest}
+    )
     with atomic_write(folder.curation) as file:
         file.writelines(lines)
 
@@ -72,9 +90,41 @@ def read_curation(folder: GenerationFolder) -> dict[str, Row] | None:
     return rows
 
 
+def weights_of(rows: Sequence[Row]) -> NDArray[np.float32] | None:
+    """How much images count that are kept, float32 (n,) of mean 1; None where they count alike."""
+    weights = np.array([row.weight for row in rows], np.float64)
+    if (weights == weights[:1]).all():
+        return None
+    scaled = weights / weights.max()  # else their sum may be beyond what float64 holds
+    return (scaled / scaled.mean()).astype(np.float32)
+
+
+def noise_of(rows: Sequence[Row]) -> NDArray[np.float32] | None:
+    """The least and the largest sigma that images may be trained at, float32 (n, 2); None where all may be at any."""
+    if all(row.noise is None for row in rows):
+        return None
+    return np.array([row.noise or (0, math.inf) for row in rows], np.float32)
+
+
+def _line(row: Row) -> bytes:
+    """What is as usual is left out; so is infinity, which JSON lacks."""
+    label = None if row.label is None else int(row.label)
+    values: dict[str, Any] = {"file_name": row.file_name, "keep": bool(row.keep), "label": label, "why": str(row.why)}
+    values |= {} if row.weight == 1 else {"weight": float(row.weight)}
+    if row.noise is not None:
+        low, high = row.noise
+        values["noise"] = [float(low), None if math.isinf(high) else float(high)]
+    return json.dumps(values).encode() + b"\n"
+
+
 def _row(values: dict[str, Any]) -> Row:
     row = Row(**values)
-    if not (isinstance(row.file_name, str) and isinstance(row.keep, bool) and isinstance(row.label, int | None)):
+    if row.noise is not None:
+        low, high = row.noise
+        row = row._replace(noise=(low, math.inf if high is None else high))
+    low, high = row.noise or (0, 0)
+    plain = isinstance(row.file_name, str) and isinstance(row.keep, bool) and isinstance(row.label, int | None)
+    if not plain or not 0 <= row.weight < math.inf or not 0 <= low <= high:
         raise TypeError("a line is not about an image")
     return row
 

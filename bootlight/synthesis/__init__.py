@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "own_trainer": "Synthesis",
-        "curator": "Curator KeepAll",
+        "curator": "ByReward Curator KeepAll",
         "folder": "as_stored",
         "requests": "Request Requests",
         "synthesizer": "Draw Synthesizer variants",

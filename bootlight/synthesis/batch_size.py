@@ -1,11 +1,11 @@
 """How many images a network draws fastest in one call, measured on this machine."""
 
+import math
 import time
 
 import torch
 
 from bootlight.generators.base import GeneratorModule
-from bootlight.io.pictures import to_arrays
 
 FIRST = 16  # fewer leave any processor idle
 LARGEST = 4096
@@ -27,7 +27,7 @@ def fastest_batch_size(module: GeneratorModule, most: int) -> int:
     """
     short, _ = module.shortened()
     if module.device.type == "cpu":
-        most = min(most, PIXELS_ON_CPU // module.image_size**2)
+        most = min(most, max(1, PIXELS_ON_CPU // math.prod(module.image_shape[1:])))
     if module.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(module.device)  # until now it is that of training
     best, least, size = 1, float("inf"), min(FIRST, most)
@@ -51,7 +51,7 @@ def seconds_per_image(module: GeneratorModule, size: int) -> float:
     for i in range(4):
         ends[i] = time.perf_counter()
         if i < 3:
-            to_arrays(module.sample(range(size), labels=labels))
+            module.sample(range(size), labels=labels).cpu()
     return min(ends[2] - ends[1], ends[3] - ends[2]) / size
 
 

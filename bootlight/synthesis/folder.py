@@ -60,7 +60,9 @@ def as_stored(images: torch.Tensor) -> torch.Tensor:
     return to_float(to_uint8(images))
 
 
-def read_images(folder: GenerationFolder, numbers: Sequence[int], image_size: int, channels: int) -> torch.Tensor:
+def read_images(
+    folder: GenerationFolder, numbers: Sequence[int], image_size: int | Sequence[int], channels: int
+) -> torch.Tensor:
     """Images float32 (n, C, H, W) of a folder that need not be complete, by number."""
     files = [folder.sample_file(number) for number in numbers]
     found = [decode(file.read_bytes(), str(file), image_size=image_size, channels=channels) for file in files]

@@ -76,12 +76,20 @@ class Publish(Callback):
             "generation": self.context.generation,
             "image_size": module.image_size,
             "channels": module.channels,
+            **noted_dtype(data, module),
             "class_names": class_names(data),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "steps": data.num_steps if hasattr(data, "num_steps") else trainer.global_step,
             **self.context.origin,
             "model": self.context.model,
         }
+
+
+def noted_dtype(data: Any, module: GeneratorModule) -> dict[str, str]:
+    """The type of the numbers of the images, where they are not of 8 bits."""
+    real = getattr(data, "real", None)
+    dtype = module.image_dtype if real is None else real.store.images.dtype.name
+    return {} if dtype == "uint8" else {"dtype": dtype}
 
 
 def class_names(data: Any) -> list[str] | None:

@@ -49,12 +49,12 @@ class FeatureMetric(Metric):
         """Add images.
 
         Args:
-            images: uint8 (B, 1 or 3, H, W).
+            images: uint8 (B, C, H, W), or float32 where the network takes them; see `check_float`.
             real: whether they belong to the reference.
 
         Raises:
-            TypeError: not uint8.
-            BootlightError: the network does not answer with one row of features for each image.
+            TypeError: neither.
+            BootlightError: the network takes no float32, or does not answer with one row of features for each image.
         """
         features = look(self._features, images)[self.output]
         (self.real_features if real else self.synthetic_features).append(features)
@@ -84,11 +84,27 @@ def common_protocol(network: nn.Module, real: Tensor, synthetic: Tensor) -> dict
     }
 
 
+def check_float(network: nn.Module, images: Tensor) -> None:
+    """Refuse numbers that are not of 8 bits, unless a network takes them: one with an attribute `takes_float`.
+
+    Raises:
+        BootlightError: it takes pictures of 8 bits alone.
+        TypeError: images are neither uint8 nor float32.
+    """
+    if images.dtype != torch.float32:
+        raise TypeError(f"metrics take images of uint8 or float32, not {images.dtype}; io.pictures.to_uint8 converts")
+    if not getattr(network, "takes_float", False):
+        raise BootlightError(
+            f"{type(network).__name__} takes 8-bit pictures, and these images are float32 numbers without a range; measure "
+            "them with bootlight.PixelFeatures, or a network of yours with an attribute takes_float"
+        )
+
+
 def look(network: Frozen, images: Tensor) -> dict[str, Tensor]:
-    """All answers (B, D) to uint8 images (B, 1 or 3, H, W); see `FeatureMetric.update` for what it raises."""
+    """All answers (B, D) to images (B, C, H, W), uint8 or float32; see `FeatureMetric.update` for what it raises."""
     if images.dtype != torch.uint8:
-        raise TypeError(f"metrics take uint8 images, not {images.dtype}; bootlight.io.pictures.to_uint8 converts")
-    if images.shape[1] == 1 and getattr(network.network, "channels", 3) != 1:
+        check_float(network.network, images)
+    if images.dtype == torch.uint8 and images.shape[1] == 1 and getattr(network.network, "channels", 3) != 1:
         images = images.expand(-1, 3, -1, -1)
     answers = network.outputs(images)
     for features in answers.values():

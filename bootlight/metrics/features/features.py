@@ -1,6 +1,7 @@
 """What a feature network is, how it and its scores are called, and one that needs no weights.
 
-A feature network is any `torch.nn.Module` that maps uint8 images (B, C, H, W) to float32 features (B, D).
+A feature network is any `torch.nn.Module` that maps uint8 images (B, C, H, W) to float32 features (B, D). One with an attribute
+`takes_float = True` is given float32 images of float data too, as they are.
 """
 
 from abc import ABC
@@ -25,7 +26,8 @@ FeatureNetwork.register(nn.Module)
 class PixelFeatures(nn.Module):
     """Pixels in [0, 1], averaged over a grid of `size` x `size` cells and flattened: a network without weights.
 
-    Sees coarse shape and colour only; for tests and first runs.
+    Sees coarse shape and colour only; for tests and first runs. Float data are taken as they are, on a grid of at most as many
+    cells as there are pixels: with `size` as large as the images, features are the numbers themselves.
 
     Args:
         size: cells along an edge.
@@ -33,6 +35,7 @@ class PixelFeatures(nn.Module):
     """
 
     name = "pixels"
+    takes_float = True
 
     def __init__(self, size: int = 8, channels: int = 3) -> None:
         super().__init__()
@@ -43,13 +46,16 @@ class PixelFeatures(nn.Module):
         self.protocol = {"resize": f"mean over {size} x {size} cells"}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, channels * size * size) in [0, 1].
+        """Features (B, channels * size * size) in [0, 1]; of float data (B, channels * cells), in their own unit.
 
         Raises:
             BootlightError: images of another number of channels.
         """
         if images.shape[1] != self.channels:
             raise BootlightError(f"PixelFeatures: images have {images.shape[1]} channels; set channels to that")
+        if images.is_floating_point():
+            height, width = images.shape[2:]
+            return F.adaptive_avg_pool2d(images, (min(self.size, height), min(self.size, width))).flatten(1)
         return F.adaptive_avg_pool2d(images.float() / 255, self.size).flatten(1)
 
 

@@ -1,0 +1,121 @@
+"""What may be wrong with images, as functions of an image and its name: noise that is frozen, parts that are missing."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from bootlight.rng import derive_key, normal_rows, split_key
+
+_LOW = 2**32 - 1
+
+
+class Corruption(ABC):
+    """Makes worse images of good ones, the same in every round.
+
+    Attributes:
+        level: how strong, 0 = none; of noise its sigma, of a view the share that is lost.
+    """
+
+    level: float = 0.0
+
+    @abstractmethod
+    def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
+        """Corrupted images (B, C, H, W).
+
+        Args:
+            x: images (B, C, H, W), [-1, 1], or floats as stored.
+            ids: int64 (B,), from 0, names of the images: what becomes of one depends on its own name and the seed alone.
+            seed: of the corruption.
+        """
+
+
+class Clean(Corruption):
+    """None."""
+
+    def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
+        """See `Corruption`."""
+        return x
+
+
+class GaussianNoise(Corruption):
+    """y = x + tau n, with one n for each image for good.
+
+    Args:
+        tau: deviation of the noise.
+
+    Raises:
+        ValueError: it is negative.
+    """
+
+    def __init__(self, tau: float) -> None:
+        if not tau >= 0:
+            raise ValueError(f"tau is {tau}; it must be at least 0")
+        self.level = self.tau = tau
+
+    def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
+        """See `Corruption`."""
+        k0, k1, c2, c3 = split_key(derive_key("corruption", seed))
+        rows = ids.to(x.device)[:, None]
+        noise = normal_rows((k0, k1, c2, c3 ^ (rows >> 32)), rows & _LOW, *x.shape[1:])
+        return x + self.tau * noise.to(x.dtype)
+
+
+class View(Corruption):
+    """A linear part of an image, without randomness: adjoint(project(x)) is what remains of it."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """The part, of whatever shape, of images (B, C, H, W)."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Parts as images again: the inner products <project x, y> and <x, adjoint y> are equal."""
+
+    def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
+        """See `Corruption`."""
+        return self.adjoint(self.project(x))
+
+
+class Whole(View):
+    """All of it."""
+
+    def project(self, x: Tensor) -> Tensor:
+        """See `View`."""
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """See `View`."""
+        return y
+
+
+class Box(View):
+    """A rectangle; around it images are 0.
+
+    Args:
+        top: first row.
+        left: first column.
+        height: rows.
+        width: columns.
+        image_size: edge of the images in pixels, or [height, width].
+
+    Raises:
+        ValueError: it is empty or not inside.
+    """
+
+    def __init__(self, top: int, left: int, height: int, width: int, image_size: int | list[int]) -> None:
+        rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if not (0 <= top < top + height <= rows and 0 <= left < left + width <= columns):
+            raise ValueError(f"a box of {height} x {width} at {top}, {left} is not inside of {rows} x {columns} pixels")
+        self.top, self.left, self.height, self.width = top, left, height, width
+        self.image_size = image_size
+        self.level = 1 - height * width / (rows * columns)
+        self._around = (left, columns - left - width, top, rows - top - height)
+
+    def project(self, x: Tensor) -> Tensor:
+        """See `View`."""
+        return x[:, :, self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """See `View`."""
+        return F.pad(y, self._around)

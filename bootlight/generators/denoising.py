@@ -1,0 +1,100 @@
+"""What all generators have in common that draw by denoising: schedule, sampler, composition."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Literal
+
+from torch import Tensor
+
+from bootlight.diffusion.compose import Composition
+from bootlight.diffusion.denoiser import Denoiser
+from bootlight.diffusion.sampler import Ancestral, Sampler
+from bootlight.diffusion.schedule import Schedule
+from bootlight.diffusion.schedules import CosineSchedule
+from bootlight.errors import BootlightError
+from bootlight.generators.base import GeneratorModule
+from bootlight.rng import NoiseStreams
+
+
+class DenoisingModule(GeneratorModule, ABC):
+    """A generator that draws by a sampler from its denoiser.
+
+    Args:
+        image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
+        channels: 1 or more; taken from the data section of a config.
+        num_classes: number of labels of a class-conditional model; None = unconditional.
+        schedule: noise levels; cosine with 1000 timesteps if left out.
+        sampler: how images are drawn; ancestral with every timestep if left out.
+        compose: what the denoiser is composed with, in training and in drawing; nothing if left out.
+    """
+
+    def __init__(
+        self,
+        image_size: int | list[int],
+        channels: int = 3,
+        num_classes: int | Literal["auto"] | None = None,
+        schedule: Schedule | None = None,
+        sampler: Sampler | None = None,
+        compose: Composition | None = None,
+    ) -> None:
+        super().__init__(image_size, channels, num_classes)
+        self.schedule = schedule or CosineSchedule()
+        self.sampler = sampler or Ancestral()
+        self.compose = compose
+        self.references = {} if compose is None else compose.references
+        self._check_sampler(self.sampler)
+
+    @abstractmethod
+    def own_denoiser(self, ema: bool = True) -> Denoiser:
+        """The denoiser before any composition, by the average unless told otherwise."""
+
+    def denoiser(self, ema: bool = True) -> Denoiser:
+        """What is trained and drawn from: the own denoiser, composed with others where that is configured."""
+        own = self.own_denoiser(ema)
+        return own if self.compose is None else self.compose(own)
+
+    def attach(self, parts: Mapping[str, Any]) -> None:
+        """See `GeneratorModule.attach`."""
+        if self.compose is not None:
+            self.compose.attach(parts)
+
+    def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
+        """See `GeneratorModule.draw`."""
+        grid = self.sampler.grid(self.schedule)
+        start = self.schedule.deviation(grid) * noise.normal(*self.image_shape)
+        return self.sampler(self.denoiser(), start, noise, labels, grid=grid)
+
+    def protocol(self) -> dict[str, Any]:
+        """The sampler and its settings, and the composition."""
+        protocol = self.sampler.protocol()
+        composed = {} if self.compose is None else self.compose.protocol()
+        return protocol | {"num_steps": protocol["num_steps"] or self.schedule.num_timesteps} | composed
+
+    def set_num_steps(self, num_steps: int) -> None:
+        """See `GeneratorModule.set_num_steps`."""
+        sampler = copy(self.sampler)
+        sampler.num_steps = num_steps
+        self._check_sampler(sampler)
+        self.sampler = sampler
+
+    def shortened(self) -> tuple[GeneratorModule, float]:
+        """The same network with two sampler steps."""
+        short = copy(self)
+        short.sampler = copy(self.sampler)
+        short.sampler.num_steps, short.sampler.spacing = 2, "linspace"  # which takes two steps of any schedule
+        steps = self.sampler.num_steps or self.schedule.num_timesteps or 2
+        return short, self.sampler.calls(steps) / self.sampler.calls(2)
+
+    def _check_sampler(self, sampler: Sampler) -> None:
+        total = self.schedule.num_timesteps
+        if sampler.num_steps is not None and not 1 <= sampler.num_steps <= (total or math.inf):
+            raise BootlightError(
+                f"model.sampler.num_steps is {sampler.num_steps}; this model allows "
+                + ("1 or more" if total is None else f"1 to {total}")
+            )
+        try:
+            sampler.grid(self.schedule)
+        except ValueError as error:
+            raise BootlightError(f"model.sampler.{error}") from error

@@ -1,0 +1,60 @@
+"""Frozen noise and linear parts of images."""
+
+import pytest
+import torch
+
+from bootlight.diffusion.corruption import Box, Clean, GaussianNoise, Whole
+
+IDS = torch.tensor([0, 5, 2**40 + 5, 2**62])
+
+
+def images(count=4, *shape):
+    return torch.randn(count, *(shape or (2, 6, 5)), dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+
+
+def test_noise_is_frozen_by_name_and_seed_alone():
+    x, noise = images(), GaussianNoise(0.5)
+    whole = noise(x, IDS, 3) - x
+    # The sums are rounded to 1e-16 of numbers below 10.
+    torch.testing.assert_close(noise(x[[2, 0]], IDS[[2, 0]], 3) - x[[2, 0]], whole[[2, 0]], rtol=0, atol=1e-14)
+    torch.testing.assert_close(noise(2 * x, IDS, 3) - 2 * x, whole, rtol=0, atol=1e-14)
+    torch.testing.assert_close(GaussianNoise(1.5)(x, IDS, 3) - x, 3 * whole, rtol=0, atol=1e-14)
+    others = [whole[1], whole[2], noise(x, IDS, 4)[1] - x[1]]
+    assert all(not torch.allclose(a, b) for i, a in enumerate(others) for b in others[i + 1 :])
+    assert noise.level == 0.5
+    with pytest.raises(ValueError, match="tau is"):
+        GaussianNoise(-1.0)
+
+
+def test_noise_is_standard_normal():
+    x = torch.zeros(1000, 1, 10, 10)
+    n = GaussianNoise(1.0)(x, torch.arange(1000) * 2**33, 0)
+    # 100,000 numbers: five deviations of their mean, of their variance and of the mean product of neighbours (by name).
+    assert n.mean().item() == pytest.approx(0, abs=5 / 100_000**0.5)
+    assert n.var().item() == pytest.approx(1, abs=5 * (2 / 100_000) ** 0.5)
+    assert (n[1:] * n[:-1]).mean().item() == pytest.approx(0, abs=5 / 99_900**0.5)
+
+
+def test_without_corruption_an_image_is_itself():
+    x = images()
+    for nothing in (Clean(), GaussianNoise(0.0), Whole(), Box(0, 0, 6, 5, [6, 5])):
+        assert torch.equal(nothing(x, IDS, 1), x) and nothing.level == 0
+
+
+@pytest.mark.parametrize("view", [Whole(), Box(1, 2, 3, 2, [6, 5])])
+def test_the_adjoint_is_one(view):
+    x, part = images(), view.project(images(3))
+    y = torch.randn(part.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = x[:3]
+    assert (view.project(x) * y).sum().item() == pytest.approx((x * view.adjoint(y)).sum().item(), rel=1e-12)
+    assert torch.equal(view.project(view.adjoint(y)), y)  # rows of a projection
+
+
+def test_a_box_keeps_its_pixels_and_no_others():
+    x = torch.ones(1, 1, 6, 6)
+    seen = Box(1, 2, 3, 2, 6)(x, torch.tensor([0]), 0)
+    assert seen.sum() == 6 and (seen[0, 0, 1:4, 2:4] == 1).all()
+    assert Box(1, 2, 3, 2, 6).level == pytest.approx(30 / 36)
+    for wrong in ((-1, 0, 2, 2), (5, 0, 2, 2), (0, 0, 0, 2), (0, 4, 1, 3)):
+        with pytest.raises(ValueError, match="not inside"):
+            Box(*wrong, 6)
