@@ -140,7 +140,8 @@ def test_what_was_asked_for_is_printed_and_advice_is_not():
 
 PLAN = [
     "fit", "--plan", "--model=bootlight.DCGAN", "--model.width=8", "--data.origin=bootlight.Digits", "--data.num_epochs=2",
-    "--bootstrap.num_synthetic=100", "--bootstrap.run_dir=run", "--trainer.accelerator=cpu",
+    "--bootstrap.num_synthetic=100", "--bootstrap.run_dir=run", "--data.holdout_fraction=0.2",
+    "--trainer.accelerator=cpu",
 ]  # fmt: skip
 
 

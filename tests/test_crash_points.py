@@ -1,5 +1,6 @@
 """A run that is killed before any one file gets its name, or is deleted, ends as if it never had been."""
 
+import json
 import os
 import shutil
 import threading
@@ -75,3 +76,21 @@ def test_before_and_in_a_generation(fit, tmp_path, monkeypatch):
 def test_between_the_last_scores_and_the_pages(fit, tmp_path, monkeypatch):
     moments = Moments(fit.run, tmp_path / "kept", monkeypatch)
     assert moments.crash(fit, lambda name: name.partition(" ")[2] in ("metrics.csv", "metrics.json", "strip.png")) == []
+
+
+def test_in_the_middle_of_clips_that_are_made_of_others(bootlight, tmp_path, monkeypatch):
+    """Frames that follow from each other; then images whose parents are those frames, and what a curator says of them."""
+    write_plain_pages(monkeypatch)
+    pictures = draw_pictures(tmp_path / "pictures", 8)
+    made = {"class_path": "halfway.Halfway", "init_args": {"of": "samples"}}
+    stages = [
+        {"class_path": "bootlight.Train"},
+        {"class_path": "bootlight.Synthesize", "init_args": {"synthesizer": "walk.Walk"}},
+        {"class_path": "bootlight.Synthesize", "init_args": {"into": "second", "n": 4, "synthesizer": made}},
+        {"class_path": "bootlight.Curate", "init_args": {"curator": "by_class.ByDarkness"}},
+    ]
+    sizes = {"bootstrap.num_synthetic": 6, "data.num_steps": 1, "bootstrap.stages": json.dumps(stages)}
+    arguments = options(pictures, tmp_path / "run", **sizes)
+    fit = Program(bootlight, monkeypatch, "--model=bootlight.PixelGaussian", *arguments)
+    moments = Moments(fit.run, tmp_path / "kept", monkeypatch)
+    assert moments.crash(fit, lambda name: "00000" in name or "curation" in name) == []

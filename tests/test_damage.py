@@ -70,7 +70,7 @@ DAMAGE = {
     "the last character": (lambda f: os.truncate(f.metadata, f.metadata.stat().st_size - 1), "metadata.jsonl: cannot be"),
 }  # fmt: skip
 READERS = {
-    "the evaluation": lambda folder: drawn_source("drawn", folder, 8, 3),
+    "the evaluation": lambda folder: drawn_source("drawn", folder, (3, 8, 8)),
     "the next generation": lambda folder: open_drawn(folder, ("a", "b"), build),
     "another command": lambda folder: resolve(f"{folder.path.parent}@0"),
     "another command, by the folder": lambda folder: resolve(str(folder.path)),

@@ -163,7 +163,7 @@ def readers() -> list[Callable[[Path], object]]:
     def drawn(run: Path) -> None:
         folder = RunFolder(run).generation(0)
         resolve(f"{run}@0")
-        list(drawn_source("drawn", folder, 8, 3).batches(2))
+        list(drawn_source("drawn", folder, (3, 8, 8)).batches(2))
         open_drawn(folder, noted_classes(folder) or ("a", "b"), build)
 
     return [

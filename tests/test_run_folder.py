@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bootlight.cli.sample import find_generation, parse_seeds
-from bootlight.data.resolve import split_suffix
+from bootlight.data.resolve import is_generation, resolve, split_suffix
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import write_json
 from bootlight.io.lock import LOCK_NAME, locked
@@ -205,3 +205,38 @@ def test_a_lock_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / LOCK_NAME).mkdir()
     with pytest.raises(BootlightError, match=r"bootstrap\.run_dir: cannot write .*\.lock"), locked(tmp_path):
         pass
+
+
+# Folders of images that are not samples
+
+
+def test_a_generation_is_done_when_all_its_folders_of_images_are(run):
+    folder = run.generation(0)
+    assert folder.image_folders == [] and not folder.is_drawn
+    probe = folder.of_images("probe")
+    probe.sample_file(0).parent.mkdir(parents=True)
+    folder.checkpoints.mkdir()
+    assert folder.image_folders == [probe] and not folder.is_drawn
+    write_metadata(probe, [{"file_name": sample_name(0)}])
+    assert folder.is_drawn and not folder.is_synthesized
+    for file in (folder.model_config, folder.metrics):
+        assert not folder.is_done
+        file.write_text("{}")
+    assert folder.is_done
+    folder.sample_file(0).parent.mkdir(parents=True)  # another one is begun
+    assert folder.image_folders == [probe, folder] and not folder.is_drawn and not folder.is_done
+
+
+def test_images_are_found_where_a_generation_has_drawn_them(run):
+    probe = run.generation(0).of_images("probe")
+    probe.sample_file(0).parent.mkdir(parents=True)
+    probe.sample_file(0).write_bytes(b"x")
+    assert not is_generation(probe.path)
+    write_metadata(probe, [{"file_name": sample_name(0)}])
+    assert is_generation(probe.path) and resolve(str(probe.path)) == (probe.samples, None)
+    assert resolve(f"{run.path}@0/probe") == (probe.samples, None)
+    with pytest.raises(BootlightError, match="@0/probe"):
+        resolve(str(run.path))  # not the run as a folder of pictures
+    probe.of_images("samples").sample_file(0).parent.mkdir(parents=True)
+    with pytest.raises(BootlightError, match="not all of its images yet"):
+        resolve(str(probe.path))

@@ -45,7 +45,7 @@ class Rows(nn.Module):
 @pytest.mark.parametrize("size", [1, 16, 17, COUNT, 100])
 def test_batches_are_those_of_the_images_in_memory(drawn, size):
     folder, images = drawn
-    ours = list(drawn_source("drawn", folder, 8, 3).batches(size))
+    ours = list(drawn_source("drawn", folder, (3, 8, 8)).batches(size))
     theirs = list(StoreSource("stored", store_from_arrays(images)).batches(size))
     assert [len(batch) for batch in ours] == [len(batch) for batch in theirs]
     assert all(torch.equal(*pair) and pair[0].stride() == pair[1].stride() for pair in zip(ours, theirs, strict=True))
@@ -55,7 +55,7 @@ def test_features_are_those_of_the_images_in_memory(drawn):
     folder, images = drawn
     ours, theirs = (
         extract(source, Rows(), cache=None, batch_size=16)["features"]
-        for source in (drawn_source("drawn", folder, 8, 3), StoreSource("stored", store_from_arrays(images)))
+        for source in (drawn_source("drawn", folder, (3, 8, 8)), StoreSource("stored", store_from_arrays(images)))
     )
     assert torch.equal(ours, theirs) and ours.shape == (COUNT, 28) and ours.dtype == torch.float32
     assert torch.equal(ours, torch.from_numpy(images).permute(0, 3, 1, 2).flatten(1)[:, ::7].float())
@@ -63,20 +63,20 @@ def test_features_are_those_of_the_images_in_memory(drawn):
 
 def test_what_is_known_of_them(drawn):
     folder, images = drawn
-    source = drawn_source("drawn", folder, 8, 3)
+    source = drawn_source("drawn", folder, (3, 8, 8))
     assert len(source) == len(source.names) == COUNT and source.names[3] == "00000/000003.png"
     assert source.sizes == {(8, 8): COUNT}
     assert all(np.array_equal(found, images[i]) for found, i in zip(source.pick([7, 2]), (7, 2), strict=True))
-    assert source.key == drawn_source("again", folder, 8, 3).key != drawn_source("grey", folder, 8, 1).key
+    assert source.key == drawn_source("again", folder, (3, 8, 8)).key != drawn_source("grey", folder, (1, 8, 8)).key
     write_image(folder.sample_file(1), images[2])
     write_manifest(folder, range(COUNT), None, generation=0, protocol={})
-    assert drawn_source("drawn", folder, 8, 3).key != source.key
+    assert drawn_source("drawn", folder, (3, 8, 8)).key != source.key
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:40])])
 def test_a_picture_that_is_damaged_meanwhile_is_named_with_the_cure(drawn, damage):
     folder, _ = drawn
-    source = drawn_source("drawn", folder, 8, 3)
+    source = drawn_source("drawn", folder, (3, 8, 8))
     damage(folder.sample_file(5))
     with pytest.raises(BootlightError, match=r"000005\.png: .*run the same command again: it is drawn anew$"):
         list(source.batches(8))
@@ -90,7 +90,7 @@ def test_batches_of_several_sizes_are_of_one_size_each():
 
 
 def peak_of_features(folder, count):
-    source = DrawnSource("drawn", folder, ("00000/000000.png",) * count, (32, 32, 3), "key")
+    source = DrawnSource("drawn", folder, ("00000/000000.png",) * count, (3, 32, 32), "key")
     tracemalloc.start()
     found = extract(source, Rows(), cache=None, batch_size=16)["features"]
     peak = tracemalloc.get_traced_memory()[1]

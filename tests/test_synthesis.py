@@ -21,7 +21,8 @@ from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import GenerationFolder, RunFolder, sample_name
 from bootlight.runs.manifest import read_metadata
 from bootlight.synthesis import folder as synthesis
-from bootlight.synthesis.folder import image_seeds, preview_seeds, stratified_labels, write_manifest, write_previews
+from bootlight.synthesis.folder import image_seeds, preview_seeds, stratified_labels, write_manifest
+from bootlight.synthesis.previews import write_previews
 
 SEEDS = [3, 1, 4, 15, 9, 2, 6]
 

@@ -160,5 +160,5 @@ def test_extrapolation_moves_away_from_the_auxiliary(w, x0):
     # The noise that goes with that image: (1 + w) e_base - w e_auxiliary, which is linear in x0 at one x_t.
     torch.testing.assert_close(estimate.epsilon, (x_t - level.signal * x0) / level.noise, rtol=1e-4, atol=1e-5)
     assert (estimate.variance_fraction == 0.25).all()
-    assert composition.protocol() == {"compose": "Extrapolate", "w": w}
+    assert composition.protocol() == {"class": "Extrapolate", "w": w, "auxiliary": "@-1/model"}
     assert Alone()(base) is base

@@ -20,6 +20,7 @@ from bootlight.data.loader import accumulated
 from bootlight.distributed.processes import check_same, in_turn, rank
 from bootlight.errors import BootlightError
 from bootlight.evaluation.real_images import check_same_images
+from bootlight.generators.denoising import DenoisingModule
 from bootlight.io.shape import size_words
 from bootlight.networks.dcgan import ALLOWED, halvings
 from bootlight.runs.context import GenerationContext
@@ -95,11 +96,25 @@ def check_input(
         for line in understand(model, data).lines():
             say(line)
     check_labels(model, data)
+    check_clip(model, data)
     check_mixtures(data, num_generations, num_synthetic if drawn_by is None else drawn_by)
     features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
     if evaluation is not None and evaluation.judge_steps > 0:
         check_judged(data)
     return features
+
+
+def check_clip(model: GeneratorModule, data: BootstrapData) -> None:
+    """Float data have no range to which a sampler could limit its estimates.
+
+    Raises:
+        BootlightError: it would.
+    """
+    sampler = model.sampler if isinstance(model, DenoisingModule) else None
+    if sampler is not None and sampler.clip and data.real.store.images.dtype != np.uint8:
+        raise BootlightError(
+            "model.sampler.clip limits images to [-1, 1], and float data have no range; set model.sampler.clip to false"
+        )
 
 
 def check_judged(data: BootstrapData) -> None:

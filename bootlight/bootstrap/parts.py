@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bootlight.generators.load import load_generator, noted_dtype
-from bootlight.generators.parts import attach_recorded
+from bootlight.generators.parts import Referring, attach_recorded
 from bootlight.generators.published import published_weights
 from bootlight.runs.references import Reference, parse_reference
 
@@ -45,7 +45,7 @@ class PublishedParts:
             model.compile_networks()
         return model.eval()
 
-    def attach_stand_ins(self, model: GeneratorModule, context: GenerationContext) -> None:
+    def attach_stand_ins(self, model: Referring, context: GenerationContext) -> None:
         """Give a model on trial the networks that it refers to: untrained ones of this run, published ones of others."""
         parts = {name: self.stand_in(parse_reference(text), context) for name, text in model.references.items()}
         model.attach({name: part.eval().requires_grad_(False) for name, part in parts.items() if part is not None})

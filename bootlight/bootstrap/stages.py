@@ -10,6 +10,7 @@ from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
 from bootlight.runs.folder import MODEL, SAMPLES
+from bootlight.runs.references import parse_reference
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
@@ -70,7 +71,8 @@ def _needed(stage: Stage) -> tuple[set[str], set[str]]:
         start = stage.start_from
         return ({start.part} if start is not None and start.is_of_same_generation else set()), set()
     if isinstance(stage, Synthesize):
-        return {stage.part}, set()
+        references = () if stage.compose is None else map(parse_reference, stage.compose.references.values())
+        return {stage.part} | {found.part for found in references if found.is_of_same_generation}, set()
     of = stage.of if isinstance(stage, Curate | Evaluate) else []
     return set(), {of} if isinstance(of, str) else set(of)
 

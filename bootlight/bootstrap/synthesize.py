@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from copy import deepcopy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from bootlight.bootstrap.composing import compose_with, denoising, with_choice
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Stage
 from bootlight.data.generation_images import GenerationImages, NotDrawnYet
 from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
@@ -17,6 +17,7 @@ from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import file_sha256, read_json, write_json
+from bootlight.io.shown import REFERENCE
 from bootlight.runs.folder import MODEL, SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
@@ -24,14 +25,18 @@ from bootlight.synthesis.asking import check_needs, drawing_of, previews
 from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
 from bootlight.synthesis.complete import complete
 from bootlight.synthesis.drawing import draw_missing
-from bootlight.synthesis.folder import write_previews
+from bootlight.synthesis.previews import shows_points, some, write_previews, write_scatter
 from bootlight.synthesis.synthesizer import Draw
+from bootlight.synthesis.written import Written
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
     from bootlight.data.datamodule import BootstrapData
+    from bootlight.diffusion.compose import Composition
     from bootlight.generators.base import GeneratorModule
     from bootlight.runs.context import GenerationContext
     from bootlight.runs.folder import GenerationFolder
@@ -47,6 +52,7 @@ class Synthesize(Stage):
         part: that draws.
         into: name of the folder.
         synthesizer: how images are drawn; each from noise of its own if left out.
+        compose: what the denoiser of the part is composed with, in this drawing alone.
         n: how many; `bootstrap.num_synthetic` if left out.
         generations: in which ones: all, the first, or all but the first.
     """
@@ -58,6 +64,7 @@ class Synthesize(Stage):
         synthesizer: Synthesizer | None = None,
         n: int | None = None,
         generations: Generations = "all",
+        compose: Composition | None = None,
     ) -> None:
         check_name("part", part)
         check_name("into", into)
@@ -66,6 +73,7 @@ class Synthesize(Stage):
         self.part = part
         self.into = into
         self.synthesizer = synthesizer or Draw()
+        self.compose = compose
         self.n = n
         self.generations = generations
 
@@ -75,13 +83,16 @@ class Synthesize(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
-        generator = generation.published(self.part).to(generation.device)
         folder = generation.folder.of_part(self.part).of_images(self.into)
+        synthesizer, composition, chosen = with_choice(self.synthesizer, self.compose, folder.choice)
+        generator = generation.published(self.part)
+        references = compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
+        generator.to(generation.device)
         count = generation.builder.num_drawn(self.into)
-        synthesizer, chosen = with_choice(self.synthesizer, folder.choice)
         images = generation.images()
         drawing = drawing_of(generator, synthesizer, images, generation.context, count, self.into)
-        if generation.writes and not folder.previews.exists():
+        points = shows_points(generator)
+        if generation.writes and not points and not folder.previews.exists():
             self._preview(generation, folder, generator, synthesizer, images)
         batch_size = self._batch_size(generation, folder, generator, count)
 
@@ -101,8 +112,10 @@ class Synthesize(Stage):
         leave_if_asked()  # all ranks have drawn their share
         with clock.part("files"):
             if generation.writes:
+                if points:
+                    write_scatter(folder.previews, Written.by(generator, folder), count, some(images.real))
                 part = {"reference": self.part, "weights_sha256": weights_hash(folder)}
-                known: dict[str, Any] = {"batch_size": batch_size, "digests": digests, "decided": {"part": part}}
+                known: dict[str, Any] = {"batch_size": batch_size, "digests": digests, "decided": {"part": part, **references}}
                 complete(drawing, folder, generation=generation.number, chosen=chosen, **known)
             wait_for_manifest(generation, folder)
 
@@ -113,6 +126,9 @@ class Synthesize(Stage):
             generator = builder.model_of(self.part) if own else builder.model
         count = builder.num_drawn(self.into)
         check_needs(self.synthesizer, generator, count)
+        if self.compose is not None:
+            denoising(generator)
+            PublishedParts(builder).attach_stand_ins(deepcopy(self.compose), first)
         if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:
             with suppress(NotDrawnYet):
                 drawing_of(generator, self.synthesizer, GenerationImages.of(data, first.folder), first, count, self.into)
@@ -133,7 +149,8 @@ class Synthesize(Stage):
         """The pictures of a row of the strip: the first of a folder of so many images, of other seeds."""
         count = generation.builder.synthesis.num_previews
         with clock.part("synthesis"):
-            write_previews(folder.previews, previews(generator, synthesizer, images, generation.context, count, self.into))
+            drawn = previews(generator, synthesizer, images, generation.context, count, self.into)
+            write_previews(folder.previews, drawn, generator.image_dtype, some(images.real, REFERENCE))
 
     def _batch_size(self, generation: Generation, folder: GenerationFolder, generator: GeneratorModule, count: int) -> int:
         """The same on all ranks and after an interruption, because the last bits of an image depend on it."""
@@ -148,34 +165,6 @@ class Synthesize(Stage):
         if generation.writes:
             write_json(folder.batch_size, {"batch_size": size})
         return size
-
-
-def with_choice(synthesizer: Synthesizer, file: Path) -> tuple[Synthesizer, dict[str, Any]]:
-    """The synthesizer with the values that an earlier stage has chosen, and these for the protocol.
-
-    Args:
-        synthesizer: as configured; stays as it is.
-        file: JSON, `{"chosen": {"synthesizer.w": 0.5}}`; it need not be there.
-
-    Raises:
-        BootlightError: the file is damaged, or names what the synthesizer does not have.
-    """
-    if not file.exists():
-        return synthesizer, {}
-    content = read_json(file)
-    chosen = content.get("chosen") if isinstance(content, dict) else None
-    if not isinstance(chosen, dict):
-        raise BootlightError(f"{file} has no values under chosen; delete it and run the same command again")
-    changed = deepcopy(synthesizer)
-    for key, value in chosen.items():
-        owner: Any = SimpleNamespace(synthesizer=changed)
-        *path, name = str(key).split(".")
-        for part in path:
-            owner = getattr(owner, part, None)
-        if not path or name not in getattr(owner, "__dict__", ()):
-            raise BootlightError(f"{file}: {type(synthesizer).__name__} has no {key}; delete it and run the same command again")
-        setattr(owner, name, value)
-    return changed, {"chosen": chosen}
 
 
 def wait_for_manifest(generation: Generation, folder: GenerationFolder) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 
-from bootlight.bootstrap.checks import check_labels, check_training, open_images
+from bootlight.bootstrap.checks import check_clip, check_labels, check_training, open_images
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.stage import Stage
@@ -82,6 +82,7 @@ class Train(Stage):
             check_training(model, own, trainer)
             open_images(own, trainer, context)
             check_labels(model, own)
+            check_clip(model, own)
         else:
             own = data
         parts = PublishedParts(builder)

@@ -14,7 +14,7 @@ TRUST = "import this class, such as my_file.MyFlow, where the run was made with 
 
 
 def main(args: list[str]) -> None:
-    """Draw and write, `SEED.png` for each seed."""
+    """Draw and write, `SEED.png` for each seed; `SEED.npy`, (C, H, W), of float data and of what no PNG can hold."""
     parser = Usage(prog="bootlight sample", description=__doc__)
     parser.add_argument(
         "run", help="folder of a run; its newest trained generation unless @GENERATION or @GENERATION/PART follows"
@@ -35,8 +35,11 @@ def main(args: list[str]) -> None:
     from tqdm import tqdm
 
     from bootlight.generators.load import load_generator
+    from bootlight.io.arrays import encode_array
     from bootlight.io.atomic import write_bytes
     from bootlight.io.pictures import encode_png, to_arrays
+    from bootlight.io.shape import is_picture
+    from bootlight.synthesis.written import as_numbers
 
     module = load_generator(folder, num_steps=options.steps, trust=options.trust)
     try:
@@ -44,16 +47,19 @@ def main(args: list[str]) -> None:
     except (RuntimeError, AssertionError) as error:  # torch has many ways to say so
         raise BootlightError(f"--device {options.device}: {str(error).splitlines()[0]}; try --device cpu") from error
     batch_size = options.batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // math.prod(module.image_shape[1:])))
+    pictures = is_picture(module.image_shape, module.image_dtype)
     for start in tqdm(range(0, len(seeds), batch_size), desc="sampling", unit="batch"):
         chunk = seeds[start : start + batch_size]
         labels = None if options.label is None else torch.full((len(chunk),), options.label)
         try:
-            images = to_arrays(module.sample(chunk, labels=labels))
+            drawn = module.sample(chunk, labels=labels)
+            images = as_numbers(drawn) if module.image_dtype == "float32" else to_arrays(drawn)
         except (RuntimeError, MemoryError) as error:
             reason = (str(error).splitlines() or ["no memory is left"])[0]
             raise BootlightError(f"{folder.path}: cannot draw images ({reason}); try a smaller --batch-size") from error
         for seed, image in zip(chunk, images, strict=True):
-            write_bytes(options.to / f"{seed:06d}.png", encode_png(image))
+            data = encode_png(image) if pictures else encode_array(image.transpose(2, 0, 1))
+            write_bytes(options.to / f"{seed:06d}.{'png' if pictures else 'npy'}", data)
     say(f"{len(seeds)} images of {folder.path} in {options.to}")
 
 

@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = public(
         "digits": "Digits",
         "files": "ImageFiles",
         "gaussian": "GaussianImages",
-        "mixing": "Accumulate AccumulateSubsample FreshReal MixingPolicy OnlyReal Replace Source",
+        "mixing": "Accumulate AccumulateSubsample FreshReal LoopPolicy MixingPolicy OnlyReal Replace Source",
         "origin": "Origin StoreOrigin",
     },
 )

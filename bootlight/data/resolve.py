@@ -45,6 +45,9 @@ def resolve(text: str) -> tuple[Path, str | None]:
     generations = [folder.of_images(into or SAMPLES) for folder in RunFolder(root).generations()]
     drawn = [folder for folder in generations if folder.is_synthesized]
     if not drawn and not suffix:
+        if others := [other for folder in generations for other in folder.image_folders if other.is_synthesized]:
+            known = f"{root}@{others[-1].number}/{others[-1].into}"
+            raise BootlightError(f"{text}: no generation has all images of {SAMPLES}; name another folder, as {known}")
         return root, None
     wanted = drawn[-1:] if not suffix else [folder for folder in drawn if suffix == str(folder.number)]
     if not root.exists():
@@ -57,15 +60,19 @@ def resolve(text: str) -> tuple[Path, str | None]:
 
 def is_generation(root: Path) -> bool:
     """Whether a folder is that of a generation, by its name or by what lies in it."""
-    if not (root / "samples").is_dir():
-        return False
-    return GENERATION.fullmatch(root.resolve().name) is not None or is_run(os.listdir(root))
+    named = GENERATION.fullmatch(root.resolve().name) is not None
+    if (root / SAMPLES).is_dir():
+        return named or is_run(os.listdir(root))
+    return named and any(folder.drawn.exists() for folder in GenerationFolder(root).image_folders)
 
 
 def _drawn_alone(text: str, root: Path, suffix: str) -> Path:
-    folder = GenerationFolder(root)
+    """Images of a generation, by its folder: those of `samples`, or where it has another folder alone, those of that."""
+    folders = GenerationFolder(root).image_folders
+    folder = folders[0] if len(folders) == 1 else GenerationFolder(root)
     if suffix or not folder.is_synthesized:
-        lacking = f"so it has no {suffix}" if suffix else "but has not all of its images yet"
+        known = ", ".join(other.into for other in folders if other.is_synthesized)
+        lacking = f"so it has no {suffix}" if suffix else f"but has not all of its images yet ({known or 'none'} alone)"
         raise BootlightError(f"{text}: {root} is a generation of a run, {lacking}; name another one")
     return _checked(folder)
 

@@ -32,7 +32,7 @@ class Composition(ABC):
     def protocol(self) -> dict[str, Any]:
         """What a reader must know of it; its public settings unless said otherwise."""
         settings = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "references"}
-        return {"compose": type(self).__name__, **settings}
+        return {"class": type(self).__name__, **settings, **self.references}
 
     @abstractmethod
     def __call__(self, denoiser: Denoiser) -> Denoiser:

@@ -12,6 +12,8 @@ from bootlight.data.store_skipped import listing
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json, write_bytes, write_json
 from bootlight.io.pictures import encode_png, row_of_tiles
+from bootlight.io.shape import is_picture
+from bootlight.io.shown import REFERENCE, is_points, scatter, tiles
 from bootlight.rng import numpy_rng
 
 if TYPE_CHECKING:
@@ -78,4 +80,8 @@ def write_real_previews(run: RunFolder, data: BootstrapData, count: int) -> None
     # By class, as the synthetic ones are; unlabelled images all have label -1 and keep their random order.
     by_class = order[np.argsort(data.real.store.labels[data.real.indices[order]], kind="stable")]
     chosen = by_class[((np.arange(count) + 0.5) * len(order) / count).astype(np.int64)]
-    write_bytes(run.real_previews, encode_png(row_of_tiles(data.real_images(data.real)[chosen])))
+    images = data.real_images(data.real)
+    if is_points(data.image_shape) and not is_picture(data.image_shape, images.dtype.name):
+        write_bytes(run.real_previews, encode_png(scatter(images)))
+    else:
+        write_bytes(run.real_previews, encode_png(row_of_tiles(tiles(images[chosen], images[:REFERENCE]))))

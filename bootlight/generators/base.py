@@ -46,6 +46,7 @@ class GeneratorModule(LightningModule, ABC):
         self.channels = channels
         self.num_classes = num_classes
         self.ema: EMA | None = None
+        self.attached: dict[str, GeneratorModule] = {}  # in a dictionary: no part of this module's state
         self._averaged: list[nn.Module] = []  # in a list: not a second registration of the same network
 
     @abstractmethod
@@ -58,8 +59,14 @@ class GeneratorModule(LightningModule, ABC):
     def attach(self, parts: "Mapping[str, GeneratorModule]") -> None:
         """Take the networks that `references` names, by the same names, in eval mode; called after the constructor.
 
-        They are frozen, and none of this module's: keep them where `state_dict` does not find them, as in a list.
+        They are frozen, go to the device where this module goes, and are not in its state.
         """
+        self.attached.update(parts)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        for part in self.attached.values():
+            part._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     @property
     def image_shape(self) -> Shape:

@@ -43,6 +43,7 @@ class DenoisingModule(GeneratorModule, ABC):
         self.schedule = schedule or CosineSchedule()
         self.sampler = sampler or Ancestral()
         self.compose = compose
+        self.then: Composition | None = None  # in drawing alone
         self.references = {} if compose is None else compose.references
         self._check_sampler(self.sampler)
 
@@ -52,13 +53,26 @@ class DenoisingModule(GeneratorModule, ABC):
 
     def denoiser(self, ema: bool = True) -> Denoiser:
         """What is trained and drawn from: the own denoiser, composed with others where that is configured."""
-        own = self.own_denoiser(ema)
-        return own if self.compose is None else self.compose(own)
+        denoiser = self.own_denoiser(ema)
+        for composition in (self.compose, self.then):
+            denoiser = denoiser if composition is None else composition(denoiser)
+        return denoiser
 
     def attach(self, parts: Mapping[str, Any]) -> None:
         """See `GeneratorModule.attach`."""
+        super().attach(parts)
         if self.compose is not None:
             self.compose.attach(parts)
+
+    def draw_through(self, composition: Composition, parts: Mapping[str, Any]) -> None:
+        """Draw from now on by a composition of the denoiser that was trained.
+
+        Args:
+            composition: has `parts` already.
+            parts: published models that it refers to; they go where this module goes.
+        """
+        super().attach({f"then.{name}": part for name, part in parts.items()})
+        self.then = composition
 
     def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
         """See `GeneratorModule.draw`."""
@@ -69,8 +83,10 @@ class DenoisingModule(GeneratorModule, ABC):
     def protocol(self) -> dict[str, Any]:
         """The sampler and its settings, and the composition."""
         protocol = self.sampler.protocol()
-        composed = {} if self.compose is None else self.compose.protocol()
-        return protocol | {"num_steps": protocol["num_steps"] or self.schedule.num_timesteps} | composed
+        protocol["num_steps"] = protocol["num_steps"] or self.schedule.num_timesteps
+        for key, composition in (("compose", self.compose), ("then", self.then)):
+            protocol |= {} if composition is None else {key: composition.protocol()}
+        return protocol
 
     def set_num_steps(self, num_steps: int) -> None:
         """See `GeneratorModule.set_num_steps`."""

@@ -1,7 +1,7 @@
 """Published networks that another one needs: found by reference, known again by their hash."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
@@ -13,8 +13,17 @@ from bootlight.runs.references import parse_reference
 Load = Callable[[GenerationFolder], GeneratorModule]
 
 
-def attach_parts(module: GeneratorModule, folder: GenerationFolder, load: Load) -> dict[str, Any]:
-    """Give a fresh module the networks that it refers to.
+class Referring(Protocol):
+    """What needs published networks: a module, a composition."""
+
+    references: Mapping[str, str]
+
+    def attach(self, parts: Mapping[str, Any]) -> None:
+        """Take them, by the names of the references."""
+
+
+def attach_parts(module: Referring, folder: GenerationFolder, load: Load) -> dict[str, Any]:
+    """Give a fresh module or composition the networks that it refers to.
 
     Args:
         module: with `references`.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+REFERENCE = 1000  # real images by whose range numbers are shown
 EDGE = 192  # of a picture of points, pixels
 MARGIN = 0.15  # around the reference points, as a share of their range
 BACKGROUND, REAL, DRAWN = (255, 255, 255), (150, 150, 150), (200, 60, 20)
@@ -24,13 +25,14 @@ def is_points(shape: tuple[int, ...]) -> bool:
     return tuple(shape[1:]) == (1, 1)
 
 
-def shower(reference: Iterable[NDArray[Any]]) -> Show:
+def shower(reference: NDArray[Any] | Iterable[NDArray[Any]]) -> Show:
     """What makes a picture (H, W, 1 or 3) of an image (H, W, C).
 
     Args:
         reference: images, by whose least and largest number the others are shown too; of uint8 none is needed.
     """
-    images = [image for image in reference if image.dtype != np.uint8]
+    whole = [reference] if isinstance(reference, np.ndarray) else reference
+    images = [image for image in whole if image.dtype != np.uint8 and image.size]
     low = min((float(image.min()) for image in images), default=0.0)
     high = max((float(image.max()) for image in images), default=255.0)
 
@@ -65,7 +67,7 @@ def squared(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return square
 
 
-def tiles(images: NDArray[Any], reference: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
+def tiles(images: NDArray[Any], reference: NDArray[Any] | Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
     """Pictures (K, E, E, 1 or 3), squares, of images (K, H, W, C); see `shower`."""
     show = shower(reference)
     return np.stack([squared(show(image)) for image in images])

@@ -22,6 +22,7 @@ MAX_ROWS = 24
 LEAST_ROWS = 4  # real images, first, middle and last generation: only below that columns go
 TEXT_BYTES = 60_000  # of labels and scores, about
 TILE_EDGE = (64, 96)  # pixels; smaller tiles are enlarged by a whole factor, larger ones are reduced
+MAX_ALONE = 192
 GAP = 6
 MARGIN = 12
 LABEL_WIDTH = 112
@@ -129,6 +130,7 @@ def _tiles(path: Path) -> NDArray[np.uint8]:
     if picture.width % height or not count:
         raise BootlightError(f"{path}: {picture.width} x {height} is not a row of squares; delete it and run again")
     smallest, largest = TILE_EDGE
+    largest = MAX_ALONE if count == 1 else largest  # a picture of all points
     edge = height * -(-smallest // height) if height < smallest else min(height, largest)
     filter_ = Image.Resampling.NEAREST if edge >= height else Image.Resampling.LANCZOS
     boxes = [(k * height, 0, (k + 1) * height, height) for k in range(count)]

@@ -113,7 +113,7 @@ def _verdict(folder: GenerationFolder, file: Path, is_spent: bool, policy: str) 
         return True, "its training is finished"
     if is_spent:
         return True, "its generation is finished"
-    if not (folder.is_synthesized and folder.is_evaluated):
+    if not (folder.is_drawn and folder.is_evaluated):
         return False, "its generation is not finished"
     return False, f"keep_checkpoints is {policy}" + (", and it is of the newest generation" if policy == "last" else "")
 

@@ -145,7 +145,19 @@ class GenerationFolder:
     @property
     def is_done(self) -> bool:
         """Whether no stage is left to do, nor to be repeated because someone deleted what it wrote."""
-        return self.is_trained and self.is_synthesized and self.is_evaluated
+        return self.is_trained and self.is_drawn and self.is_evaluated
+
+    @property
+    def image_folders(self) -> list["GenerationFolder"]:
+        """The generation as seen from each of its folders of images, complete or not, by name."""
+        found = {path.parent.name for pattern in ("*/metadata.jsonl", "*/[0-9]*") for path in self.path.glob(pattern)}
+        return [self.of_images(name) for name in sorted(found)]
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it has images, and no folder of them lacks some."""
+        folders = self.image_folders
+        return len(folders) > 0 and all(folder.is_synthesized for folder in folders)
 
     def sample_file(self, index: int) -> Path:
         """Path of synthetic image `index`."""

@@ -36,7 +36,7 @@ def spent(run: RunFolder, keep: str, *, scored: bool = True) -> list[GenerationF
     done = [
         folder
         for folder in run.generations()
-        if _is_published(folder) and folder.is_synthesized and (folder.is_evaluated or not scored)
+        if _is_published(folder) and folder.is_drawn and (folder.is_evaluated or not scored)
     ]
     without = {"all": [], "last": done[:-1], "none": done}[keep]
     return [part for folder in without for part in parts_of(folder) if part.trained_checkpoint.is_file()]

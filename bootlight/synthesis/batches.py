@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from bootlight.distributed.stopping import stop_request
-from bootlight.runs.folder import GenerationFolder
 from bootlight.synthesis.requests import Requests
+from bootlight.synthesis.written import Written
 
 
 class Share(NamedTuple):
@@ -69,7 +69,7 @@ class MissingBatches:
     interruption, so that not even its rounding differs.
 
     Args:
-        folder: where the images lie.
+        written: the images that are there.
         requests: of all images, as `Drawing` has them.
         length: images of each.
         batch_size: requests of one network call.
@@ -78,9 +78,9 @@ class MissingBatches:
     """
 
     def __init__(
-        self, folder: GenerationFolder, requests: Requests, length: int, batch_size: int, share: Share, bar: "tqdm[Any]"
+        self, written: Written, requests: Requests, length: int, batch_size: int, share: Share, bar: "tqdm[Any]"
     ) -> None:
-        self.folder = folder
+        self.written = written
         self.requests = requests
         self.length = length
         self.mine = in_batches(requests, batch_size)[share.rank :: share.world_size]
@@ -109,4 +109,4 @@ class MissingBatches:
                     self.bar.update(which.stop - which.start)
 
     def _is_there(self, part: Part) -> bool:
-        return all(self.folder.sample_file(i).exists() for i in numbers_of(self.requests, part, self.length))
+        return self.written.has(numbers_of(self.requests, part, self.length))

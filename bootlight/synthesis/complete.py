@@ -7,6 +7,7 @@ from bootlight.io.atomic import write_json
 from bootlight.runs.folder import GenerationFolder
 from bootlight.synthesis.drawing import Drawing
 from bootlight.synthesis.folder import write_manifest
+from bootlight.synthesis.written import Written
 
 
 def complete(
@@ -43,4 +44,6 @@ def complete(
         digests=digests,
         parents=requests.parents,
         length=drawing.synthesizer.length,
+        file_names=Written.by(drawing.generator, folder).names(len(requests) * drawing.synthesizer.length),
+        dtype=drawing.generator.image_dtype,
     )

@@ -1,6 +1,6 @@
 """Drawing what is missing in a folder of synthetic images: resumable, shared between ranks, one seed = one image."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
-from bootlight.io.pictures import to_arrays
 from bootlight.runs.folder import GenerationFolder
 from bootlight.runs.timing import clock
 from bootlight.synthesis.batches import ALONE, MissingBatches, Part, Share, numbers_of
-from bootlight.synthesis.folder import read_images, write_image
 from bootlight.synthesis.requests import Requests
 from bootlight.synthesis.synthesizer import Synthesizer
+from bootlight.synthesis.written import Written
 
 WRITERS = 4  # threads; mostly they wait for the disk, which can flush several files at a time
 
@@ -96,9 +95,9 @@ class Drawing(LightningModule):
 
     def _done(self, requests: Requests, first: int) -> Tensor:
         assert self.folder is not None
-        length, size, channels = self.synthesizer.length, self.generator.image_size, self.generator.channels
-        frames = [numbers_of(requests, Part(slice(None), k), length) for k in range(first)]
-        return torch.stack([read_images(self.folder, numbers, size, channels) for numbers in frames], 1)
+        written = Written.by(self.generator, self.folder)
+        frames = [numbers_of(requests, Part(slice(None), k), self.synthesizer.length) for k in range(first)]
+        return torch.stack([written.read(numbers) for numbers in frames], 1)
 
     @contextmanager
     def drawing_mode(self) -> Iterator[None]:
@@ -121,7 +120,7 @@ class FolderWriter(Callback):
     Not a BasePredictionWriter: for that Lightning keeps the numbers of all images, and they must come from its own loader.
 
     Args:
-        folder: where they go.
+        written: where they go.
         bar: told of each that is written.
 
     Attributes:
@@ -131,12 +130,12 @@ class FolderWriter(Callback):
         BootlightError: the network diverged, or an image cannot be written; of a batch, the rest may be there.
     """
 
-    def __init__(self, folder: GenerationFolder, bar: "tqdm[Any]") -> None:
-        self.folder = folder
+    def __init__(self, written: Written, bar: "tqdm[Any]") -> None:
+        self.written = written
         self.bar = bar
         self.digests: dict[int, str] = {}
         self._pool = ThreadPoolExecutor(WRITERS)
-        self._waiting: dict[int, Future[str]] = {}  # of one batch: more would only be lost in a kill
+        self._waiting: list[tuple[Sequence[int], Future[str]]] = []  # of one batch: more would only be lost in a kill
 
     def __enter__(self) -> "FolderWriter":
         """Nothing is written yet."""
@@ -166,22 +165,21 @@ class FolderWriter(Callback):
     def write(self, numbers: Sequence[int], images: Tensor) -> None:
         """Take drawn images, and their numbers in the folder."""
         with clock.part("synthesis"):
-            arrays = to_arrays(images)  # waits for the device
+            jobs = list(self.written.jobs(numbers, images))  # waits for the device
         self._collect()
-        for i, image in zip(numbers, arrays, strict=True):
-            self._waiting[i] = self._pool.submit(write_image, self.folder.sample_file(i), image)
+        self._waiting = [(own, self._pool.submit(job)) for own, job in jobs]
 
     def _collect(self) -> None:
         """Wait until all are written; if one is not, what has not begun is left."""
-        waiting: Mapping[int, Future[str]] = self._waiting
-        self._waiting = {}
+        waiting, self._waiting = self._waiting, []
         try:
             with clock.part("files"):
-                self.digests |= {i: future.result() for i, future in waiting.items()}
+                for own, future in waiting:
+                    self.digests |= dict.fromkeys(own, future.result())
         finally:
-            for future in waiting.values():
+            for own, future in waiting:
                 future.cancel()
-            self.bar.update(len(waiting))
+                self.bar.update(len(own))
 
 
 def in_place(drawing: Drawing, batches: MissingBatches, writer: FolderWriter) -> None:
@@ -216,9 +214,10 @@ def draw_missing(
         BootlightError: see `FolderWriter`.
     """
     bar = tqdm(total=0, desc=description, unit="image", disable=share.rank > 0, leave=False)
-    batches = MissingBatches(folder, drawing.requests, drawing.synthesizer.length, batch_size, share, bar)
+    written = Written.by(drawing.generator, folder)
+    batches = MissingBatches(written, drawing.requests, drawing.synthesizer.length, batch_size, share, bar)
     drawing.folder = folder
     bar.reset(total=batches.num_images)
-    with FolderWriter(folder, bar) as writer, torch.no_grad(), drawing.drawing_mode():
+    with FolderWriter(written, bar) as writer, torch.no_grad(), drawing.drawing_mode():
         predict(drawing, batches, writer)
     return writer.digests

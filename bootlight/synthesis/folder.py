@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bootlight.io.arrays import split_row
 from bootlight.io.atomic import file_sha256, write_bytes
-from bootlight.io.pictures import decode, encode_png, row_of_tiles, to_arrays, to_float, to_uint8
+from bootlight.io.pictures import encode_png, to_float, to_uint8
 from bootlight.rng import derive_seed, numpy_rng
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import SAMPLES, GenerationFolder, sample_name
@@ -55,18 +56,14 @@ def shared_labels(weights: Sequence[float], count: int, seed: int) -> NDArray[np
     return labels[numpy_rng(seed, "labels").permutation(count)]
 
 
-def as_stored(images: torch.Tensor) -> torch.Tensor:
-    """Float images as they come back from the disk, where they are rounded."""
-    return to_float(to_uint8(images))
+def as_stored(images: torch.Tensor, dtype: str = "uint8") -> torch.Tensor:
+    """Float images as they come back from the disk: rounded where the data are uint8, as they are where they are float32.
 
-
-def read_images(
-    folder: GenerationFolder, numbers: Sequence[int], image_size: int | Sequence[int], channels: int
-) -> torch.Tensor:
-    """Images float32 (n, C, H, W) of a folder that need not be complete, by number."""
-    files = [folder.sample_file(number) for number in numbers]
-    found = [decode(file.read_bytes(), str(file), image_size=image_size, channels=channels) for file in files]
-    return to_float(torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous())
+    Args:
+        images: (B, C, H, W).
+        dtype: of the data, `GeneratorModule.image_dtype`.
+    """
+    return to_float(to_uint8(images)) if dtype == "uint8" else images.float()
 
 
 def write_image(path: Path, image: NDArray[np.uint8]) -> str:
@@ -86,6 +83,8 @@ def write_manifest(
     digests: Mapping[int, str] | None = None,
     parents: Sequence[tuple[str, ...]] | None = None,
     length: int = 1,
+    file_names: Sequence[str] | None = None,
+    dtype: str = "uint8",
 ) -> None:
     """Write `metadata.jsonl`, which declares the folder complete.
 
@@ -98,28 +97,32 @@ def write_manifest(
         digests: SHA-256 of files that were just written, by number; the others are read.
         parents: names of the images that each is made of, or None.
         length: images of a clip.
+        file_names: of the images, where they are rows of `.npy` files.
+        dtype: of the numbers in these.
     """
     known = digests or {}
-    sums = [known.get(i) or file_sha256(folder.sample_file(i)) for i in range(len(seeds) * length)]
+    if file_names is None:
+        sums = [known.get(i) or file_sha256(folder.sample_file(i)) for i in range(len(seeds) * length)]
+    else:
+        of_file = {
+            file: file_sha256(folder.samples / file) for file in dict.fromkeys(split_row(name)[0] for name in file_names)
+        }
+        sums = [of_file[split_row(name)[0]] for name in file_names]
     named = [None] * len(seeds) if parents is None else parents
     of_one = all(names is None or len(names) == 1 for names in named)  # a column has one type
     rows = (
         {
-            "file_name": sample_name(i * length + k),
+            "file_name": sample_name(i * length + k) if file_names is None else file_names[i * length + k],
             "seed": seed,
             "label": None if labels is None else int(labels[i]),
             "parent": names if names is None else names[0] if of_one else list(names),
             **({} if length == 1 else {"frame": k}),
             "generation": generation,
             **protocol,
+            **({} if file_names is None else {"dtype": dtype}),
             "sha256": sums[i * length + k],
         }
         for i, (seed, names) in enumerate(zip(seeds, named, strict=True))
         for k in range(length)
     )
     write_metadata(folder, rows)
-
-
-def write_previews(path: Path, images: torch.Tensor) -> None:
-    """Write images side by side into one picture."""
-    write_bytes(path, encode_png(row_of_tiles(to_arrays(images))))

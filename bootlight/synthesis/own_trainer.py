@@ -67,6 +67,7 @@ class Synthesis(Callback):
         context = GenerationContext(run, self.generation, self.seed)
         if context.folder.is_synthesized:
             return
+        self._note_dtype(trainer, pl_module)
         drawing = drawing_of(
             pl_module, self.synthesizer, self._images(trainer, pl_module, context), context, self.num_synthetic
         )
@@ -77,6 +78,12 @@ class Synthesis(Callback):
         if trainer.is_global_zero:
             complete(drawing, context.folder, generation=self.generation, batch_size=self.batch_size, digests=digests)
         barrier()
+
+    def _note_dtype(self, trainer: Trainer, module: Any) -> None:
+        """What is drawn is of the type of the real images, where these are known."""
+        real = getattr(getattr(trainer, "datamodule", None), "real", None)
+        if real is not None:
+            module.image_dtype = real.store.images.dtype.name
 
     def _images(self, trainer: Trainer, module: Any, context: GenerationContext) -> GenerationImages:
         data = getattr(trainer, "datamodule", None)

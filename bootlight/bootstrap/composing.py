@@ -1,0 +1,103 @@
+"""Drawing by a composition of what was trained; and values that an earlier stage has chosen for it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from bootlight.errors import BootlightError
+from bootlight.generators.denoising import DenoisingModule
+from bootlight.generators.parts import attach_parts
+from bootlight.io.atomic import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bootlight.diffusion.compose import Composition
+    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.parts import Load
+    from bootlight.runs.folder import GenerationFolder
+    from bootlight.synthesis.synthesizer import Synthesizer
+
+
+def compose_with(
+    composition: Composition | None, generator: GeneratorModule, folder: GenerationFolder, load: Load
+) -> dict[str, Any]:
+    """Let a generator draw by a composition.
+
+    Args:
+        composition: fresh; None = none.
+        generator: trained.
+        folder: of the generation, as seen from the part.
+        load: of the network in a folder.
+
+    Returns:
+        References with hashes; empty where there are none.
+
+    Raises:
+        BootlightError: the generator has no denoiser, or a network that is referred to is missing.
+    """
+    if composition is None:
+        return {}
+    kept = Kept(composition)
+    record = attach_parts(kept, folder, load)
+    denoising(generator).draw_through(composition, kept.parts)
+    return record
+
+
+class Kept:
+    """A composition that remembers what it was given."""
+
+    def __init__(self, composition: Composition) -> None:
+        self.composition, self.references, self.parts = composition, composition.references, dict[str, Any]()
+
+    def attach(self, parts: Any) -> None:
+        """See `Composition.attach`."""
+        self.parts = dict(parts)
+        self.composition.attach(parts)
+
+
+def denoising(generator: GeneratorModule) -> DenoisingModule:
+    """The generator, as one that draws by denoising.
+
+    Raises:
+        BootlightError: it does not.
+    """
+    if not isinstance(generator, DenoisingModule):
+        raise BootlightError(
+            f"bootstrap.stages: Synthesize compose: {type(generator).__name__} has no denoiser; take a diffusion "
+            "model, or leave compose out"
+        )
+    return generator
+
+
+def with_choice(
+    synthesizer: Synthesizer, composition: Composition | None, file: Path
+) -> tuple[Synthesizer, Composition | None, dict[str, Any]]:
+    """Copies of both with the values that an earlier stage has chosen, and these for the protocol.
+
+    Args:
+        synthesizer: as configured; stays as it is.
+        composition: likewise.
+        file: JSON, `{"chosen": {"compose.w": 0.5, "synthesizer.scale": 2}}`; it need not be there.
+
+    Raises:
+        BootlightError: the file is damaged, or names what neither has.
+    """
+    own = SimpleNamespace(synthesizer=deepcopy(synthesizer), compose=deepcopy(composition))
+    if not file.exists():
+        return own.synthesizer, own.compose, {}
+    content = read_json(file)
+    chosen = content.get("chosen") if isinstance(content, dict) else None
+    if not isinstance(chosen, dict):
+        raise BootlightError(f"{file} has no values under chosen; delete it and run the same command again")
+    for key, value in chosen.items():
+        owner: Any = own
+        *path, name = str(key).split(".")
+        for part in path:
+            owner = getattr(owner, part, None)
+        if not path or name not in getattr(owner, "__dict__", ()):
+            raise BootlightError(f"{file}: there is no {key} in this Synthesize; delete it and run the same command again")
+        setattr(owner, name, value)
+    return own.synthesizer, own.compose, {"chosen": chosen}
