@@ -14,6 +14,7 @@ from bootlight.batch import Batch
 from bootlight.data.extra import open_curated
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
+from bootlight.generators.ddpm import DDPM
 from bootlight.generators.gaussian import PixelGaussian
 from bootlight.metrics.reward import Brightness, ConstantReward, JpegSize, Reward, rewards
 from bootlight.runs.curation import Row, noise_of, read_curation, weights_of, write_curation
@@ -128,20 +129,38 @@ def test_a_weight_of_two_is_the_image_twice(folder, tmp_path):
     assert np.allclose(mean, twice.mean(0), rtol=1e-6) and np.allclose(variance, twice.var(0), atol=255**2 * 1e-6)
 
 
-def test_a_step_of_a_weighted_loss_is_that_of_the_image_twice():
-    torch.manual_seed(0)
-    images = torch.randn(3, 3, 4, 4, dtype=torch.float64)
-    network = torch.nn.Conv2d(3, 1, 3, dtype=torch.float64)
+class SameNoise(Batch):
+    """A batch whose noise goes with the images, so that one that is there twice is twice the same."""
 
-    def gradient(images, weights):
-        network.zero_grad()
-        batch = Batch(images, None, 0, 0, len(images), weights=weights)
-        batch.weighted(network(images).square().mean((1, 2, 3))).backward()
-        return network.weight.grad.clone()
+    __slots__ = ()
 
-    weights = torch.from_numpy(weights_of([Row("a", weight=2.0), Row("b"), Row("c")])).double()
-    weighted, twice = gradient(images, weights), gradient(images[[0, 0, 1, 2]], None)
-    assert torch.allclose(weighted, twice, rtol=1e-6)  # the weights are float32
+    def normal(self, stream, *shape):
+        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in self.ids.tolist()])
+
+
+def test_a_step_of_ddpm_with_a_weight_of_two_is_that_with_the_image_twice():
+    module = DDPM(8, 3, width=8, channel_multipliers=[1], num_res_blocks=1, attention_resolutions=[], num_heads=1)
+    module.log = lambda *_, **__: None
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    levels = torch.tensor([3, 500, 900])
+    with torch.no_grad():
+        for parameter in module.parameters():  # the last layer begins at 0
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+
+    def gradient(which, weights):
+        module.zero_grad()
+        batch = SameNoise(images[which], None, 0, 0, len(which), ids=torch.tensor(which), t=levels[which], weights=weights)
+        loss = module.training_step(batch, 0)
+        loss.backward()
+        return loss.detach(), torch.cat([p.grad.flatten() for p in module.network.parameters()])
+
+    weights = torch.from_numpy(weights_of([Row("a", weight=2.0), Row("b"), Row("c")]))
+    weighted, twice, once = gradient([0, 1, 2], weights), gradient([0, 0, 1, 2], None), gradient([0, 1, 2], None)
+    # Sums in another order, in float32: some 1e-6 of the largest.
+    assert torch.allclose(weighted[0], twice[0], rtol=1e-5)
+    largest = twice[1].abs().max()
+    assert (weighted[1] - twice[1]).abs().max() < 1e-5 * largest
+    assert (once[1] - twice[1]).abs().max() > 1e-2 * largest
 
 
 # Curators and rewards

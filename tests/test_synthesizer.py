@@ -27,11 +27,13 @@ from bootlight.synthesis.drawing import draw_missing
 from bootlight.synthesis.folder import as_stored, preview_seeds, shared_labels
 from bootlight.synthesis.requests import Request, Requests, as_requests
 from bootlight.synthesis.synthesizer import Draw, Synthesizer, variants
+from bootlight.synthesis.written import Written
 
 
-def generator(num_classes=None):
+def generator(num_classes=None, dtype="uint8"):
     """Normal pixels of mean 0.2 and deviation 0.1."""
     module = Gaussian(4, 3)
+    module.image_dtype = dtype
     module.num_classes = num_classes
     module.count.fill_(1.0)
     module.sums[0], module.sums[1] = 0.2, 0.2**2 + 0.1**2
@@ -138,7 +140,7 @@ class Halfway(Synthesizer):
 
 def drawn(drawing, folder, batch_size=3, **how):
     digests = draw_missing(drawing, folder, batch_size, **how)
-    return {str(path.relative_to(folder.samples)): path.read_bytes() for path in sorted(folder.samples.rglob("*.png"))}, digests
+    return {str(path.relative_to(folder.samples)): path.read_bytes() for path in sorted(folder.samples.rglob("*/*.*"))}, digests
 
 
 def pixels(data):
@@ -170,6 +172,18 @@ def test_previews_are_those_of_the_synthesizer_in_the_order_of_their_numbers(con
     assert torch.equal(plain, module.sample(preview_seeds(context, 5)))
 
 
+def test_floats_may_have_parents_and_be_parents(context):
+    store = store_from_arrays(np.random.default_rng(0).normal(0, 3, (4, 4, 4, 3)).astype(np.float32), names=list("abcd"))
+    images = GenerationImages(store.labels, real=Source("real", store, np.arange(4)))
+    module = generator(dtype="float32")
+    drawing = drawing_of(module, Halfway(), images, context, 8)
+    drawn(drawing, context.folder)
+    for i, request in enumerate(variants(images, context, images.real_names, 8)):
+        parent = torch.from_numpy(store.images[[i // 2]]).permute(0, 3, 1, 2)  # as it is: no range, nothing rounded
+        expected = (parent + module.sample([request.seed])) / 2
+        assert torch.equal(Written.by(module, context.folder).read([i]), expected)
+
+
 # Clips
 
 
@@ -191,7 +205,7 @@ class Walk(Draw):
             else:
                 self.steps += 1
                 new = generator.sample([derive_seed(seed, k) for seed in requests.seeds])
-                frame = as_stored(new if frame is None else (frame + new) / 2)
+                frame = as_stored(new if frame is None else (frame + new) / 2, generator.image_dtype)
             yield frame
 
 
@@ -221,17 +235,18 @@ def test_frame_k_of_request_i_is_image_i_times_length_and_k(context, tmp_path):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.sets(st.integers(0, 19), min_size=1), st.booleans(), st.sampled_from([1, 2]))
-def test_whatever_is_missing_of_a_clip_is_drawn_again_as_it_was(clips, missing, use_done, world_size):
-    context, calm = clips
-    for i in missing:
-        context.folder.sample_file(i).unlink()
+@given(st.sets(st.integers(0, 19), min_size=1), st.booleans(), st.sampled_from([1, 2]), st.sampled_from(["uint8", "float32"]))
+def test_whatever_is_missing_of_a_clip_is_drawn_again_as_it_was(clips, missing, use_done, world_size, dtype):
+    context, calm = clips[dtype]
+    if dtype == "float32":  # a file has the same frame of two clips
+        missing = {j for i in missing for j in (i, i ^ 4) if j < 20}
+    for path in {file_of(context, i, dtype) for i in missing}:
+        path.unlink()
     walks = []
     for rank in range(world_size):
         walks.append(Walk(use_done))
-        found, _ = drawn(
-            drawing_of(generator(), walks[-1], IMAGES, context, 20), context.folder, 2, share=Share(rank, world_size)
-        )
+        drawing = drawing_of(generator(dtype=dtype), walks[-1], IMAGES, context, 20)
+        found, _ = drawn(drawing, context.folder, 2, share=Share(rank, world_size))
     assert found == calm
     # A batch is two clips, the last one is alone. Of each, all frames from the first to the last that is missing are drawn.
     frames = {batch: sorted(i % 4 for i in missing if i // 8 == batch) for batch in range(3)}
@@ -239,17 +254,30 @@ def test_whatever_is_missing_of_a_clip_is_drawn_again_as_it_was(clips, missing, 
     assert sum(walk.steps for walk in walks) == expected
 
 
+def file_of(context, i, dtype):
+    """Where an image lies; batches are of two clips of four frames."""
+    if dtype == "uint8":
+        return context.folder.sample_file(i)
+    first = i - i % 8 + i % 4
+    name = f"{first:06d}-{first:06d}" if first >= 16 else f"{first:06d}-{first + 4:06d}x4"
+    return context.folder.samples / "00000" / f"{name}.npy"
+
+
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    context = GenerationContext(RunFolder(folder / "run"), 1, 7)
-    return context, drawn(drawing_of(generator(), Walk(), IMAGES, context, 20), context.folder, 2)[0]
+    """A folder of calm clips, and its files, by the type of its numbers."""
+    found = {}
+    for dtype in ("uint8", "float32"):
+        context = GenerationContext(RunFolder(tmp_path_factory.mktemp("clips") / "run"), 1, 7)
+        drawing = drawing_of(generator(dtype=dtype), Walk(), IMAGES, context, 20)
+        found[dtype] = context, drawn(drawing, context.folder, 2)[0]
+    return found
 
 
 def test_killed_before_any_file_a_clip_ends_the_same(context, tmp_path, monkeypatch):
     calm = calm_clips(context, tmp_path)
     real_replace = os.replace
-    for kill in range(20):
+    for kill in range(0, 20, 3):
         count = 0
 
         def killed(source, target, kill=kill):

@@ -16,6 +16,6 @@ class Walk(bootlight.Draw):
             if k < known:
                 frame = done[:, k]
             else:
-                new = generator.sample([derive_seed(seed, k) for seed in requests.seeds])
-                frame = bootlight.as_stored(new if frame is None else (frame + new) / 2)
+                new = generator.sample([derive_seed(seed, k) for seed in requests.seeds], labels=requests.labels)
+                frame = bootlight.as_stored(new if frame is None else (frame + new) / 2, generator.image_dtype)
             yield frame

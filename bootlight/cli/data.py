@@ -64,7 +64,7 @@ def main(args: list[str]) -> None:
 def _about(flat: list[str]) -> str:
     """A part of a line on pictures of which only equal pixels are found."""
     others = f" and {len(flat) - 1:,} more" if len(flat) > 1 else ""
-    return f", {len(flat):,} of them too flat to be near to another ({flat[0]}{others})" if flat else ""
+    return f", {len(flat):,} of them too flat to be near to another, or numbers ({flat[0]}{others})" if flat else ""
 
 
 def _text(

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from bootlight.errors import safe
 from bootlight.evaluation.near import nearest_within
 from bootlight.evaluation.sources import ImageSource
+from bootlight.io.shape import is_picture
 
 EDGE = 16  # pixels of a thumbnail
 NEAR = 0.03  # root-mean-square difference of two thumbnails, pixels in [0, 1], that still counts as the same picture
@@ -62,6 +63,8 @@ def take_prints(source: ImageSource) -> Prints:
         for images in source.batches(BATCH):
             for image in images.numpy():
                 hashes.append(hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).data).digest())
+            if not is_picture((images.shape[1], *images.shape[2:]), source.dtype):  # equal numbers count, and nothing is near
+                images = torch.zeros_like(images[:, :1])
             small = F.interpolate(images.float() / 255, (EDGE, EDGE), mode="area").expand(-1, 3, -1, -1)
             thumbnails.append(small - small.mean((2, 3), keepdim=True))
             structures.append(structure_of(thumbnails[-1]))

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 REFERENCE = 1000  # real images by whose range numbers are shown
 EDGE = 192  # of a picture of points, pixels
 MARGIN = 0.15  # around the reference points, as a share of their range
-BACKGROUND, REAL, DRAWN = (255, 255, 255), (150, 150, 150), (200, 60, 20)
+BACKGROUND, FRAME, REAL, DRAWN = (255, 255, 255), (220, 220, 220), (120, 120, 120), (210, 50, 10)
+FEW = 4  # points in one pixel
+BAR = 6  # pixels of a bar of a histogram; divides EDGE
 INK = 0.25  # of a pixel's color that the first point in it takes
 
 Show = Callable[[NDArray[Any]], NDArray[np.uint8]]
@@ -84,6 +86,7 @@ def scatter(real: NDArray[Any], drawn: NDArray[Any] | None = None) -> NDArray[np
     """
     real = real.reshape(len(real), -1).astype(np.float64)
     canvas = np.full((EDGE, EDGE, 3), BACKGROUND, np.float64)
+    canvas[[0, -1]] = canvas[:, [0, -1]] = FRAME
     low, high = real.min(0), real.max(0)
     span = np.where(high > low, high - low, 1.0)
     low, span = low - MARGIN * span, (1 + 2 * MARGIN) * span
@@ -100,12 +103,14 @@ def scatter(real: NDArray[Any], drawn: NDArray[Any] | None = None) -> NDArray[np
 def _inked(across: NDArray[np.int64], up: NDArray[np.int64]) -> NDArray[np.float64]:
     """How much ink each pixel has, from 0 to 1: more where more points lie."""
     counts = np.bincount((EDGE - 1 - up) * EDGE + across, minlength=EDGE * EDGE).reshape(EDGE, EDGE)
-    strength = counts * (4 if counts.max() < 4 else 1)  # few points must be seen too
-    return 1 - np.power(1 - INK, strength.astype(np.float64))
+    if counts.max() < FEW:  # single pixels would hardly be seen: each point is a dot of nine
+        wide = np.pad(counts, 1)
+        counts = FEW * np.sum([wide[i : i + EDGE, j : j + EDGE] for i in range(3) for j in range(3)], axis=0)
+    return 1 - np.power(1 - INK, counts.astype(np.float64))
 
 
 def _histogram(across: NDArray[np.int64]) -> NDArray[np.float64]:
     """Bars of which the highest is as high as the picture, less a margin."""
-    counts = np.bincount(across, minlength=EDGE)
+    counts = np.repeat(np.bincount(across // BAR, minlength=EDGE // BAR), BAR)
     heights = np.ceil((1 - MARGIN) * EDGE * counts / counts.max())
     return np.where(np.arange(EDGE)[::-1, None] < heights[None], 0.6, 0.0)

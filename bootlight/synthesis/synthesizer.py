@@ -60,8 +60,8 @@ class Synthesizer(ABC):
             requests: all images of one parent are in the same call, one after the other.
             parents: float32 (P, C, H, W), those of each request, one request after the other; None where there are none.
             done: float32 (B, k, C, H, W), the first k frames where an interrupted run has left them on the disk. They must
-                be yielded too, and need not be drawn again. What is drawn from a frame must be drawn from `as_stored` of it,
-                which is what is on the disk, or it would depend on the interruption.
+                be yielded too, and need not be drawn again. What is drawn from a frame must be drawn from
+                `as_stored(frame, generator.image_dtype)`, as it is on the disk, or it would depend on the interruption.
         """
 
     def protocol(self, generator: Any) -> dict[str, Any]:
