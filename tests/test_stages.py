@@ -23,8 +23,8 @@ from bootlight.bootstrap.stages import beside_the_first, check_needs, check_stag
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.cli.sample import find_generation
+from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
-from bootlight.data.mixing import Accumulate
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.load import load_generator
@@ -379,7 +379,7 @@ def test_stages_that_cannot_work_are_refused_before_anything(bootlight, pictures
 def test_what_a_stage_needs_is_known_before_a_training(listed, generations, fits):
     def check() -> None:
         check_stages(listed)
-        check_needs(listed, generations, Accumulate())
+        check_needs(listed, generations)
 
     if fits:
         check()
@@ -522,7 +522,7 @@ class Stock:
     folder: Path
 
     def fit(self, module: GeneratorModule, *callbacks: object) -> None:
-        data = Digits(batch_size=32, num_steps=2)
+        data = BootstrapData(origin=Digits(), batch_size=32, num_steps=2)
         trainer = Trainer(
             max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, default_root_dir=str(self.folder), callbacks=list(callbacks),

@@ -30,6 +30,7 @@ def print_plan(
     data: BootstrapData,
     batch_size: int,
     make_trainer: Callable[..., Trainer],
+    drawn_by: Callable[[int, str], int] | None = None,
 ) -> None:
     """Print what is understood of the images, and for each generation its training set, steps, images, disk and time.
 
@@ -41,6 +42,7 @@ def print_plan(
         data: as configured, set up.
         batch_size: images of one network call in synthesis.
         make_trainer: makes a trainer of the configured devices, given its callbacks and limits.
+        drawn_by: images that a generation draws into a folder, where that differs from what the loop says.
     """
     configured = make_trainer(**PROBE)
     if not configured.is_global_zero:
@@ -52,7 +54,7 @@ def print_plan(
     say(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):
-        size = data.train_size(generation, settings.num_synthetic)
+        size = data.train_size(generation, settings.num_synthetic if drawn_by is None else drawn_by)
         steps = data.steps_for(size)
         seen = steps * data.batch_size
         seconds = seen * train + settings.num_synthetic * draw

@@ -6,12 +6,11 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bootlight.data.datamodule import BootstrapData
 from bootlight.data.leaks import find_leak
-from bootlight.data.roots import list_roots, load_roots
 from bootlight.io.shape import size_words
 
 if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
     from bootlight.data.layout import Layout
     from bootlight.data.leaks import Leak
     from bootlight.generators.base import GeneratorModule
@@ -120,10 +119,8 @@ def understand(model: GeneratorModule, data: BootstrapData) -> Understood:
 
 
 def layouts_of(data: BootstrapData) -> tuple[Layout, ...]:
-    """Layouts of the roots, after `setup`; none of images that come from elsewhere."""
-    if not _has_roots(data):
-        return ()
-    return load_roots(data.roots, data.image_shape[1:], data.channels, data.cache, data.reading).layouts
+    """What folders and zips hold, after `setup`; none of images that come from elsewhere."""
+    return data.origin.layouts
 
 
 def count_classes(data: BootstrapData) -> int | None:
@@ -132,14 +129,7 @@ def count_classes(data: BootstrapData) -> int | None:
     Raises:
         BootlightError: unusable images.
     """
-    if not _has_roots(data):
-        return len(data.load_real()[0].class_names) or None
-    return len({name for _, layout in list_roots(data.roots, data.reading) for name in layout.class_names}) or None
-
-
-def _has_roots(data: BootstrapData) -> bool:
-    """Whether the images come from `data.root`."""
-    return type(data).load_real is BootstrapData.load_real
+    return len(data.origin.class_names()) or None
 
 
 def _why_unused(model: GeneratorModule, num_classes: int) -> str:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def describe_images(data: BootstrapData) -> dict[str, Any]:
     """By what the real images of a run are known."""
     real = data.real.store
-    teacher = next((source.store.key for source in data.joining if source.store is not real), None)
-    found = {"content": real.key, "count": len(real.images)} | ({} if teacher is None else {"teacher": teacher})
+    found = {"content": real.key, "count": len(real.images), "mixed": list(data.archive.opened.values())}
     return {**found, "held_out": None if data.holdout.store is real else data.holdout.store.key, "format": FORMAT}
 
 
@@ -53,11 +52,12 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
         )
     images = f"images that {run.path} was begun with"
     said = {
-        "teacher": f"data.teacher: {data.extra.teacher} does not hold the {images}",
+        "mixed": f"{' and '.join(data.archive.opened) or 'data.mixing'} does not hold the {images}",
         "content": f"data.root: {data.root} does not hold the {before.get('count')} {images}",
         "held_out": f"data.root: {data.root} does not hold out the {images}",
     }
-    before.setdefault("held_out", found["held_out"])  # older runs have not noted it
+    for key in ("held_out", "mixed"):
+        before.setdefault(key, found[key])  # older runs have not noted it
     for key, message in said.items():
         if before.get(key) != found.get(key):
             raise BootlightError(f"{message}; restore them, or give this run its own --bootstrap.run_dir")

@@ -1,0 +1,224 @@
+"""Plug-ins as users write them, each with one usual mistake; `Sound` is what the generators would be without it."""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+import bootlight
+from bootlight.diffusion.grid import Level
+
+
+class Sound(bootlight.GeneratorModule):
+    """A linear map of noise, trained towards the mean of the images."""
+
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.latent = nn.Linear(6, math.prod(self.image_shape))
+
+    def draw(self, noise, labels):
+        return torch.tanh(self.latent(noise.normal(6))).unflatten(1, self.image_shape)
+
+    def training_step(self, batch, batch_idx):
+        wanted = batch.images.mean(0).flatten()
+        return ((self.latent(batch.normal("latent", 6)) - wanted) ** 2).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
+class GlobalNoise(Sound):
+    def draw(self, noise, labels):
+        count = len(noise.normal(1))
+        return torch.tanh(self.latent(torch.randn(count, 6))).unflatten(1, self.image_shape)
+
+
+class BatchNormTrains(Sound):
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.norm = nn.BatchNorm1d(6)
+
+    def draw(self, noise, labels):
+        self.norm.train()
+        return torch.tanh(self.latent(self.norm(noise.normal(6)))).unflatten(1, self.image_shape)
+
+
+class StateInAttribute(Sound):
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.seen = 0
+
+    def training_step(self, batch, batch_idx):
+        self.seen += len(batch.images)
+        return super().training_step(batch, batch_idx) / (1 + self.seen)
+
+
+class ZeroToOne(Sound):
+    def draw(self, noise, labels):
+        return torch.sigmoid(self.latent(noise.normal(6))).unflatten(1, self.image_shape)
+
+
+class ZeroTo255(Sound):
+    def draw(self, noise, labels):
+        return (super().draw(noise, labels) + 1) * 127.5
+
+
+class KeepsGradients(Sound):
+    def draw(self, noise, labels):
+        with torch.enable_grad():
+            return super().draw(noise, labels)
+
+
+class LooksAround(Sound):
+    def draw(self, noise, labels):
+        images = super().draw(noise, labels)
+        return images - images.mean(0)
+
+
+class NumpyTraining(Sound):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * np.random.random()
+
+
+class Diverges(Sound):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) / 0
+
+
+class OtherShape(Sound):
+    def draw(self, noise, labels):
+        return super().draw(noise, labels)[:, :, 1:]
+
+
+class Crashes(Sound):
+    def training_step(self, batch, batch_idx):
+        return batch.pictures.mean()  # there is no such thing
+
+
+class NoSecondImage(bootlight.DDIM):
+    """Adds the same noise to all images."""
+
+    def walk(self, grid, ask, x, noise, record):
+        images = super().walk(grid, ask, x, noise, record)
+        return images + 0.1 * torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(len(x)))
+
+
+class OtherTransition(bootlight.Ancestral):
+    """Tells a deviation that it does not draw with."""
+
+    def transition(self, denoiser, x_t, grid, i, labels=None, **cond):
+        mean, deviation = super().transition(denoiser, x_t, grid, i, labels, **cond)
+        return mean, deviation * 1.5
+
+
+class Shortfall(bootlight.DDIM):
+    """Stops one step early."""
+
+    def walk(self, grid, ask, x, noise, record):
+        for i in range(grid.num_steps - 1):
+            mean, deviation = self.step(grid, i, x, ask(x, i))
+            if record is not None:
+                record(i, x, mean, deviation)
+            x = mean
+        return x
+
+
+class LowLevels(bootlight.TimestepSampler):
+    """Prefers low levels, without weights."""
+
+    def draw(self, u, position):
+        return self.schedule.drawn(u[position] ** 1.1), None
+
+
+class ForgetfulTimesteps(bootlight.TimestepSampler):
+    """Keeps what it learns in an attribute."""
+
+    observes = True
+    mean = 0.0
+
+    def draw(self, u, position):
+        return self.schedule.drawn((u[position] + self.mean) % 1), None
+
+    def observe(self, t, loss):
+        self.mean = float(0.5 * self.mean + 0.5 * loss.mean())
+
+
+class OwnCounters(bootlight.TimestepSampler):
+    """Numbers by the place in the share of a process instead of that in the step."""
+
+    def draw(self, u, position):
+        return self.schedule.drawn(u[: len(position)]), None
+
+
+class WrongSign(bootlight.V):
+    """The target of v with its parts the wrong way round."""
+
+    def target(self, x0, noise, level):
+        return level.noise * x0 - level.signal * noise
+
+
+class WrongScale(bootlight.Epsilon):
+    def scale(self, level):
+        return level.signal / level.noise
+
+
+class TooFewOutputs(bootlight.LearnedVariance):
+    def __init__(self):
+        super().__init__(bootlight.Epsilon())
+
+    def num_outputs(self, channels):
+        return channels
+
+    def split(self, output, x):
+        return output[:, :1], output[:, 2:]
+
+
+class Falling(bootlight.SigmaSchedule):
+    """Has its levels the wrong way round."""
+
+    def level(self, t):
+        sigma = (self.sigma_min * self.sigma_max / t).view(-1, 1, 1, 1)
+        return Level(torch.ones_like(sigma), sigma)
+
+
+class Negative(bootlight.Weighting):
+    def __call__(self, level):
+        return torch.log(level.signal / level.noise)
+
+
+class OverTheBatch(bootlight.DSM):
+    """Divides by the mean over the batch."""
+
+    def forward(self, denoiser, batch, t):
+        loss, parts = super().forward(denoiser, batch, t)
+        return loss / loss.mean(), parts
+
+
+class OwnNoise(bootlight.DSM):
+    """Noise that is not the batch's."""
+
+    def forward(self, denoiser, batch, t):
+        level = denoiser.schedule.level(t)
+        noise = torch.randn_like(batch.images)
+        output = denoiser.output(level.signal * batch.images + level.noise * noise, t, batch.labels)
+        loss = denoiser.prediction.error(output, batch.images, noise, level)
+        return loss, {"mse": loss}
+
+
+class Detached(bootlight.DSM):
+    def forward(self, denoiser, batch, t):
+        with torch.no_grad():
+            return super().forward(denoiser, batch, t)
+
+
+class NotQuiteNothing(bootlight.Extrapolate):
+    """Extrapolates a little more than it says."""
+
+    def __init__(self):
+        super().__init__("@-1/model", 0.5)
+
+    def __call__(self, denoiser):
+        composed = super().__call__(denoiser)
+        composed.w += 0.1
+        return composed
