@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from few_digits import FewDigits
 from jsonargparse import ArgumentParser
 
 from bootlight import BootstrapData, Digits, GaussianImages, ImageFiles, MixingPolicy, Origin, StoreOrigin, store_from_arrays
 from bootlight.bootstrap.parser import image_channels, image_size
+from bootlight.data.batches import StepDataset
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import encode_png
 from bootlight.rng import numpy_rng
@@ -146,3 +148,62 @@ def test_a_model_is_told_of_the_shape(given, told):
     settings = {"class_path": "bootlight.BootstrapData", "init_args": given | {"num_steps": 1}}
     data = parser.parse_object({"data": settings}).data
     assert (image_size(data), image_channels(data)) == told
+
+
+class Frames(Origin):
+    """Pairs of frames, three by three pixels, of which a step sees a crop of two by two of the second, given the first."""
+
+    def __init__(self, count=40):
+        self.shape = (1, 2, 2)
+        self.count = count
+
+    @property
+    def stored_shape(self):
+        return (2, 3, 3)
+
+    def load(self):
+        frames = np.arange(self.count)[:, None, None, None] + 50 * np.arange(2) + np.arange(0, 54, 6).reshape(3, 3, 1)
+        return store_from_arrays(frames.astype(np.uint8)), None
+
+    def view(self, images, ids, step, uniform):
+        corners = (2 * uniform("crop", 2)).long()
+        crops = [image[:, y : y + 2, x : x + 2] for image, (y, x) in zip(images, corners.tolist(), strict=True)]
+        pairs = torch.stack(crops)
+        return pairs[:, 1:], {"before": pairs[:, :1], "corner": corners, "step": torch.full((len(images),), step)}
+
+
+def seen(world_size=1, rank=0, workers=0, **options):
+    data = BootstrapData(origin=Frames(), num_steps=3, batch_size=8, num_workers=workers, holdout_fraction=0, **options)
+    data.setup()
+    origin = data.train_dataloader().dataset.origin
+    dataset = StepDataset(data.sources, 7, 3, 8, rank=rank, world_size=world_size, origin=origin)
+    return data, [dataset[step] for step in range(3)]
+
+
+def test_a_view_gives_crops_and_pairs_from_counters():
+    data, batches = seen()
+    shares = [seen(2, rank)[1] for rank in range(2)]
+    corners = []
+    for step, batch in enumerate(batches):
+        halves = [share[step] for share in shares]
+        assert torch.equal(torch.cat([half.images for half in halves]), batch.images)  # whatever the number of ranks
+        assert all(torch.equal(torch.cat([half.cond[name] for half in halves]), batch.cond[name]) for name in batch.cond)
+        assert batch.images.shape == (8, 1, 2, 2) and batch.cond["step"].tolist() == [step] * 8
+        assert torch.equal(batch.images.int() - batch.cond["before"].int(), torch.full((8, 1, 2, 2), 50))
+        y, x = batch.cond["corner"].T
+        first = batch.cond["before"][:, 0, 0, 0].int() - 6 * (3 * y + x)  # the number of the pair
+        assert sorted(first.tolist()) == sorted(set(first.tolist())) and 0 <= first.min() <= first.max() < 40
+        corners.append(batch.cond["corner"].tolist())
+    assert corners[0] != corners[1] != corners[2]
+    moved = data.on_after_batch_transfer(batches[0], 0)
+    # Both in [-1, 1], fifty grey levels apart; three roundings of float32, each below 2^-24.
+    torch.testing.assert_close(moved.images - moved.cond["before"], torch.full((8, 1, 2, 2), 100 / 255), rtol=0, atol=2e-7)
+    assert moved.cond["corner"].dtype == torch.int64
+    assert FewDigits().train_dataloader().dataset.origin is None  # not called where it says nothing
+    assert (data.image_shape, data.image_size) == ((1, 2, 2), 2)  # what a model is told
+
+
+def test_a_view_that_gives_another_shape_is_told(monkeypatch):
+    monkeypatch.setattr(Frames, "view", lambda self, images, *_: (images[:, :1], {}))
+    with pytest.raises(BootlightError, match=r"^data\.origin: Frames\.view gives \(8, 1, 3, 3\) for 8 images; correct it"):
+        seen()
