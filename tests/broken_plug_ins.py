@@ -222,3 +222,145 @@ class NotQuiteNothing(bootlight.Extrapolate):
         composed = super().__call__(denoiser)
         composed.w += 0.1
         return composed
+
+
+class NoiseByPlace(bootlight.GaussianNoise):
+    """Noise that belongs to a place in the batch and not to an image."""
+
+    def __init__(self):
+        super().__init__(0.3)
+
+    def __call__(self, x, ids, seed):
+        return x + self.tau * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+class InPlace(bootlight.Corruption):
+    level = 0.5
+
+    def __call__(self, x, ids, seed):
+        x[:, :, :4] = 0
+        return x
+
+
+class SaysNothing(bootlight.Clean):
+    """Has no level, but changes images."""
+
+    def __call__(self, x, ids, seed):
+        return x / 2
+
+
+class NotAdjoint(bootlight.Whole):
+    def adjoint(self, y):
+        return 2 * y
+
+
+class Affine(bootlight.Whole):
+    def project(self, x):
+        return x + 1
+
+
+class BetterThanOthers(bootlight.Reward):
+    """Compares images with those that happen to be in the batch."""
+
+    def forward(self, images, labels=None):
+        bright = images.double().mean((1, 2, 3))
+        return bright - bright.mean()
+
+
+class OneForAll(bootlight.Reward):
+    def forward(self, images, labels=None):
+        return images.double().mean()
+
+
+class Moody(bootlight.Reward):
+    def forward(self, images, labels=None):
+        return torch.rand(len(images))
+
+
+class Learns(bootlight.Reward):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images, labels=None):
+        self.seen += len(images)
+        return images.double().mean((1, 2, 3))
+
+
+class DropsRows(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row for i, row in enumerate(rows) if i % 2]
+
+
+class Sorts(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        bright = torch.cat([batch.float().mean((1, 2, 3)) for batch in images.batches(5)])
+        return [rows[i] for i in bright.argsort(descending=True)]
+
+
+class KeepsNothing(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row._replace(keep=False) for row in rows]
+
+
+class NegativeWeights(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row._replace(weight=float(i - 3)) for i, row in enumerate(rows)]
+
+
+class KeepsByChance(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row._replace(keep=np.random.random() < 0.5) for row in rows]
+
+
+class Remembers(bootlight.Curator):
+    """Judges the second generation otherwise than one that was interrupted before it."""
+
+    calls = 0
+
+    def rows(self, rows, images, generation):
+        self.calls += 1
+        return [row._replace(keep=self.calls < 3 or i > 0) for i, row in enumerate(rows)]
+
+
+class OneSeed(bootlight.Draw):
+    def requests(self, generator, data, context, count, into="samples"):
+        return [bootlight.Request(i, context.seed) for i in range(count)]
+
+
+class SameSeedsAgain(bootlight.Draw):
+    def requests(self, generator, data, context, count, into="samples"):
+        return [bootlight.Request(i, i) for i in range(count)]
+
+
+class Shakes(bootlight.Draw):
+    def draw(self, generator, requests, parents, done):
+        for images in super().draw(generator, requests, parents, done):
+            yield images + 0.1 * torch.randn_like(images)
+
+
+class Levels(bootlight.Draw):
+    """Brings all images of a batch to one brightness."""
+
+    def draw(self, generator, requests, parents, done):
+        for images in super().draw(generator, requests, parents, done):
+            yield images - images.mean()
+
+
+class StopsEarly(bootlight.Draw):
+    length = 3
+
+
+class Unrounded(bootlight.Draw):
+    """Goes on from a frame as it was drawn; after an interruption from what is on the disk."""
+
+    length = 3
+
+    def draw(self, generator, requests, parents, done):
+        frame = next(super().draw(generator, requests, parents, done))
+        for k in range(self.length):
+            if done is not None and k < done.shape[1]:
+                frame = done[:, k]
+            elif k:
+                frame = (20 * frame).sin()
+            yield frame

@@ -12,7 +12,7 @@ PACKAGE = str(Path(__file__).parent.parent)
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
 
 
-def told(error: BaseException, thing: object) -> str:
+def blamed(error: BaseException, thing: object) -> str:
     """What happened, and where in the plug-in: the last place in its file, else the last one that no library has.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from bootlight.checking.blame import told
+from bootlight.checking.blame import blamed
 from bootlight.checking.kinds import KINDS, kind_of
 from bootlight.errors import BootlightError
 from bootlight.terminal import Usage
@@ -33,12 +33,12 @@ def find_class(path: str) -> type:
         found = import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise BootlightError(f"{path}: its file cannot be imported: {told(error, module)}") from error
+            raise BootlightError(f"{path}: its file cannot be imported: {blamed(error, module)}") from error
         raise BootlightError(
             f"{path}: there is no module {error.name} in {os.getcwd()}; run from the folder where its file lies"
         ) from error
     except (Exception, SystemExit) as error:  # a module may raise anything
-        raise BootlightError(f"{path}: its file cannot be imported: {told(error, module)}") from error
+        raise BootlightError(f"{path}: its file cannot be imported: {blamed(error, module)}") from error
     thing = getattr(found, name, None)
     if not inspect.isclass(thing):
         there = [key for key, value in vars(found).items() if _is_plug_in(value) and value.__module__ == module]
@@ -67,6 +67,6 @@ def arguments_of(cls: type, path: str, args: list[str]) -> Callable[[], dict[str
         try:
             return dict(vars(parser.instantiate(config)))
         except (Exception, SystemExit) as error:
-            raise BootlightError(f"{path}: an argument cannot be made: {told(error, cls)}") from error
+            raise BootlightError(f"{path}: an argument cannot be made: {blamed(error, cls)}") from error
 
     return make

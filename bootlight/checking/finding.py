@@ -10,13 +10,15 @@ class Finding(NamedTuple):
         key: name of the trial, such as `seed_alone`.
         tried: what must hold.
         wrong: a sentence on what does not; empty = it holds.
-        note: why there was nothing to try, or what was chosen to try it.
+        note: what was chosen to try it, or why it was not tried.
+        held: whether it was tried and holds.
     """
 
     key: str
     tried: str
     wrong: str = ""
     note: str = ""
+    held: bool = True
 
     @property
     def ok(self) -> bool:

@@ -10,20 +10,24 @@ from typing import Any
 
 import torch
 
-from bootlight.checking.blame import told
+from bootlight.checking.blame import blamed
+from bootlight.checking.corruptions import CorruptionTrials, ViewTrials
 from bootlight.checking.denoisers import CompositionTrials, DenoiserTrials, ObjectiveTrials
 from bootlight.checking.finding import Finding
 from bootlight.checking.generator import GeneratorTrials
+from bootlight.checking.judged import CuratorTrials, RewardTrials
 from bootlight.checking.levels import PredictionTrials, WeightingTrials
 from bootlight.checking.sampler import MarkovTrials, SamplerTrials
 from bootlight.checking.schedule import ScheduleTrials
+from bootlight.checking.synthesizer import SynthesizerTrials
 from bootlight.checking.timesteps import TimestepTrials
 from bootlight.checking.trials import Trials
 from bootlight.errors import BootlightError
 
 KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
     *(GeneratorTrials, MarkovTrials, SamplerTrials, TimestepTrials, WeightingTrials, PredictionTrials, ScheduleTrials),
-    *(ObjectiveTrials, CompositionTrials, DenoiserTrials),
+    *(ObjectiveTrials, CompositionTrials, DenoiserTrials, ViewTrials, CorruptionTrials),
+    *(SynthesizerTrials, CuratorTrials, RewardTrials),
 )
 
 
@@ -63,8 +67,8 @@ def _all(kind: type[Trials], build: Any, made: Finding, cls: type) -> Iterator[F
         trials = kind(build)
     except (Exception, SystemExit) as error:
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
-        wrong = f"it lacks {', '.join(missing)}" if missing else f"its constructor raises {told(error, cls)}"
-        yield made._replace(wrong=wrong)
+        wrong = f"it lacks {', '.join(missing)}" if missing else f"its constructor raises {blamed(error, cls)}"
+        yield made._replace(wrong=wrong, held=False)
         return
     yield made
     yield from trials._findings()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from bootlight.checking.blame import told
+from bootlight.checking.blame import blamed
 from bootlight.checking.finding import Finding
 from bootlight.errors import BootlightError
 from bootlight.rng import numpy_rng, seed_everywhere, torch_rng
@@ -58,10 +58,13 @@ class Trials:
     def _findings(self) -> Iterator[Finding]:
         """One for each trial."""
         functions = [name for base in reversed(type(self).__mro__) for name, value in vars(base).items() if isfunction(value)]
+        told: set[str] = set()
         try:
             for name in dict.fromkeys(name for name in functions if not name.startswith("_")):
                 method = getattr(self, name)
-                yield self._tried(name, method.__doc__.strip().splitlines()[0].rstrip("."), method)
+                found = self._tried(name, method.__doc__.strip().splitlines()[0].rstrip("."), method)
+                yield found._replace(wrong="", note="see above") if found.wrong in told else found
+                told |= {found.wrong} - {""}
         finally:
             self._close()
 
@@ -73,11 +76,11 @@ class Trials:
         try:
             return Finding(key, tried, note=method() or "")
         except NotHere as reason:
-            return Finding(key, tried, note=f"nothing to try: {reason}")
+            return Finding(key, tried, note=str(reason), held=False)
         except (Wrong, BootlightError) as reason:
-            return Finding(key, tried, str(reason))
+            return Finding(key, tried, str(reason), held=False)
         except (Exception, SystemExit) as error:  # whatever a plug-in does, the other trials must be made
-            return Finding(key, tried, f"it raises {told(error, self.thing)}")
+            return Finding(key, tried, f"it raises {blamed(error, self.thing)}", held=False)
 
 
 def demand(holds: bool | Tensor, sentence: str) -> None:

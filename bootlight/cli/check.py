@@ -31,18 +31,17 @@ def main(args: list[str]) -> None:
 
     quiet()
     cls = find_class(options.plug_in)
-    wrong = tried = 0
+    wrong = held = 0
     for finding in findings(cls, arguments_of(cls, options.plug_in, options.arguments)):
         say(line(finding))
-        tried += 1
+        held += finding.held
         wrong += not finding.ok
-    say(f"{options.plug_in}: {counted(wrong, 'fault')}, {tried} things tried")
+    say(f"{options.plug_in}: {counted(wrong, 'fault')}, {held} of its promises are kept")
     if wrong:
         sys.exit(1)
 
 
 def line(finding: "Finding") -> str:
     """What was tried, and what came of it."""
-    if finding.wrong:
-        return f"wrong  {finding.tried}\n       -> {finding.wrong}"
-    return f"ok     {finding.tried}" + (f" ({finding.note})" if finding.note else "")
+    text = f"{'ok' if finding.held else 'wrong' if finding.wrong else '-':7}{finding.tried}"
+    return text + (f"\n{'':7}-> {finding.wrong}" if finding.wrong else f" ({finding.note})" if finding.note else "")

@@ -20,6 +20,7 @@ from bootlight.generators.base import EMA_PREFIX
 from bootlight.generators.denoising import DenoisingModule
 from bootlight.networks.sizes import Sizes
 
+NETWORK_NAMES = ("net", "unet")  # under which networks are published, here and in DDPM
 LEAST_RATE = 0.02  # of the learning rate, at the end of a linear decay
 
 
@@ -108,6 +109,16 @@ class Diffusion(DenoisingModule):
     def network(self) -> nn.Module:
         """What is trained."""
         return self.get_submodule(self.network_name)
+
+    def load_published(self, state: dict[str, Tensor]) -> None:
+        """See `GeneratorModule.load_published`; the network may have been published by a preset that calls it otherwise."""
+        parts = {name: name.split(".", 1) for name in state}
+        super().load_published(
+            {
+                f"{self.network_name}.{part[1]}" if part[0] in NETWORK_NAMES else name: state[name]
+                for name, part in parts.items()
+            }
+        )
 
     def own_denoiser(self, ema: bool = True) -> NetworkDenoiser:
         """The network, by its average unless told otherwise."""
