@@ -1,12 +1,14 @@
 """Plug-ins as users write them, each with one usual mistake; `Sound` is what the generators would be without it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
 import bootlight
+from bootlight.data.store import store_from_arrays
 from bootlight.diffusion.grid import Level
 
 
@@ -364,3 +366,106 @@ class Unrounded(bootlight.Draw):
             elif k:
                 frame = (20 * frame).sin()
             yield frame
+
+
+class OutOfRange(bootlight.OnlyReal):
+    """Counts from 1."""
+
+    def sources(self, generation, archive):
+        count = len(archive.real.store.images)
+        return [replace(archive.real, indices=np.arange(1, count + 1))]
+
+
+class TakesHeldOut(bootlight.OnlyReal):
+    """All images of the store, those that were held out among them."""
+
+    def sources(self, generation, archive):
+        return [replace(archive.real, indices=np.arange(len(archive.real.store.images)))]
+
+
+class TakesDropped(bootlight.Replace):
+    """Drawn images that a curator has left out."""
+
+    def sources(self, generation, archive):
+        found = super().sources(generation, archive)
+        return [replace(s, indices=s.indices if s.role == "real" else np.arange(len(s))) for s in found]
+
+
+class Gambles(bootlight.OnlyReal):
+    def sources(self, generation, archive):
+        return [archive.real.take(np.random.permutation(len(archive.real))[:20])]
+
+
+class LooksAhead(bootlight.Accumulate):
+    def synthetic_generations(self, generation):
+        return range(generation + 1)
+
+
+class NoStart(bootlight.MixingPolicy):
+    """Forgets that before generation 0 nothing was drawn."""
+
+    def sources(self, generation, archive):
+        return [archive.real, archive.drawn(generation - 1)]
+
+
+class NothingReal(bootlight.MixingPolicy):
+    def sources(self, generation, archive):
+        return [archive.drawn(number) for number in range(generation)]
+
+
+class CountsTheFolder(bootlight.Replace):
+    """As many real images as there are files, which the plan does not know."""
+
+    def sources(self, generation, archive):
+        real, *drawn = super().sources(generation, archive)
+        return [real.take(np.arange(len(drawn[0].store.images) // 2)) if drawn else real, *drawn]
+
+
+class FixedNumber(bootlight.OnlyReal):
+    """So many images, also of a trial that has fewer."""
+
+    def sources(self, generation, archive):
+        if len(archive.real) < 50:
+            raise bootlight.BootlightError("data.mixing: there are fewer than 50 real images")
+        return [archive.real.take(np.arange(50))]
+
+
+class OtherImages(bootlight.GaussianImages):
+    """Says another shape than its images have."""
+
+    def __init__(self):
+        super().__init__(8, 3)
+        self.shape = (1, 8, 8)
+
+    def load(self):
+        return bootlight.GaussianImages(8, 3).load()
+
+
+class NeverTheSame(bootlight.Origin):
+    def __init__(self, image_size, channels):
+        self.shape = (channels, image_size, image_size)
+
+    def load(self):
+        channels, height, width = self.shape
+        return store_from_arrays(np.random.randint(0, 256, (20, height, width, channels)).astype(np.uint8)), None
+
+
+class Nameless(bootlight.Digits):
+    """Tells other classes than its images have."""
+
+    def class_names(self):
+        return ()
+
+
+class Standardized(nn.Module):
+    """Normalizes over the batch also in eval mode; has a weight that nothing uses, and no row for "no label"."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.mix = nn.Conv2d(sizes.shape[0], sizes.outputs, 3, padding=1)
+        self.unused = nn.Linear(3, 3)
+        self.label = nn.Embedding(sizes.num_classes + 1, sizes.outputs)
+
+    def forward(self, x, time, labels=None):
+        out = self.mix((x - x.mean(0)) / (1 + x.std(0, correction=0)))
+        return out if labels is None else out + self.label(labels)[:, :, None, None]

@@ -3,12 +3,14 @@
 import inspect
 
 import broken_plug_ins
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import bootlight
 from bootlight.checking.kinds import KINDS
+from bootlight.data.store import store_from_arrays
 
 NAMES = [name for name in bootlight.__all__ if inspect.isclass(getattr(bootlight, name))]
 PLUG_INS = [
@@ -41,7 +43,9 @@ ARGUMENTS = {
     "DiscreteSchedule": {"alphas_cumprod": torch.linspace(0.99, 0.01, 30)},
     "Extrapolate": {"auxiliary": "@-1/model", "w": 0.5},
     "GaussianDenoiser": {"mean": torch.full((1, 4, 4), 0.1), "variance": torch.full((1, 4, 4), 0.2)},
+    "FreshReal": {"num_parts": 3},
     "GaussianNoise": {"tau": 0.3},
+    "LoRA": {"network": bootlight.MLP},
     "LearnedVariance": {"inner": bootlight.Epsilon()},
     "MixtureDenoiser": {
         "weights": torch.tensor([0.25, 0.75], dtype=torch.float64),
@@ -49,6 +53,10 @@ ARGUMENTS = {
         "covariances": 0.1 * torch.eye(16, dtype=torch.float64).expand(2, 16, 16),
     },
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
+    "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
+    "UNet": SMALL,
+    "WithCopies": {"fraction": 0.1},
+    "WithTeacher": {"root": "runs/x@0", "number": 30},
 }
 UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}}  # which is biased on purpose; of single images
 BROKEN = {
@@ -100,6 +108,19 @@ BROKEN = {
     "Levels": ("request_alone",),
     "StopsEarly": ("yields",),
     "Unrounded": ("continued",),
+    "OutOfRange": ("allowed",),
+    "TakesHeldOut": ("allowed",),
+    "TakesDropped": ("allowed",),
+    "Gambles": ("sure",),
+    "LooksAhead": ("goes_on",),
+    "NoStart": ("starts",),
+    "NothingReal": ("starts",),
+    "CountsTheFolder": ("planned",),
+    "FixedNumber": ("smaller",),
+    "OtherImages": ("loads",),
+    "NeverTheSame": ("same",),
+    "Nameless": ("loads",),
+    "Standardized": ("image_alone", "no_label", "gradients"),
 }
 
 
@@ -108,8 +129,9 @@ def wrong(findings):
 
 
 @pytest.mark.parametrize("name", PLUG_INS)
-def test_each_class_of_our_own_keeps_its_promises(name):
-    findings = bootlight.check(getattr(bootlight, name), **ARGUMENTS.get(name, {}))
+def test_each_class_of_our_own_keeps_its_promises(name, pictures):
+    arguments = ARGUMENTS | {"ImageFiles": {"root": str(pictures)}}
+    findings = bootlight.check(getattr(bootlight, name), **arguments.get(name, {}))
     assert wrong(findings) == {}
     assert {finding.key for finding in findings if not finding.held} == UNTRIED.get(name, set())
     assert len(findings) > 2

@@ -12,11 +12,13 @@ import torch
 
 from bootlight.checking.blame import blamed
 from bootlight.checking.corruptions import CorruptionTrials, ViewTrials
+from bootlight.checking.data import OriginTrials, PolicyTrials
 from bootlight.checking.denoisers import CompositionTrials, DenoiserTrials, ObjectiveTrials
 from bootlight.checking.finding import Finding
 from bootlight.checking.generator import GeneratorTrials
 from bootlight.checking.judged import CuratorTrials, RewardTrials
 from bootlight.checking.levels import PredictionTrials, WeightingTrials
+from bootlight.checking.network import NetworkTrials
 from bootlight.checking.sampler import MarkovTrials, SamplerTrials
 from bootlight.checking.schedule import ScheduleTrials
 from bootlight.checking.synthesizer import SynthesizerTrials
@@ -27,7 +29,7 @@ from bootlight.errors import BootlightError
 KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
     *(GeneratorTrials, MarkovTrials, SamplerTrials, TimestepTrials, WeightingTrials, PredictionTrials, ScheduleTrials),
     *(ObjectiveTrials, CompositionTrials, DenoiserTrials, ViewTrials, CorruptionTrials),
-    *(SynthesizerTrials, CuratorTrials, RewardTrials),
+    *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, NetworkTrials),
 )
 
 
@@ -83,7 +85,10 @@ def kind_of(cls: type) -> type[Trials]:
     found = next((kind for kind in KINDS if kind._takes(cls)), None)
     if found is None:
         bases = ", ".join(dict.fromkeys(kind.kind.__name__ for kind in KINDS))
-        raise BootlightError(f"{cls.__module__}.{cls.__qualname__} is no plug-in: derive it from one of {bases}")
+        raise BootlightError(
+            f"{cls.__module__}.{cls.__qualname__} is no plug-in that could be tried: derive it from one of {bases}; a Module "
+            "is tried as a network where its first argument is `sizes`"
+        )
     return found
 
 

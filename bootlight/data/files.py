@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bootlight.data.origin import Origin
 from bootlight.data.reading import Reading
 from bootlight.data.roots import list_roots, load_roots
@@ -57,7 +59,8 @@ class ImageFiles(Origin):
         return load_roots(self.roots, self.shape[1:], self.shape[0], self.cache, self.reading)
 
     def load(self) -> tuple[Store, Store | None]:
-        """Decoded once; see `load_roots`."""
+        """Decoded once; see `load_roots`. The type is that of the files: float32 of `.npy` files of such numbers."""
+        self.dtype = "float32" if self._loaded.train.images.dtype == np.float32 else "uint8"
         return self._loaded.train, self._loaded.held_out
 
     @property
