@@ -99,6 +99,14 @@ def test_what_may_change_when_a_run_is_continued():
     new = {"trainer": {"devices": 2, "precision": None}, "data": {"init_args": {"root": "b", "flip": False}}, "plan": True}
     assert differing_keys(old, new) == set()
     assert differing_keys(old, {**new, "trainer": {"precision": 16}}) == {"trainer.precision: None -> 16"}
+    for key in ("origin", "mixing"):
+        before, after = ({"data": {"init_args": {key: {"init_args": {"root": text, "size": 1}}}}} for text in "ab")
+        assert differing_keys(before, after) == set()
+        after["data"]["init_args"][key]["init_args"]["size"] = 2
+        assert differing_keys(before, after) == {f"data.init_args.{key}.init_args.size: 1 -> 2"}
+    nested = [{"mixing": {"init_args": {"mixing": {"init_args": {"root": text}}}}} for text in "ab"]
+    named = [{"origins": {"noisy": {"init_args": {"root": text}}}} for text in "ab"]
+    assert all(differing_keys({"data": old}, {"data": new}) == set() for old, new in (nested, named))
     assert differing_keys({"model": {"init_args": {"root": 1}}}, {}) == {"model: {'init_args': {'root': 1}} -> None"}
     assert differing_keys({"model": {"root": 1}}, {"model": {"root": 2}}) == {"model.root: 1 -> 2"}  # only the data's is free
 

@@ -211,7 +211,7 @@ def test_transfer_changes_the_range_and_nothing_else():
     # x / 127.5 - 1; three roundings of float32 at most, each below 2**-24.
     assert torch.allclose(moved.images.flatten(), torch.tensor([-1.0, -0.6, -0.2, 1.0]), rtol=0, atol=2e-7)
     assert moved.images.dtype == torch.float32 and moved[1:] == batch[1:]
-    assert in_memory().on_after_batch_transfer(moved, 0) is moved  # floats are not scaled
+    assert in_memory().on_after_batch_transfer(moved, 0).images is moved.images  # floats are not scaled
 
 
 def test_default_cache_is_that_of_the_environment(monkeypatch, tmp_path):

@@ -3,11 +3,15 @@
 import hashlib
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from few_digits import FewDigits
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
@@ -17,6 +21,7 @@ from tiny_runs import DCGAN, DDPM, digest, fingerprint, options, write_plain_pag
 import bootlight as public
 from bootlight.bootstrap.begin import run as run_from_python
 from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.checks import check_mixtures
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.stage import Stage
@@ -385,10 +390,6 @@ def test_stages_that_cannot_work_are_refused_before_anything(bootlight, pictures
         ([Train(generations="first"), Synthesize()], 2, False),
         ([Train(generations="first"), Synthesize(generations="first")], 2, True),  # generation 1 has nothing to do
         ([Train(generations="first"), Train("b", start_from="model"), Synthesize("b")], 2, False),
-        ([Train(), Synthesize(into="probe")], 1, True),
-        ([Train(), Synthesize(into="probe")], 2, False),  # generation 1 would have nothing to mix
-        ([Train(), Synthesize(generations="first")], 2, True),
-        ([Train(), Synthesize(generations="first")], 3, False),
         ([Nothing(), Synthesize("other")], 1, True),  # nobody knows what a stage of the user's own leaves
     ],
 )
@@ -402,6 +403,23 @@ def test_what_a_stage_needs_is_known_before_a_training(listed, generations, fits
     else:
         with pytest.raises(BootlightError, match=r"^bootstrap\.stages"):
             check()
+
+
+@pytest.mark.parametrize(
+    ("listed", "generations", "fits"),
+    [
+        ([Train(), Synthesize(into="probe")], 1, True),
+        ([Train(), Synthesize(into="probe")], 2, False),  # generation 1 would have nothing to mix
+        ([Train(), Synthesize(generations="first")], 2, True),
+        ([Train(), Synthesize(generations="first")], 3, False),
+        ([Train(), Synthesize("b", into="probe"), Nothing()], 2, True),  # nobody knows what that draws
+        (None, 5, True),
+    ],
+)
+def test_what_a_mixture_takes_must_be_drawn(listed, generations, fits):
+    builder = SimpleNamespace(bootstrap=SimpleNamespace(stages=listed), num_drawn=lambda into: 7)
+    with nullcontext() if fits else pytest.raises(BootlightError, match=r"^bootstrap\.stages: .* draws nothing into samples"):
+        check_mixtures(FewDigits(), generations, partial(Builder.drawn_by, builder))
 
 
 def test_a_plan_names_what_it_does_not_count():

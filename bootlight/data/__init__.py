@@ -30,5 +30,6 @@ __getattr__, __dir__, __all__ = public(
         "gaussian": "GaussianImages",
         "mixing": "Accumulate AccumulateSubsample FreshReal LoopPolicy MixingPolicy OnlyReal Replace Source",
         "origin": "Origin StoreOrigin",
+        "store": "Store store_from_arrays",
     },
 )

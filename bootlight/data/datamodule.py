@@ -207,12 +207,15 @@ class BootstrapData(LightningDataModule):
         place = Place.of(self.trainer) if self.trainer else Place(accumulate=self.accumulate)
         self.accumulate = place.accumulate
         seed = derive_key(self.context.seed, self.context.generation, "data")
-        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3])
+        view = None if type(self.origin).view is Origin.view else self.origin
+        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3], view)
         return StepLoader(dataset, self.num_workers, pin_memory=place.on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """To float in [-1, 1], on the device: uint8 travels. What is stored as floats stays as it is."""
-        return batch._replace(images=to_float(batch.images)) if batch.images.dtype == torch.uint8 else batch
+        cond = {name: to_float(value) if value.dtype == torch.uint8 else value for name, value in batch.cond.items()}
+        images = to_float(batch.images) if batch.images.dtype == torch.uint8 else batch.images
+        return batch._replace(images=images, cond=cond)
 
     def for_judge(self, num_steps: int, batch_size: int, seed: int = 0) -> "BootstrapData":
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""

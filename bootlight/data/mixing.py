@@ -55,6 +55,11 @@ class Source:
             noise=self.noise[chosen] if isinstance(self.noise, np.ndarray) else self.noise,
         )
 
+    def weighted(self, factor: float | NDArray[np.floating]) -> Source:
+        """Images that count so many times as much as they did; a number for all, or one for each."""
+        before = np.ones(len(self), np.float32) if self.weights is None else self.weights
+        return replace(self, weights=(before * factor).astype(np.float32))
+
 
 class MixingPolicy(ABC):
     """The whole training set of each generation."""

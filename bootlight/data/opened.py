@@ -57,8 +57,9 @@ def _check(store: Store, origin: Origin, who: str) -> None:
     """Refuse images of another shape or type than the origin states."""
     _, height, width, channels = store.images.shape
     found = (channels, height, width), store.images.dtype.name
-    if found != (tuple(origin.shape), origin.dtype):
+    stated = tuple(origin.stored_shape), origin.dtype
+    if found != stated:
         raise BootlightError(
-            f"{who} has images (C, H, W) = {found[0]} of {found[1]}, where {tuple(origin.shape)} of {origin.dtype} is said; "
+            f"{who} has images (C, H, W) = {found[0]} of {found[1]}, where {stated[0]} of {stated[1]} is said; "
             "correct shape and dtype of the origin, or the images"
         )

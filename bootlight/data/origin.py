@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 if TYPE_CHECKING:
     from bootlight.data.layout import Layout
@@ -41,6 +43,26 @@ class Origin(ABC):
         Raises:
             BootlightError: there are none, or they cannot be used.
         """
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what `load` gives, where `view` makes `shape` of it."""
+        return self.shape
+
+    def view(self, images: Tensor, ids: Tensor, step: int, uniform: Callable[..., Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What a training step sees of its images, and what else belongs to them: crops, pairs; called only if overridden.
+
+        Args:
+            images: (B, C, H, W), as stored and mirrored; not to be changed in place.
+            ids: int64 (B,), see `Batch`.
+            step: of the optimizer, in this generation.
+            uniform: `uniform("crop", 2)` gives numbers in [0, 1), (B, 2), that depend on the seed of the step and on the place
+                in the global batch alone; the only randomness of a view.
+
+        Returns:
+            Images (B, *shape) of the same type, and tensors (B, ...) by name for `Batch.cond`; uint8 ones are pictures too.
+        """
+        return images, {}
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
