@@ -418,7 +418,7 @@ class CountsTheFolder(bootlight.Replace):
 
     def sources(self, generation, archive):
         real, *drawn = super().sources(generation, archive)
-        return [real.take(np.arange(len(drawn[0].store.images))) if drawn else real, *drawn]
+        return [real.take(np.arange(len(drawn[0].store.images) // 2)) if drawn else real, *drawn]
 
 
 class FixedNumber(bootlight.OnlyReal):

@@ -37,8 +37,8 @@ class BootstrapData(LightningDataModule):
             split that is named (`faces.zip@train`), `holdout_fraction` of the images is.
         image_size: of `root`: edge of squares in pixels, or [height, width]; other pictures are center-cropped and resized.
         channels: of `root`: 1 (grey) or 3 (RGB, if left out) of pictures, any number of what is in `.npy` files.
-        batch_size: images of one step, over all devices together.
-        num_steps: training steps of each generation; leave out when `num_epochs` is given.
+        batch_size: images of one batch, over all devices together.
+        num_steps: training steps of each generation, which are its batches; leave out when `num_epochs` is given.
         num_epochs: passes over the training set of each generation, rounded up to whole steps.
         num_images: use only so many of the real images, a fixed random subset; None = all.
         real_fraction: share of the real training images in use, in (0, 1]; a smaller share is a subset of a larger one.
