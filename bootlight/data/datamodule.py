@@ -111,6 +111,7 @@ class BootstrapData(LightningDataModule):
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
         self.accumulate = 1  # batches of an optimizer step: `trainer.accumulate_grad_batches`
         self.expected: dict[str, int] = {}  # images of teachers that are still to be trained, by what these are called
+        self.opened: dict[str, str] = {}  # keys of what mixtures have taken from elsewhere, by what it is called
         self.sources: list[Source] = []
 
     def attach(self, context: GenerationContext) -> None:
@@ -148,6 +149,7 @@ class BootstrapData(LightningDataModule):
             raise BootlightError(f"{self.root}: {left}")
         self.archive = self.opened_archive()
         self.sources = checked(self.mixing.sources(self.context.generation, self.archive), self.origin)
+        self.opened |= self.archive.opened
 
     def _num_in_use(self, num_available: int) -> int:
         if self.limit_real is None:
@@ -174,7 +176,9 @@ class BootstrapData(LightningDataModule):
         """
         many = num_drawn if callable(num_drawn) else lambda *_: num_drawn
         archive = CountedArchive(**vars(self.opened_archive()), num_drawn=many)
-        return checked(self.mixing.sources(generation, archive), self.origin)
+        found = checked(self.mixing.sources(generation, archive), self.origin)
+        self.opened |= archive.opened
+        return found
 
     def train_size(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> int:
         """Images of the training set of a generation; see `planned`."""
