@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bootlight import DDIM, Ancestral, ClassifierFeatures, DPMSolver, Heun, Sampler
+from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
 from bootlight.evaluation.compare import compare_measured, measure_set
 from bootlight.generators.ddpm import DDPM
@@ -49,7 +50,7 @@ def main() -> None:
     chosen = parser.parse_args()
     module = load_generator(RunFolder(chosen.run).generation(0))
     assert isinstance(module, DDPM)
-    data = Digits(num_steps=1)
+    data = BootstrapData(origin=Digits(), num_steps=1)
     data.setup()
     network = ClassifierFeatures("digits")
     network.fit_real(data, chosen.run / "reference", torch.device("cpu"))

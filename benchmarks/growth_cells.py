@@ -24,6 +24,7 @@ from bootlight.bootstrap.begin import begin
 from bootlight.bootstrap.builder import Builder
 from bootlight.cli import data as data_verb
 from bootlight.cli import report as report_verb
+from bootlight.data.datamodule import BootstrapData
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.store import build_store
 from bootlight.evaluation.generation import Evaluation
@@ -101,7 +102,7 @@ def drawn(size: int, folder: Path) -> Work:
 def scores(size: int, folder: Path) -> Work:
     drawn(size, folder)()
     context = GenerationContext(RunFolder(folder / "drawn"), 0, 0)
-    images = GaussianImages(image_size=EDGE, channels=3, count=REFERENCES, num_steps=1)
+    images = BootstrapData(origin=GaussianImages(EDGE, 3, REFERENCES), num_steps=1)
     images.attach(context)
     images.setup()
     evaluation = Evaluation(Coarse, judge_steps=0)  # type: ignore[arg-type]
@@ -121,8 +122,9 @@ def fit(run: Path, *settings: str) -> Work:
 
 def whole_run(size: int, folder: Path) -> Work:
     return fit(
-        folder / "run", "--model=bootlight.PixelGaussian", "--data=bootlight.GaussianImages", f"--data.image_size={EDGE}",
-        "--data.channels=3", "--data.count=500", f"--data.num_steps={STEPS}", "--data.batch_size=32",
+        folder / "run", "--model=bootlight.PixelGaussian", "--data.origin=bootlight.GaussianImages",
+        f"--data.origin.image_size={EDGE}", "--data.origin.channels=3", "--data.origin.count=500",
+        f"--data.num_steps={STEPS}", "--data.batch_size=32",
         f"--bootstrap.num_generations={size}", f"--bootstrap.num_synthetic={DRAWN}",
     )  # fmt: skip
 
@@ -136,7 +138,7 @@ def report(size: int, folder: Path) -> Work:
 
 
 def mixture(size: int, folder: Path) -> Work:
-    images = GaussianImages(image_size=EDGE, channels=3, count=500, num_steps=1)
+    images = BootstrapData(origin=GaussianImages(EDGE, 3, 500), num_steps=1)
     images.attach(GenerationContext(RunFolder(folder / "run"), size, 0))
     return images.setup
 

@@ -36,7 +36,7 @@ def _make_run(run: RunFolder, rng: np.random.Generator) -> None:
     run.path.mkdir(parents=True)
     config: dict[str, Any] = {
         "model": {"class_path": "bootlight.DDPM", "init_args": {}},
-        "data": {"class_path": "bootlight.Digits", "init_args": {"mixing": None}},
+        "data": {"class_path": "bootlight.BootstrapData", "init_args": {"mixing": None}},
         "bootstrap": {"num_generations": GENERATIONS, "num_synthetic": 300},
     }
     run.config.write_text(json.dumps(config))  # JSON is YAML

@@ -4,7 +4,18 @@ from importlib import import_module
 
 from bootlight.lazy import public
 
-_ROOMS = ("bootstrap", "synthesis", "evaluation", "loggers", "generators", "data", "metrics", "diffusion", "networks")
+_ROOMS = (
+    "checking",
+    "bootstrap",
+    "synthesis",
+    "evaluation",
+    "loggers",
+    "generators",
+    "data",
+    "metrics",
+    "diffusion",
+    "networks",
+)
 _NAMES = {
     **{room: " ".join(import_module(f"bootlight.{room}").__all__) for room in _ROOMS},
     "batch": "Batch",

@@ -17,6 +17,7 @@ VERBS = {
     "report": ("bootlight.cli.report", "rebuild table, strip and report of a run"),
     "clean": ("bootlight.cli.clean", "remove what nobody needs any more, of runs and of the cache"),
     "weights": ("bootlight.cli.weights", "fetch the Inception weights that FID needs"),
+    "check": ("bootlight.cli.check", "try a plug-in against what its kind promises"),
     "doctor": ("bootlight.cli.doctor", "look at this machine, and say what to mend before a run"),
 }
 HELP = "usage: bootlight VERB [options]\n\n{verbs}\n\nbootlight VERB --help says more about each.\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 from bootlight.bootstrap import synthesize
 from bootlight.cli import fit
-from bootlight.data import datamodule, extra
+from bootlight.data import archive, extra
 from bootlight.evaluation import generation as evaluation
 from bootlight.runs.folder import IMAGES_PER_FOLDER, GenerationFolder
 from bootlight.synthesis import complete
@@ -18,7 +18,7 @@ from bootlight.synthesis.drawing import Drawing, draw_missing
 
 DISTINCT = 1000  # pictures that are drawn; the others are links to them, of which a file may have 65,000
 ARGUMENTS = [
-    "--model=bootlight.PixelGaussian", "--data=bootlight.GaussianImages", "--data.image_size=8", "--data.count=1000",
+    "--model=bootlight.PixelGaussian", "--data.origin=bootlight.GaussianImages", "--data.origin.count=1000",
     "--data.num_steps=20", "--data.batch_size=10", "--evaluation.features=bootlight.PixelFeatures",
     "--evaluation.judge_steps=0", "--evaluation.metrics=[fd,kid]", "--evaluation.batch_size=1000",
     "--bootstrap.num_generations=2", "--synthesis.batch_size=1000", "--trainer.accelerator=cpu", "--trainer.devices=1",
@@ -26,8 +26,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 PHASES = [
     (synthesize, "draw_missing"), (complete, "write_manifest"), (evaluation, "drawn_source"), (evaluation, "extract"),
-    (evaluation, "measure_all"), (extra, "read_drawn"), (extra, "check_drawn"), (datamodule, "build_store"),
-    (datamodule, "open_curated"),
+    (evaluation, "measure_all"), (extra, "read_drawn"), (extra, "check_drawn"), (archive, "open_curated"),
 ]  # fmt: skip
 
 

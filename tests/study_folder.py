@@ -57,7 +57,7 @@ def write_run(
     run.path.mkdir(parents=True)
     config = {
         "model": {"class_path": class_path, "init_args": model},
-        "data": {"class_path": "bootlight.Digits", "init_args": {"mixing": mixing}} | (data or {}),
+        "data": {"class_path": "bootlight.BootstrapData", "init_args": {"mixing": mixing}} | (data or {}),
         "bootstrap": {"num_generations": len(generations) if planned is None else planned, "num_synthetic": num_synthetic},
     }
     run.config.write_text(json.dumps(config))  # JSON is YAML

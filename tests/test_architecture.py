@@ -10,7 +10,19 @@ import bootlight
 
 PACKAGE = Path(bootlight.__file__).parent
 ROOMS = (
-    *("cli", "doctor", "studies", "bootstrap", "synthesis", "evaluation", "training", "loggers", "report", "generators"),
+    *(
+        "cli",
+        "checking",
+        "doctor",
+        "studies",
+        "bootstrap",
+        "synthesis",
+        "evaluation",
+        "training",
+        "loggers",
+        "report",
+        "generators",
+    ),
     *("data", "metrics", "diffusion", "networks", "runs", "distributed", "io"),
 )
 LONGEST = 15  # modules, each importing the next

@@ -393,10 +393,10 @@ def test_wrong_options_of_sample_are_named(fit, bootlight):
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t"])
-@pytest.mark.parametrize("key", ["data.root", "data.teacher"])
+@pytest.mark.parametrize("key", ["data.root", "data.mixing.root"])
 def test_an_empty_name_of_images_is_refused(fit, key, text):
     with pytest.raises(BootlightError, match=rf"^{key} is empty"):
-        fit(**{key: text})
+        fit(**{"data.mixing": "bootlight.WithTeacher", "data.mixing.root": "x", key: text})
 
 
 @pytest.mark.parametrize(

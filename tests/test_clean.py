@@ -235,7 +235,8 @@ def test_every_command_works_after_it_as_before(bootlight, tmp_path, monkeypatch
         fits[name].settings.num_generations = 3
         fits[name]()
         taught = tmp_path / f"taught-{name}"
-        taught_fit = {"data.teacher": f"{run}@0", "data.num_steps": 1, "bootstrap.num_synthetic": 2}
+        taught_fit = {"data.mixing": "bootlight.WithTeacher", "data.mixing.root": f"{run}@0"}
+        taught_fit |= {"data.num_steps": 1, "bootstrap.num_synthetic": 2}
         Program(bootlight, monkeypatch, *DCGAN, *options(pictures, taught, **taught_fit))()
         answers[name] = (
             files(tmp_path / f"drawn-{name}"),

@@ -63,7 +63,10 @@ def test_the_paper_config_has_the_paper_numbers():
     ("args", "named"),
     [
         (["--model=bootlight.DDPM", "--model.widht=3"], "widht"),
-        (["--model=bootlight.DCGAN", "--data=bootlight.Digits", "--data.num_steps=3", "--trainer.max_epoch=3"], "max_epoch"),
+        (
+            ["--model=bootlight.DCGAN", "--data.origin=bootlight.Digits", "--data.num_steps=3", "--trainer.max_epoch=3"],
+            "max_epoch",
+        ),
         (["--model=bootlight.DDPM", "--model.width=many"], "width"),
         (["--model=bootlight.Digits"], "Digits"),
         (["--config=absent.yaml"], "absent.yaml"),
@@ -78,7 +81,7 @@ def test_a_wrong_key_is_named_in_a_few_lines(bootlight, args, named, capsys):
 
 
 def test_what_a_constructor_refuses_is_one_line(bootlight):
-    args = ["--model=bootlight.DDPM", "--model.num_heads=3", "--data=bootlight.Digits", "--data.num_steps=3"]
+    args = ["--model=bootlight.DDPM", "--model.num_heads=3", "--data.origin=bootlight.Digits", "--data.num_steps=3"]
     with pytest.raises(BootlightError, match=r"model\.width is 64; every level must be divisible by model\.num_heads, 3"):
         bootlight("fit", *args)
 
@@ -86,7 +89,9 @@ def test_what_a_constructor_refuses_is_one_line(bootlight):
 @pytest.mark.parametrize("setting", ["max_epochs=2", "max_steps=5"])
 def test_the_budget_is_set_in_one_place(bootlight, setting):
     with pytest.raises(BootlightError, match=r"trainer\.max_epochs and trainer\.max_steps cannot be set: .* data\.num_steps"):
-        bootlight("fit", "--model=bootlight.DCGAN", "--data=bootlight.Digits", "--data.num_steps=3", f"--trainer.{setting}")
+        bootlight(
+            "fit", "--model=bootlight.DCGAN", "--data.origin=bootlight.Digits", "--data.num_steps=3", f"--trainer.{setting}"
+        )
 
 
 def test_what_may_change_when_a_run_is_continued():
@@ -94,6 +99,14 @@ def test_what_may_change_when_a_run_is_continued():
     new = {"trainer": {"devices": 2, "precision": None}, "data": {"init_args": {"root": "b", "flip": False}}, "plan": True}
     assert differing_keys(old, new) == set()
     assert differing_keys(old, {**new, "trainer": {"precision": 16}}) == {"trainer.precision: None -> 16"}
+    for key in ("origin", "mixing"):
+        before, after = ({"data": {"init_args": {key: {"init_args": {"root": text, "size": 1}}}}} for text in "ab")
+        assert differing_keys(before, after) == set()
+        after["data"]["init_args"][key]["init_args"]["size"] = 2
+        assert differing_keys(before, after) == {f"data.init_args.{key}.init_args.size: 1 -> 2"}
+    nested = [{"mixing": {"init_args": {"mixing": {"init_args": {"root": text}}}}} for text in "ab"]
+    named = [{"origins": {"noisy": {"init_args": {"root": text}}}} for text in "ab"]
+    assert all(differing_keys({"data": old}, {"data": new}) == set() for old, new in (nested, named))
     assert differing_keys({"model": {"init_args": {"root": 1}}}, {}) == {"model: {'init_args': {'root': 1}} -> None"}
     assert differing_keys({"model": {"root": 1}}, {"model": {"root": 2}}) == {"model.root: 1 -> 2"}  # only the data's is free
 
@@ -109,7 +122,7 @@ class Mine(Gaussian):
 
 def test_installed_generators_have_short_names(bootlight, capsys):
     with pytest.raises(SystemExit):
-        bootlight("fit", "--model=DCGAN", "--model.width=16", "--data=bootlight.Digits", "--print_config")
+        bootlight("fit", "--model=DCGAN", "--model.width=16", "--data.origin=bootlight.Digits", "--print_config")
     model = yaml.safe_load(capsys.readouterr().out)["model"]
     assert model["class_path"].startswith("bootlight.") and model["class_path"].endswith("DCGAN")
     assert model["init_args"]["width"] == 16
@@ -118,9 +131,9 @@ def test_installed_generators_have_short_names(bootlight, capsys):
 def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
     (tmp_path / "my_generator.py").write_text(PLUG_IN)
     bootlight(
-        "fit", "--model=my_generator.Mine", "--data=bootlight.Digits", "--data.num_epochs=1", "--evaluation.judge_steps=0",
-        "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=8", "--trainer.enable_progress_bar=false",
-        "--bootstrap.run_dir=run",
+        "fit", "--model=my_generator.Mine", "--data.origin=bootlight.Digits", "--data.num_epochs=1",
+        "--evaluation.judge_steps=0", "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=8",
+        "--trainer.enable_progress_bar=false", "--bootstrap.run_dir=run",
     )  # fmt: skip
     bootlight("sample", "run", "--seeds", "3-4", "--to", "drawn", "--trust", "my_generator.Mine")
     assert sorted(file.name for file in (tmp_path / "drawn").iterdir()) == ["000003.png", "000004.png"]
@@ -134,8 +147,9 @@ def test_what_was_asked_for_is_printed_and_advice_is_not():
 
 
 PLAN = [
-    "fit", "--plan", "--model=bootlight.DCGAN", "--model.width=8", "--data=bootlight.Digits", "--data.num_epochs=2",
-    "--bootstrap.num_synthetic=100", "--bootstrap.run_dir=run", "--trainer.accelerator=cpu",
+    "fit", "--plan", "--model=bootlight.DCGAN", "--model.width=8", "--data.origin=bootlight.Digits", "--data.num_epochs=2",
+    "--bootstrap.num_synthetic=100", "--bootstrap.run_dir=run", "--data.holdout_fraction=0.2",
+    "--trainer.accelerator=cpu",
 ]  # fmt: skip
 
 

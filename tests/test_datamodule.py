@@ -12,8 +12,10 @@ from few_digits import never
 
 from bootlight import Batch
 from bootlight.bootstrap.checks import check_input
+from bootlight.data.archive import DiskArchive
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Replace, Source
+from bootlight.data.origin import StoreOrigin
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.generation import Evaluation
@@ -26,19 +28,27 @@ COUNT = 50
 PIXELS = np.arange(COUNT * 4, dtype=np.uint8).reshape(COUNT, 2, 2, 1)
 
 
-class InMemory(BootstrapData):
-    """Fifty images of two pixels squared, labelled 0 and 1 in turn; generations have drawn 7 images."""
+class Pool(DiskArchive):
+    """Generations have drawn 7 images."""
 
-    def load_real(self):
-        return store_from_arrays(PIXELS, np.arange(COUNT) % 2, ("even", "odd")), None
-
-    def synthetic(self, generation):
+    def drawn(self, generation, folder="samples"):
         return Source("synthetic", store_from_arrays(PIXELS[:7] + generation), np.arange(7), generation)
+
+
+class InMemory(BootstrapData):
+    """Fifty images of two pixels squared, labelled 0 and 1 in turn."""
+
+    def __init__(self, **options):
+        origin = StoreOrigin(store_from_arrays(PIXELS, np.arange(COUNT) % 2, ("even", "odd")), name="memory")
+        super().__init__(origin=origin, **options)
+
+    def opened_archive(self):
+        return Pool(**vars(super().opened_archive()))
 
 
 def in_memory(generation=0, seed=0, **options):
     options = {"num_steps": 5, "batch_size": 8, **options}
-    data = InMemory("memory", 2, 1, **options)
+    data = InMemory(**options)
     data.attach(GenerationContext(RunFolder(Path("unused")), generation, seed))
     data.setup()
     return data
@@ -134,7 +144,7 @@ def test_batch_size_must_be_divisible_by_the_devices():
 @pytest.mark.parametrize(("key", "batch", "judge_batch"), [("data.batch_size", 8, 9), ("evaluation.judge_batch_size", 9, 8)])
 def test_both_batch_sizes_are_checked_by_their_own_names_before_anything_is_read_or_trained(key, batch, judge_batch):
     trainer = cpu_trainer(3, 0)
-    data, context = InMemory("memory", 2, 1, num_steps=1, batch_size=batch), GenerationContext(RunFolder(Path("unused")), 0, 0)
+    data, context = InMemory(num_steps=1, batch_size=batch), GenerationContext(RunFolder(Path("unused")), 0, 0)
     data.setup = never
     with pytest.raises(BootlightError, match=rf"^{key} is 8; it must be a multiple of the 3 devices$"):
         check_input(None, data, trainer, context, 1, 1, Evaluation(judge_steps=1, judge_batch_size=judge_batch))
@@ -201,7 +211,7 @@ def test_transfer_changes_the_range_and_nothing_else():
     # x / 127.5 - 1; three roundings of float32 at most, each below 2**-24.
     assert torch.allclose(moved.images.flatten(), torch.tensor([-1.0, -0.6, -0.2, 1.0]), rtol=0, atol=2e-7)
     assert moved.images.dtype == torch.float32 and moved[1:] == batch[1:]
-    assert in_memory().on_after_batch_transfer(moved, 0) is moved  # floats are not scaled
+    assert in_memory().on_after_batch_transfer(moved, 0).images is moved.images  # floats are not scaled
 
 
 def test_default_cache_is_that_of_the_environment(monkeypatch, tmp_path):

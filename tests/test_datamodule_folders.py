@@ -23,7 +23,7 @@ def folder_of(root, files):
 
 def on_disk(root, tmp_path, generation=0, **options):
     options = {"num_steps": 1, "batch_size": 4, "cache": str(tmp_path / "cache"), **options}
-    data = BootstrapData(str(root), 2, 1, **options)
+    data = BootstrapData([str(each) for each in root] if isinstance(root, list) else str(root), 2, 1, **options)
     data.attach(GenerationContext(RunFolder(tmp_path / "run"), generation, 0))
     return data
 

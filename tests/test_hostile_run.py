@@ -377,7 +377,7 @@ def test_no_verb_follows_a_link_out_of_a_run(tmp_path, bootlight):
     assert not run.report.exists()
     run.config.unlink()
     (run.path / ".lock").symlink_to(secret)
-    fit = ["fit", "--model=bootlight.DCGAN", "--data=bootlight.Digits", "--data.num_steps=1", "--bootstrap.run_dir=run"]
+    fit = ["fit", "--model=bootlight.DCGAN", "--data.origin=bootlight.Digits", "--data.num_steps=1", "--bootstrap.run_dir=run"]
     assert "run/.lock is a link that leaves" in refused(bootlight, *fit)
     (run.path / ".lock").unlink()
     (run.path / "gen_003").symlink_to(outside)
@@ -429,9 +429,9 @@ def test_labels_beyond_the_classes(tmp_path, label):
     data.attach(GenerationContext(RunFolder(tmp_path / "run"), 0, 0))
     data.setup()
     folder.metadata.write_text('{"file_name": "a.png", "label": 1}')
-    assert data.synthetic(0).store.labels.tolist() == [1]
+    assert data.archive.drawn(0).store.labels.tolist() == [1]
     folder.metadata.write_text(json.dumps({"file_name": "a.png", "label": label}))
-    assert "has labels beyond the 2 classes" in refused(data.synthetic, 0)
+    assert "has labels beyond the 2 classes" in refused(data.archive.drawn, 0)
 
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(

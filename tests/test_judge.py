@@ -9,8 +9,8 @@ import torch
 from few_digits import FewDigits, digits, equal, never, tensors, weights
 from lightning.pytorch import Trainer
 
-from bootlight.evaluation.judge import train_judge
-from bootlight.evaluation.trained_networks import reference_key
+from bootlight.evaluation.judge import load_judge, train_judge
+from bootlight.evaluation.trained_networks import reference_key, save_network
 from bootlight.generators.dcgan import DCGAN
 from bootlight.io.pictures import to_float
 
@@ -84,3 +84,13 @@ def test_judge_with_other_settings_or_images_is_another(tmp_path):
     ]:
         with pytest.raises(AssertionError, match="nothing is to be trained"):
             judge(data, tmp_path, **option)
+
+
+def test_a_judge_of_images_that_are_no_squares_is_read_back(tmp_path):
+    network = DCGAN([8, 16], 2, width=4).net_d.eval()
+    file = tmp_path / "judge-1.safetensors"
+    save_network(network, file, {"size": [8, 16], "channels": 2, "width": 4})
+    judge = load_judge(file)
+    images = torch.randint(0, 256, (3, 2, 8, 16), dtype=torch.uint8)
+    assert judge.image_size == [8, 16]
+    assert torch.equal(judge.logits(images).flatten(), network(to_float(images)))

@@ -1,39 +1,22 @@
 """Mixing policies: sizes and origin of every image, and the uniformity of the random subset."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
+from few_digits import Drawn, grey
 
-from bootlight.data.mixing import Accumulate, AccumulateSubsample, Replace, Source
-from bootlight.data.store import store_from_arrays
+from bootlight.data.around import WithCopies, WithTeacher
+from bootlight.data.datamodule import BootstrapData
+from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, OnlyReal, Replace
+from bootlight.data.origin import StoreOrigin
 from bootlight.errors import BootlightError
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 SEED = 3
 
 
-def pixels(count):
-    """A store of one-pixel images."""
-    return store_from_arrays(np.zeros((count, 1, 1, 1), np.uint8))
-
-
-@dataclass
-class Loop:
-    """A run whose generations have drawn `num_synthetic` images each; notes what was opened."""
-
-    num_real: int
-    num_synthetic: int
-
-    def __post_init__(self):
-        self.opened = []
-        self.real = Source("real", pixels(2 * self.num_real), np.arange(0, 2 * self.num_real, 2))  # every other image in use
-
-    def synthetic(self, generation):
-        self.opened.append(generation)
-        return Source("synthetic", pixels(self.num_synthetic), np.arange(self.num_synthetic), generation)
-
-    def mix(self, policy, generation, seed=SEED):
-        return policy.sources(generation, real=self.real, synthetic=self.synthetic, seed=seed)
+def mix(policy, generation, archive=None, seed=SEED, num_real=10, num_drawn=4):
+    return policy.sources(generation, archive or Drawn(num_real, num_drawn, seed))
 
 
 def origins(sources):
@@ -58,12 +41,11 @@ def drawn(*generations):
 )
 def test_provenance_and_size(policy, expected):
     for generation, wanted in enumerate(expected):
-        loop = Loop(num_real=10, num_synthetic=4)
-        sources = loop.mix(policy, generation)
+        archive = Drawn(10, 4)
+        sources = policy.sources(generation, archive)
         assert origins(sources) == wanted
-        assert loop.opened == [source.generation for source in sources if source.role == "synthetic"]  # opens nothing else
-        assert policy.size(generation, num_real=10, num_synthetic=4) == sum(map(len, sources))
-        assert all(source is loop.real for source in sources if source.role == "real")
+        assert archive.opened == [source.generation for source in sources if source.role == "synthetic"]  # opens nothing else
+        assert all(source is archive.real for source in sources if source.role == "real")
 
 
 @pytest.mark.parametrize("size", [None, 7])
@@ -71,12 +53,11 @@ def test_provenance_and_size(policy, expected):
 def test_subsample_has_a_fixed_size_and_no_duplicates(size, keep_real):
     policy = AccumulateSubsample(size, keep_real)
     for generation in range(4):
-        loop = Loop(num_real=10, num_synthetic=12)
-        sources = loop.mix(policy, generation)
+        archive = Drawn(10, 12)
+        sources = policy.sources(generation, archive)
         assert sum(map(len, sources)) == (size or 10)
-        assert policy.size(generation, num_real=10, num_synthetic=12) == (size or 10)
-        pool = [loop.real] if generation == 0 or keep_real else []
-        pool += [loop.synthetic(g) for g in range(generation)]
+        pool = [archive.real] if generation == 0 or keep_real else []
+        pool += [archive.drawn(g) for g in range(generation)]
         assert [(s.role, s.generation) for s in sources] == [(s.role, s.generation) for s in pool]
         for chosen, available in zip(sources, pool, strict=True):
             items = chosen.indices.tolist()
@@ -84,16 +65,16 @@ def test_subsample_has_a_fixed_size_and_no_duplicates(size, keep_real):
 
 
 def test_generation_0_is_all_real_images_unless_a_size_is_set():
-    loop = Loop(num_real=10, num_synthetic=4)
-    assert loop.mix(AccumulateSubsample(), 0) == [loop.real]
+    archive = Drawn(10, 4)
+    assert AccumulateSubsample().sources(0, archive) == [archive.real]
 
 
 def test_subsample_is_uniform_over_the_pool():
-    loop, policy, draws, size = Loop(num_real=8, num_synthetic=6), AccumulateSubsample(7), 800, 7
+    policy, draws, size = AccumulateSubsample(7), 800, 7
     counts = np.zeros(20)  # 8 real images and two folders of 6
     pairs = 0
     for seed in range(draws):
-        real, first, second = loop.mix(policy, 2, seed)
+        real, first, second = policy.sources(2, Drawn(8, 6, seed))
         counts[real.indices // 2] += 1
         counts[8 + first.indices] += 1
         counts[14 + second.indices] += 1
@@ -110,31 +91,30 @@ def test_subsample_is_uniform_over_the_pool():
 
 def test_subsample_is_a_function_of_seed_and_generation():
     def chosen(seed, generation):
-        loop = Loop(num_real=40, num_synthetic=20)
-        return [source.indices.tolist() for source in loop.mix(AccumulateSubsample(), generation, seed)]
+        archive = Drawn(40, 20, seed)
+        return [source.indices.tolist() for source in AccumulateSubsample().sources(generation, archive)]
 
     assert chosen(5, 2) == chosen(5, 2)
     assert chosen(5, 2) != chosen(6, 2)
     # Nothing was drawn: the same pool of 40 in every generation, but not the same 20 of it.
-    loop = Loop(num_real=40, num_synthetic=0)
-    first, second = (loop.mix(AccumulateSubsample(20), generation)[0].indices.tolist() for generation in (1, 2))
+    archive = Drawn(40, 0)
+    first, second = (AccumulateSubsample(20).sources(generation, archive)[0].indices.tolist() for generation in (1, 2))
     assert first != second
 
 
 def test_subsample_of_everything_is_everything():
-    loop = Loop(num_real=10, num_synthetic=4)
-    sources = loop.mix(AccumulateSubsample(18), 2)
-    assert [source.indices.tolist() for source in sources] == [loop.real.indices.tolist(), [0, 1, 2, 3], [0, 1, 2, 3]]
+    archive = Drawn(10, 4)
+    sources = AccumulateSubsample(18).sources(2, archive)
+    assert [source.indices.tolist() for source in sources] == [archive.real.indices.tolist(), [0, 1, 2, 3], [0, 1, 2, 3]]
 
 
 def test_too_large_or_empty_a_subset_names_the_key():
-    loop = Loop(num_real=10, num_synthetic=4)
     with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 19, but only 18 images .* generation 2; lower it$"):
-        loop.mix(AccumulateSubsample(19), 2)
+        mix(AccumulateSubsample(19), 2)
     with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 10, but only 4 images .* generation 1; lower it$"):
-        loop.mix(AccumulateSubsample(10, keep_real=False), 1)
+        mix(AccumulateSubsample(10, keep_real=False), 1)
     with pytest.raises(BootlightError, match=r"^data\.mixing\.size is 11, but only 10 images .* generation 0; lower it$"):
-        loop.mix(AccumulateSubsample(11), 0)
+        mix(AccumulateSubsample(11), 0)
     for size in (0, -2):
         with pytest.raises(BootlightError, match=rf"^data\.mixing\.size is {size}; it must be at least 1$"):
             AccumulateSubsample(size)
@@ -145,23 +125,43 @@ def test_too_large_or_empty_a_subset_names_the_key():
     [(0.7, 0, 15_400), (0.7, 1, 22_000), (1.0, 0, 22_000), (1.0, 1, 28_600)],
 )
 def test_arms_of_the_bootstrapping_paper(real_fraction, generation, size, tmp_path):
-    """22,000 images, of which 6,600 are drawn: the sizes of the four training sets."""
-    from bootlight.data.datamodule import BootstrapData
-
-    class Pixels(BootstrapData):
-        def load_real(self):
-            return pixels(22_000), None
-
-        def synthetic(self, generation):
-            return Source("synthetic", pixels(6_600), np.arange(6_600), generation)
-
-    from bootlight.runs.context import GenerationContext
-    from bootlight.runs.folder import RunFolder
-
-    data = Pixels("none", 1, 1, num_steps=1, real_fraction=real_fraction, holdout_fraction=0.0)
-    data.attach(GenerationContext(RunFolder(tmp_path), generation, 0))
+    """22,000 images, of which 6,600 are drawn: the sizes of the four training sets, as they are planned."""
+    data = BootstrapData(origin=StoreOrigin(grey(22_000).store), num_steps=1, real_fraction=real_fraction, holdout_fraction=0.0)
+    data.attach(GenerationContext(RunFolder(tmp_path), 0, 0))
     data.setup()
-    assert data.num_real == round(real_fraction * 22_000)
-    assert data.num_synthetic == 6_600 * generation
-    assert data.num_real + data.num_synthetic == size
-    assert data.mixing.size(generation, num_real=data.num_real, num_synthetic=6_600) == size
+    assert data.num_real == round(real_fraction * 22_000) == len(data.sources[0])
+    assert [len(source) for source in data.planned(generation, 6_600)[1:]] == [6_600] * generation
+    assert data.train_size(generation, 6_600) == size
+
+
+@pytest.mark.parametrize(
+    ("policy", "same"),
+    [
+        (Replace(synthetic_ratio=0), OnlyReal()),
+        (Accumulate(synthetic_ratio=0), OnlyReal()),
+        (WithCopies(number=0), Accumulate()),
+        (WithTeacher("x", number=0, mixing=Replace(False)), Replace(False)),
+        (WithCopies(fraction=0, mixing=OnlyReal()), OnlyReal()),
+        (FreshReal(1), OnlyReal()),
+    ],
+)
+def test_at_their_limits_policies_choose_what_simpler_ones_do(policy, same):
+    for generation in range(1 if isinstance(policy, FreshReal) else 4):
+        found, expected = (
+            [(source.role, source.generation, source.indices.tolist()) for source in chosen if len(source)]
+            for chosen in (each.sources(generation, Drawn(10, 4)) for each in (policy, same))
+        )
+        assert found == expected
+    archive = Drawn(10, 4)
+    assert OnlyReal().sources(7, archive) == [archive.real] and archive.opened == []
+
+
+def test_policies_around_policies_add_in_order_and_shrink_alike():
+    policy = WithTeacher("x", number=3, mixing=WithCopies(fraction=0.3, mixing=AccumulateSubsample(8)))
+    sources = policy.sources(1, Drawn(10, 6))
+    assert [source.role for source in sources] == ["real", "synthetic", "copy", "teacher"]
+    assert sum(map(len, sources[:2])) == 8 and [len(source) for source in sources[2:]] == [3, 3]
+    assert set(sources[2].indices) <= set(sources[0].indices)
+    small = policy.scaled(0.4)
+    assert (small.number, small.mixing.fraction, small.mixing.mixing.size) == (1, 0.3, 3)
+    assert (policy.number, policy.mixing.mixing.size) == (3, 8)  # as it was

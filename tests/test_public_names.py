@@ -10,7 +10,18 @@ import pytest
 import bootlight
 from bootlight.generators.trust import OWN
 
-ROOMS = ("bootstrap", "synthesis", "evaluation", "loggers", "generators", "data", "metrics", "diffusion", "networks")
+ROOMS = (
+    "checking",
+    "bootstrap",
+    "synthesis",
+    "evaluation",
+    "loggers",
+    "generators",
+    "data",
+    "metrics",
+    "diffusion",
+    "networks",
+)
 
 
 def test_the_package_has_the_names_of_its_rooms():

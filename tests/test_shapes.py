@@ -1,4 +1,4 @@
-"""Images of any height, width and number of channels: sizes as users write them, pictures cut to them, pictures made of them."""
+"""Images of any height, width and number of channels: sizes as users write them, pictures cut to them and made of them."""
 
 import io
 import json

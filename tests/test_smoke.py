@@ -11,7 +11,7 @@ from test_bad_input import write_noise
 from tiny_runs import write_plain_pages
 
 from bootlight.bootstrap.smoke import Smoke, hurried, mark, renew, set_aside
-from bootlight.data.extra import Extra
+from bootlight.data.around import WithCopies
 from bootlight.data.mixing import AccumulateSubsample
 from bootlight.errors import BootlightError
 from bootlight.evaluation.generation import Evaluation
@@ -33,7 +33,7 @@ def parts(**options):
 
 def test_all_counts_of_images_keep_their_proportions():
     mixing = AccumulateSubsample(size=70)
-    data, evaluation = parts(num_real=80, num_duplicates=40, mixing=mixing)  # of 100 images 10 are held out
+    data, evaluation = parts(num_real=80, mixing=WithCopies(number=40, mixing=mixing))  # of 100 images 10 are held out
     small = Smoke.of(data, evaluation, num_synthetic=1000, num_generations=3)
     # precision and recall with k = 5 need 7 images of the 90 to train on: 8 / 90 of all, which is more than 16 / 1000.
     assert small == Smoke(num_images=10, share=8 / 90, num_synthetic=16, num_reference=16)
@@ -42,7 +42,7 @@ def test_all_counts_of_images_keep_their_proportions():
     small.shrink_model(model)
     small.shrink_data(data)
     small.shrink_evaluation(evaluation)
-    assert (data.num_images, data.limit_real, data.extra, data.mixing.size_limit) == (10, 7, Extra(num_duplicates=3), 6)
+    assert (data.num_images, data.limit_real, data.mixing.number, data.mixing.mixing.size) == (10, 7, 3, 6)
     data.setup()
     assert (len(data.available), len(data.real), data.num_steps) == (9, 7, 3)
     assert model.protocol()["num_steps"] == 2

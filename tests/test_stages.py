@@ -3,11 +3,15 @@
 import hashlib
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from few_digits import FewDigits
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Trainer
@@ -16,6 +20,8 @@ from tiny_runs import DCGAN, DDPM, digest, fingerprint, options, write_plain_pag
 
 import bootlight as public
 from bootlight.bootstrap.begin import run as run_from_python
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.checks import check_mixtures
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.stage import Stage
@@ -23,14 +29,15 @@ from bootlight.bootstrap.stages import beside_the_first, check_needs, check_stag
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.cli.sample import find_generation
+from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
-from bootlight.data.mixing import Accumulate
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.load import load_generator
 from bootlight.io.atomic import read_json
 from bootlight.io.pictures import decode
 from bootlight.loggers.run_rows import rows_of
+from bootlight.runs.context import GenerationContext
 from bootlight.runs.curation import Row, read_curation, write_curation
 from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.runs.manifest import read_metadata, write_metadata
@@ -110,6 +117,20 @@ def test_a_part_that_starts_from_another_and_learns_nothing_is_that_other(bootli
         assert (scores["scores"]["kid/train"]["n"], scores["folders"]["probe"]["scores"]["kid/train"]["n"]) == (5, 4)
     first, second = (read_json(RunFolder(run).generation(g).model_config)["weights_sha256"] for g in range(2))
     assert first != second  # generation 1 is a training of its own
+
+
+@pytest.mark.filterwarnings("ignore")  # LightningCLI prefers the command line
+def test_what_a_part_has_of_its_own_is_kept_as_it_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["bootlight"])
+    ddim = {"class_path": "bootlight.DDIM", "init_args": {"num_steps": 3, "eta": 0.5}}
+    whole = {"class_path": "bootlight.DDPM", "init_args": {"width": 4, "num_heads": 1, "sampler": ddim}}
+    listed = stages(stage(TRAIN, settings={"model.sampler": ddim}), stage(TRAIN, part="other", module=whole))
+    builder = Builder([*DDPM, *options(tmp_path, tmp_path / "run"), listed])
+    first, second = builder.bootstrap.stages
+    assert first.changes == {"model.sampler": ddim} and second.changes == {"model": whole}
+    for part, width in ((first, 8), (second, 4)):
+        model = builder.parts(GenerationContext(builder.run, 0, 0), part.changes).model
+        assert (model.sampler.num_steps, model.sampler.eta, model.unet.width) == (3, 0.5, width)
 
 
 def test_steps_and_rows_of_parts_follow_each_other(bootlight, pictures, tmp_path):
@@ -369,23 +390,36 @@ def test_stages_that_cannot_work_are_refused_before_anything(bootlight, pictures
         ([Train(generations="first"), Synthesize()], 2, False),
         ([Train(generations="first"), Synthesize(generations="first")], 2, True),  # generation 1 has nothing to do
         ([Train(generations="first"), Train("b", start_from="model"), Synthesize("b")], 2, False),
-        ([Train(), Synthesize(into="probe")], 1, True),
-        ([Train(), Synthesize(into="probe")], 2, False),  # generation 1 would have nothing to mix
-        ([Train(), Synthesize(generations="first")], 2, True),
-        ([Train(), Synthesize(generations="first")], 3, False),
         ([Nothing(), Synthesize("other")], 1, True),  # nobody knows what a stage of the user's own leaves
     ],
 )
 def test_what_a_stage_needs_is_known_before_a_training(listed, generations, fits):
     def check() -> None:
         check_stages(listed)
-        check_needs(listed, generations, Accumulate())
+        check_needs(listed, generations)
 
     if fits:
         check()
     else:
         with pytest.raises(BootlightError, match=r"^bootstrap\.stages"):
             check()
+
+
+@pytest.mark.parametrize(
+    ("listed", "generations", "fits"),
+    [
+        ([Train(), Synthesize(into="probe")], 1, True),
+        ([Train(), Synthesize(into="probe")], 2, False),  # generation 1 would have nothing to mix
+        ([Train(), Synthesize(generations="first")], 2, True),
+        ([Train(), Synthesize(generations="first")], 3, False),
+        ([Train(), Synthesize("b", into="probe"), Nothing()], 2, True),  # nobody knows what that draws
+        (None, 5, True),
+    ],
+)
+def test_what_a_mixture_takes_must_be_drawn(listed, generations, fits):
+    builder = SimpleNamespace(bootstrap=SimpleNamespace(stages=listed), num_drawn=lambda into: 7)
+    with nullcontext() if fits else pytest.raises(BootlightError, match=r"^bootstrap\.stages: .* draws nothing into samples"):
+        check_mixtures(FewDigits(), generations, partial(Builder.drawn_by, builder))
 
 
 def test_a_plan_names_what_it_does_not_count():
@@ -522,7 +556,7 @@ class Stock:
     folder: Path
 
     def fit(self, module: GeneratorModule, *callbacks: object) -> None:
-        data = Digits(batch_size=32, num_steps=2)
+        data = BootstrapData(origin=Digits(), batch_size=32, num_steps=2)
         trainer = Trainer(
             max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, default_root_dir=str(self.folder), callbacks=list(callbacks),

@@ -152,7 +152,8 @@ def test_one_seed_is_not_measured(tmp_path):
 
 def gaussian_study(tmp_path, mixing, variances, data=None, images_seen=100 * 140 * 180, **model):
     """Every size of a training set, 100 real images and 20 or 40 of some generations, divides the images seen."""
-    data = {"class_path": "bootlight.GaussianImages", "init_args": {"mixing": mixing} | (data or {})}
+    origin = {"class_path": "bootlight.GaussianImages", "init_args": {"count": 200}}
+    data = {"class_path": "bootlight.BootstrapData", "init_args": {"origin": origin, "mixing": mixing} | (data or {})}
     write_record(tmp_path, {"a": "A"}, [0], layout="curves")
     run = write_run(
         *(tmp_path, "a", 0, [{} for _ in variances]),
@@ -188,8 +189,8 @@ def test_no_closed_form_where_none_is_known(tmp_path):
     ("images_seen", "data", "bootstrap"),
     [
         (1000, {}, {}),  # 100 in ten passes, but not 140 in a whole number of them
-        (100 * 140 * 180, {"teacher": "faces"}, {}),
-        (100 * 140 * 180, {"num_duplicates": 3}, {}),
+        (100 * 140 * 180, {"mixing": {"class_path": "bootlight.WithTeacher", "init_args": {"root": "x"}}}, {}),
+        (100 * 140 * 180, {"mixing": {"class_path": "bootlight.WithCopies", "init_args": {"mixing": None}}}, {}),
         (100 * 140 * 180, {}, {"warm_start": True}),  # goes on adding to the sums of the generation before
     ],
 )
@@ -202,7 +203,7 @@ def test_no_closed_form_where_the_fit_is_not_that_of_the_whole_set(tmp_path, ima
 def test_no_closed_form_for_real_pictures(tmp_path):
     cell = gaussian_study(tmp_path, None, [0.04, 0.03]).cells["a", 0]
     assert closed_form(cell) is not None
-    cell.config["data"]["class_path"] = "bootlight.Digits"  # whose normal pixels are cut at black and white
+    cell.config["data"]["init_args"]["origin"]["class_path"] = "bootlight.Digits"  # which are not normal
     assert closed_form(cell) is None
 
 

@@ -91,11 +91,12 @@ def run(bootlight, tmp_path, *options: str, count: int = REAL, sizes: list[int],
     """Variance of the fit of each generation, averaged over pixels; checks the sizes of the training sets."""
     folder = tmp_path / "run"
     bootlight(
-        "fit", "--model=bootlight.PixelGaussian", f"--model.sampling_bias={bias}", "--data=bootlight.GaussianImages",
-        f"--data.image_size={SIZE}", "--data.channels=3", f"--data.count={count}", "--data.holdout_fraction=0",
-        "--data.batch_size=10", "--data.num_epochs=1", f"--data.deviation={DEVIATION}", *options,
-        f"--bootstrap.run_dir={folder}", f"--bootstrap.num_generations={LAST + 1}", f"--bootstrap.num_synthetic={DRAWN}",
-        "--evaluation.judge_steps=0", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+        "fit", "--model=bootlight.PixelGaussian", f"--model.sampling_bias={bias}", "--data.origin=bootlight.GaussianImages",
+        f"--data.origin.image_size={SIZE}", "--data.origin.channels=3", f"--data.origin.count={count}",
+        "--data.holdout_fraction=0", "--data.batch_size=10", "--data.num_epochs=1", f"--data.origin.deviation={DEVIATION}",
+        *options, f"--bootstrap.run_dir={folder}", f"--bootstrap.num_generations={LAST + 1}",
+        f"--bootstrap.num_synthetic={DRAWN}", "--evaluation.judge_steps=0", "--trainer.accelerator=cpu",
+        "--trainer.enable_progress_bar=false",
     )  # fmt: skip
     found = []
     for generation in RunFolder(folder).generations():

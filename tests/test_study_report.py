@@ -203,7 +203,7 @@ def test_measured_and_expected_variances_are_drawn(tmp_path):
         run = write_run(
             *(tmp_path, "a", seed, [{}] * 4),
             num_real=100, num_synthetic=50, class_path="bootlight.PixelGaussian", sampling_bias=0.7,
-            data={"class_path": "bootlight.GaussianImages"}, images_seen=600 * 250,
+            data={"init_args": {"mixing": None, "origin": {"class_path": "bootlight.GaussianImages"}}}, images_seen=600 * 250,
         )  # fmt: skip
         write_gaussian_weights(run, [0.04, *(0.04 * factor * value for value in expected[1:])])
     text = write_study_report(tmp_path).read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from tiny_runs import write_plain_pages
 import bootlight.evaluation.judge as reference
 from bootlight.bootstrap import plan as bootstrap_plan
 from bootlight.cli import study as cli_study
+from bootlight.data.datamodule import BootstrapData
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
@@ -28,7 +29,7 @@ STUDY = """
 base: base.yaml
 seeds: [0, 1]
 arms:
-  student: {teacher: master, settings: {data.num_real: 20, data.num_teacher: 40}}
+  student: {teacher: master, settings: {data.num_real: 20, data.mixing: bootlight.WithTeacher, data.mixing.number: 40}}
   master: {settings: {data.num_real: 100}}
 baseline: master
 """
@@ -36,8 +37,12 @@ BASE = """
 bootstrap: {num_generations: 1, num_synthetic: 60}
 model: {class_path: bootlight.PixelGaussian}
 data:
-  class_path: bootlight.GaussianImages
-  init_args: {image_size: 8, count: 200, holdout_fraction: 0, batch_size: 20, num_epochs: 1}
+  class_path: bootlight.BootstrapData
+  init_args:
+    origin: {class_path: bootlight.GaussianImages, init_args: {image_size: 8, count: 200}}
+    holdout_fraction: 0
+    batch_size: 20
+    num_epochs: 1
 evaluation: {judge_steps: 3, judge_width: 4, metrics: [fd], features: {class_path: bootlight.PixelFeatures}}
 trainer: {accelerator: cpu, devices: 1, log_every_n_steps: 1}
 """
@@ -89,7 +94,7 @@ def test_a_student_trains_on_its_images_and_the_teachers_and_the_judge_is_traine
     student, master = (RunFolder(tmp_path / "out" / arm / "seed_1") for arm in ("student", "master"))
     row = read_json(student.generation(0).metrics)
     assert (row["num_real"], row["num_synthetic"]) == (20, 40)
-    real = GaussianImages(count=200, holdout_fraction=0, num_steps=1, num_real=20)
+    real = BootstrapData(origin=GaussianImages(count=200), holdout_fraction=0, num_steps=1, num_real=20)
     real.setup()
     taught = drawn(master)[numpy_rng(0, "teacher").permutation(60)[:40]]
     pixels = np.concatenate([real.real_images(real.real)[..., 0], taught]) / 127.5 - 1
@@ -156,7 +161,7 @@ def test_the_start_of_a_run_is_measured_by_one_that_reads_the_same_settings(tmp_
 
 @pytest.mark.parametrize("verb", ["--dry-run", "--check"])
 def test_a_teacher_that_will_draw_too_little_is_told_before_it_is_trained(study, verb):
-    with pytest.raises(BootlightError, match=r"^arm student: data\.num_teacher asks for 40 images, but .* has 39;"):
+    with pytest.raises(BootlightError, match=r"^arm student: data\.mixing\.number is 40: 40 images of .*, which has 39;"):
         study(verb, "--bootstrap.num_synthetic", "39")
     assert study(verb, "--bootstrap.num_synthetic", "40") == 0
 
@@ -210,11 +215,11 @@ def test_other_images_of_the_teacher_are_refused(study, tmp_path):
     assert study("--seeds", "0") == 0
     student = RunFolder(tmp_path / "out" / "student" / "seed_0")
     known = read_json(student.references / "real_images.json")
-    assert len(known["teacher"]) == 64
+    assert [len(key) for key in known["mixed"]] == [64]
     student.generation(0).metrics.unlink()
     teacher = RunFolder(tmp_path / "out" / "master" / "seed_0").generation(0)
     rows = list(read_metadata(teacher))
     teacher.sample_file(3).write_bytes(teacher.sample_file(4).read_bytes())
     write_metadata(teacher, [*rows[:3], {**rows[3], "sha256": rows[4]["sha256"]}, *rows[4:]])  # as if it had drawn them
     assert study("--seeds", "0") == 1
-    assert "data.teacher: out/master/seed_0@0 does not hold the images that" in student.path.with_name("seed_0.log").read_text()
+    assert "data.mixing: out/master/seed_0@0 does not hold the images that" in student.path.with_name("seed_0.log").read_text()

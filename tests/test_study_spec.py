@@ -100,7 +100,7 @@ def test_teachers_come_first_whatever_the_order_of_the_file(tmp_path):
     assert [job.arm.name for job in jobs_of(study, ["x", "c"], [7])] == ["c", "x"]
     assert with_teachers(study, ["x", "c"]) == ["x", "c", "b", "a"] and with_teachers(study, None) is None
     job = Job(study.folder, study.arms[0], 2)
-    assert f"--data.teacher={Path('runs/studies/s/b/seed_2')}@0" in job.arguments()
+    assert f"--data.mixing.root={Path('runs/studies/s/b/seed_2')}@0" in job.arguments()
 
 
 def test_a_study_that_extends_another(tmp_path):
@@ -129,7 +129,10 @@ MISTAKES = [
     ({"arms": {"a": {"teacher": "z"}}}, "arms.a.teacher: there is no arm 'z'; there are a"),
     ({"arms": {"a": {"teacher": "b"}, "b": {"teacher": "a"}}}, "teach each other in a circle: a -> b -> a"),
     ({"arms": {"a": {"teacher": "a"}}}, "teach each other in a circle: a -> a"),
-    ({"arms": {"a": {"teacher": "b", "settings": {"data.teacher": "x"}}, "b": {}}}, "arms.a has both teacher and data.teacher"),
+    (
+        {"arms": {"a": {"teacher": "b", "settings": {"data.mixing.root": "x"}}, "b": {}}},
+        "arms.a has both teacher and data.mixing.root",
+    ),
     ({"settings": {"data root": 1}}, "settings: 'data root' is no setting"),
     ({"settings": {"seed_everything": 1}}, "settings: seed_everything is set by the study itself"),
     ({"base": "other.yaml"}, "base: there is no file"),

@@ -79,7 +79,7 @@ def test_what_a_run_is_told(tmp_path):
     folder = tmp_path / "runs"
     common = {"data.x": "0.5", "seed_everything": "7", "trainer.enable_progress_bar": "false"}
     assert master["settings"] == {**common, "data.z": "a", "bootstrap.run_dir": f"{folder}/master/seed_7"}
-    taught = {"data.teacher": f"{folder}/master/seed_7@0", "bootstrap.run_dir": f"{folder}/student/seed_7"}
+    taught = {"data.mixing.root": f"{folder}/master/seed_7@0", "bootstrap.run_dir": f"{folder}/student/seed_7"}
     assert student["settings"] == {**common, "data.z": "null", "data.y": "[1, 2]", **taught}
     assert (student["WANDB_RUN_GROUP"], student["WANDB_TAGS"], student["WANDB_NAME"]) == (
         *("ours", "t,student,seed 7"),
@@ -180,9 +180,9 @@ def test_other_contents_of_a_base_file_are_other_settings(tmp_path):
         base.write_text(text)
         return main(file)
 
-    first = "data: {class_path: bootlight.Digits, init_args: {batch_size: 8, num_workers: 0}}\n"
+    first = "data: {class_path: bootlight.BootstrapData, init_args: {batch_size: 8, num_workers: 0}}\n"
     assert begin(first) == 0
-    free = "# laid out otherwise, and with what may change\ndata:\n  class_path: bootlight.Digits\n"
+    free = "# laid out otherwise, and with what may change\ndata:\n  class_path: bootlight.BootstrapData\n"
     assert begin(free + "  init_args: {num_workers: 2, batch_size: 8}\ntrainer: {devices: 1}\n", seeds=[0, 1]) == 0
     with pytest.raises(BootlightError, match=r"has runs of a made with other settings in .*base\.yaml; give this study its"):
         begin(first.replace("8", "16"), seeds=[0, 1, 2])

@@ -401,8 +401,8 @@ def test_a_row_is_whole_or_absent_where_a_step_was_left_in_its_middle(run):
 
 def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
     command = (
-        "fit", "--model=gaussian.Gaussian", "--data=bootlight.Digits", "--data.num_steps=3", "--evaluation.judge_steps=0",
-        "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=8", "--bootstrap.run_dir=run",
+        "fit", "--model=gaussian.Gaussian", "--data.origin=bootlight.Digits", "--data.num_steps=3",
+        "--evaluation.judge_steps=0", "--bootstrap.num_generations=2", "--bootstrap.num_synthetic=8", "--bootstrap.run_dir=run",
         "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1",
         "--trainer.logger=bootlight.BootstrapWandbLogger", "--trainer.logger.offline=true", "--trainer.logger.save_dir=run",
         "--evaluation.features=bootlight.PixelFeatures", "--evaluation.features.channels=1",
@@ -416,7 +416,7 @@ def test_a_whole_bootstrap_logs_to_one_run(bootlight, tmp_path):
     scores = json.loads((tmp_path / "run" / "metrics.json").read_text())["generations"]
     expected = [(k, row["scores"]["fd-pixels/holdout"]["value"]) for k, row in enumerate(scores)]
     assert curve(log, "generation/fd-pixels/holdout", "generation") == expected
-    assert log.config["data"]["class_path"] == "bootlight.Digits"
+    assert log.config["data"]["init_args"]["origin"]["class_path"] == "bootlight.Digits"
     assert [artifact.type for artifact in log.artifacts] == ["synthetic-images"] * 2
 
     # Killed before W&B had written the last scores: the command of a finished run logs what is lacking.

@@ -82,8 +82,8 @@ def test_several_roots(tmp_path):
     first = folder_of(tmp_path / "a", greys("train/x/1.png", "train/y/2.png", "test/x/3.png", "test/y/4.png"))
     second = folder_of(tmp_path / "b", greys("train/z/5.png", "train/x/6.png", "dev/x/7.png", "dev/z/8.png"))
     write_bytes(second / "train/x/9.tif", b"")
-    data = on_disk(first, tmp_path)
-    data.roots, data.root = (str(first), str(second)), "both"
+    data = on_disk([first, second], tmp_path)
+    data.root = "both"
     assert line(data, num_classes=3)[0] == f"train 4 · held out: dev and test 4 · 3 classes · {second} left out: 1 .tif"
     assert count_classes(data) == 3
 
@@ -189,7 +189,8 @@ def test_auto_is_the_number_of_classes_and_none_without(parsed, tmp_path):
 
 
 def test_auto_of_data_that_have_no_root(parsed):
-    assert parsed(None, **{"data": "bootlight.Digits", "model.num_train_timesteps": 25})[1].num_classes == 10
+    changes = {"data.origin": "bootlight.Digits", "data.image_size": None, "model.num_train_timesteps": 25}
+    assert parsed(None, **changes)[1].num_classes == 10
 
 
 def test_a_constructor_does_not_take_auto():
@@ -200,6 +201,6 @@ def test_a_constructor_does_not_take_auto():
 def test_listing_tells_the_roots_as_the_user_calls_them(tmp_path):
     root = folder_of(tmp_path / "root", greys("train/1.png", "valid/2.png", "dev/3.png"))
     data = on_disk(root, tmp_path)
-    ((part, layout),) = list_roots(data.roots, data.reading)
+    ((part, layout),) = list_roots(data.origin.roots, data.origin.reading)
     assert (part.root, layout.where, layout.split, layout.held_out) == (root, str(root), "train", "valid")
     assert layout.unused == {"dev": 1}

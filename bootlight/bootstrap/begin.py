@@ -104,4 +104,4 @@ def plan(builder: Builder) -> None:
     drawn_at_once = builder.synthesis.batch_size
     batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
     make = partial(make_trainer, dict(builder.config_init.trainer))
-    print_plan(builder.bootstrap, builder.model, builder.datamodule, batch_size, make)
+    print_plan(builder.bootstrap, builder.model, builder.datamodule, batch_size, make, builder.drawn_by)

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from bootlight.bootstrap.changes import changed, made
 from bootlight.bootstrap.config_text import written
+from bootlight.bootstrap.parser import OPTIONS, Parser, image_channels, image_size
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
 from bootlight.bootstrap.smoke import Smoke, set_aside
 from bootlight.bootstrap.trainers import (
@@ -30,13 +31,6 @@ from bootlight.generators.base import GeneratorModule
 from bootlight.io.paths import expand_settings
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import SAMPLES, GenerationFolder, RunFolder
-from bootlight.terminal import Usage
-
-USAGE = "bootlight fit --config CONFIG [--section.key VALUE ...]"
-
-
-class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
-    """Lightning's, with safe errors."""
 
 
 class Parts(NamedTuple):
@@ -77,8 +71,7 @@ class Builder(LightningCLI):
                 "enable_model_summary": False,
                 "logger": False,
             },
-            # Without abbreviations: trainer.max_epoch would silently be max_epochs.
-            parser_kwargs={"prog": "bootlight fit", "usage": USAGE, "allow_abbrev": False},
+            parser_kwargs=OPTIONS,
             parser_class=Parser,
             args=args,
             run=False,
@@ -98,8 +91,8 @@ class Builder(LightningCLI):
         parser.add_argument("--plan", action="store_true", help="print what the run would do and cost, and stop")
         parser.add_argument("--smoke", action="store_true", help="try every stage of every generation, in seconds, and stop")
         parser.add_argument("--stages", type=str, help="run only these, such as evaluate or train,synthesize (default: all)")
-        for key in ("image_size", "channels"):
-            parser.link_arguments(f"data.init_args.{key}", f"model.init_args.{key}")
+        parser.link_arguments("data", "model.init_args.image_size", image_size)
+        parser.link_arguments("data", "model.init_args.channels", image_channels)
         parser.link_arguments("bootstrap.num_synthetic", "synthesis.num_synthetic")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -219,6 +212,15 @@ class Builder(LightningCLI):
         if asked is None:
             return self.synthesis.num_synthetic
         return asked if self.smoke is None else min(asked, self.smoke.num_synthetic)
+
+    def drawn_by(self, generation: int, into: str) -> int:
+        """Images that a generation draws into a folder; a `BootlightError` where it draws none and no user's stage may."""
+        stages = self.bootstrap.stages or ()
+        ours = all(type(stage).__module__.startswith("bootlight.") for stage in stages)
+        if stages and ours and not any(stage.into == into and stage.takes_part(generation) for stage in stages):
+            where = f"bootstrap.stages: generation {generation}"
+            raise BootlightError(f"{where} draws nothing into {into}, which later ones train on, by data.mixing")
+        return self.num_drawn(into)
 
     def model_of(self, part: str, number: int = 0) -> GeneratorModule:
         """A fresh model of a part in a generation, alone."""

@@ -1,17 +1,25 @@
 """A configuration with some of its settings replaced, for one part of a generation."""
 
 import json
+from collections import UserDict
 from collections.abc import Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 from bootlight.errors import BootlightError
 from bootlight.io.paths import expand_settings
 
+
+class AsWritten(UserDict[str, Any]):
+    """A part of a configuration that is kept for later: the parser would make an object of everything with a class path."""
+
+
+register_type(AsWritten, serializer=dict, deserializer=AsWritten)
 OPEN = ("data.", "model", "trainer.")  # what a part may have of its own; the rest is of the whole run
 
 

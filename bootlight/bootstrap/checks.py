@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,7 @@ def check_all(builder: Builder) -> None:
         drawn,
         builder.evaluation,
         settings.compile,
+        builder.drawn_by,
     )
 
 
@@ -60,6 +62,7 @@ def check_input(
     num_synthetic: int,
     evaluation: Evaluation | None,
     compiled: bool = False,
+    drawn_by: Callable[[int, str], int] | None = None,
 ) -> nn.Module | None:
     """Look at settings, images, labels, mixtures and loggers; open the data. Writes nothing into the run folder.
 
@@ -72,6 +75,7 @@ def check_input(
         num_synthetic: images that a generation draws.
         evaluation: what is measured; None = nothing.
         compiled: with networks that torch compiles.
+        drawn_by: images that a generation draws into a folder, where that differs from `num_synthetic`.
 
     Returns:
         The feature network, not yet trained if it is one that is; None where there is none.
@@ -93,7 +97,8 @@ def check_input(
             say(line)
     check_labels(model, data)
     check_clip(model, data)
-    check_mixtures(data, num_generations, num_synthetic)
+    check_mixtures(data, num_generations, num_synthetic if drawn_by is None else drawn_by)
+    check_same_images(context.run, data)  # of all generations
     features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
     if evaluation is not None and evaluation.judge_steps > 0:
         check_judged(data)
@@ -205,14 +210,14 @@ def check_batch_sizes(data: BootstrapData, evaluation: Evaluation | None, world_
         check_shares("evaluation.judge_batch_size", evaluation.judge_batch_size, world_size)
 
 
-def check_mixtures(data: BootstrapData, num_generations: int, num_synthetic: int) -> None:
+def check_mixtures(data: BootstrapData, num_generations: int, num_drawn: int | Callable[[int, str], int]) -> None:
     """Every generation will have a training set; better known now than when it begins.
 
     Raises:
         BootlightError: one will not.
     """
     for generation in range(num_generations):
-        if data.train_size(generation, num_synthetic) < 1:
+        if data.train_size(generation, num_drawn) < 1:
             raise BootlightError(
                 f"data.mixing leaves no image to train on at generation {generation}; set data.mixing.keep_real, or raise "
                 "data.mixing.synthetic_ratio"
@@ -227,11 +232,12 @@ def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
     """
     if model.num_classes is None:
         return
-    for source in () if model.accepts_unlabelled else data.joining:
+    joining = [] if model.accepts_unlabelled else [s for s in data.sources if s.store is not data.real.store]
+    for source in joining:
         if (source.store.labels[source.indices] < 0).any() and len(data.real.store.class_names) > 0:
             raise BootlightError(
-                f"model.num_classes is {model.num_classes}, but images of data.teacher have no label, or one that the real "
-                "images lack; leave model.num_classes out, or take a teacher with the same classes"
+                f"model.num_classes is {model.num_classes}, but data.mixing takes images of role {source.role} that have no "
+                "label, or one that the real images lack; leave model.num_classes out, or take images of the same classes"
             )
     found = len(data.real.store.class_names)
     missing = int((data.real.store.labels[data.real.indices] < 0).sum())

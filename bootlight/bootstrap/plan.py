@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.bootstrap.trainers import HELPER
 from bootlight.data.datamodule import BootstrapData
-from bootlight.generators.base import GeneratorModule
+from bootlight.generators.base import EMA_PREFIX, GeneratorModule
 from bootlight.io.shape import is_picture
 from bootlight.terminal import say
 
@@ -30,6 +30,7 @@ def print_plan(
     data: BootstrapData,
     batch_size: int,
     make_trainer: Callable[..., Trainer],
+    drawn_by: Callable[[int, str], int] | None = None,
 ) -> None:
     """Print what is understood of the images, and for each generation its training set, steps, images, disk and time.
 
@@ -41,6 +42,7 @@ def print_plan(
         data: as configured, set up.
         batch_size: images of one network call in synthesis.
         make_trainer: makes a trainer of the configured devices, given its callbacks and limits.
+        drawn_by: images that a generation draws into a folder, where that differs from what the loop says.
     """
     configured = make_trainer(**PROBE)
     if not configured.is_global_zero:
@@ -48,11 +50,11 @@ def print_plan(
     devices = configured.world_size
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * drawn_image_bytes(data)
-    weight_bytes = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weight_bytes = 4 * sum(p.numel() for name, p in model.named_parameters() if not name.startswith(EMA_PREFIX))
     say(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):
-        size = data.train_size(generation, settings.num_synthetic)
+        size = data.train_size(generation, settings.num_synthetic if drawn_by is None else drawn_by)
         steps = data.steps_for(size)
         seen = steps * data.batch_size
         seconds = seen * train + settings.num_synthetic * draw

@@ -44,9 +44,8 @@ def prepare(
     data = builder.data()
     evaluation = builder.evaluation if any(stage.measures for stage in stages) else None
     drawn = builder.num_drawn()
-    features = check_input(
-        builder.model, data, builder.trainer, first, settings.num_generations, drawn, evaluation, settings.compile
-    )
+    count, many = settings.num_generations, builder.drawn_by
+    features = check_input(builder.model, data, builder.trainer, first, count, drawn, evaluation, settings.compile, many)
     for stage in stages:
         if untrained or not stage.trains:
             stage.rehearse(builder, first, data)

@@ -6,14 +6,14 @@ import math
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from bootlight.data.mixing import AccumulateSubsample
+from bootlight.data.mixing import fewer
 from bootlight.errors import BootlightError
 from bootlight.evaluation.suite import least_images
 from bootlight.io.lock import LOCK_NAME
@@ -123,16 +123,9 @@ class Smoke:
 
     def shrink_data(self, data: BootstrapData) -> None:
         """What is counted in images shrinks alike."""
-
-        def fewer(count: int | None) -> int | None:
-            return None if count is None else max(1, math.floor(self.share * count))
-
         data._num_steps, data.num_epochs, data.num_images = STEPS * data.accumulate, None, self.num_images
-        data.limit_real = fewer(data.limit_real)
-        extra = data.extra
-        data.extra = replace(extra, num_teacher=fewer(extra.num_teacher), num_duplicates=fewer(extra.num_duplicates))
-        if isinstance(data.mixing, AccumulateSubsample):
-            data.mixing.size_limit = fewer(data.mixing.size_limit)
+        data.limit_real = fewer(data.limit_real, self.share)
+        data.mixing = data.mixing.scaled(self.share)
 
 
 def hurried(network: Any) -> Any:

@@ -15,7 +15,6 @@ from bootlight.runs.references import parse_reference
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.stage import Stage
-    from bootlight.data.mixing import MixingPolicy
 
 
 def default_stages(warm_start: bool) -> list[Stage]:
@@ -39,15 +38,16 @@ def check_stages(stages: list[Stage]) -> None:
             )
 
 
-def check_needs(stages: list[Stage], num_generations: int, mixing: MixingPolicy) -> None:
+def check_needs(stages: list[Stage], num_generations: int) -> None:
     """Look whether each stage will find what it needs; not where a stage of the user's own may leave it.
+
+    What mixtures need is asked with the images open: see `Builder.drawn_by`.
 
     Raises:
         BootlightError: one will not, which the run would find out after a training.
     """
     if any(type(stage) not in (Train, Synthesize, Curate, Evaluate) for stage in stages):
         return
-    mixed = {drawn for later in range(1, num_generations) for drawn in mixing.synthetic_generations(later)}
     for number in range(min(num_generations, 2)):  # all later ones are as generation 1
         parts: set[str] = set()
         folders: set[str] = set()
@@ -63,10 +63,6 @@ def check_needs(stages: list[Stage], num_generations: int, mixing: MixingPolicy)
                 )
             parts |= {stage.part} if isinstance(stage, Train) else set()
             folders |= {stage.into} if isinstance(stage, Synthesize) else set()
-        if SAMPLES not in folders and any(min(drawn, 1) == number for drawn in mixed):
-            raise BootlightError(
-                f"bootstrap.stages: generation {number} draws nothing into {SAMPLES}, which later ones train on"
-            )
 
 
 def _needed(stage: Stage) -> tuple[set[str], set[str]]:
@@ -101,7 +97,7 @@ def chosen_stages(builder: Builder) -> list[Stage]:
     """
     stages, names = stages_of(builder), builder.config.stages
     check_stages(stages)
-    check_needs(stages, builder.bootstrap.num_generations, builder.datamodule.mixing)
+    check_needs(stages, builder.bootstrap.num_generations)
     if names is None:
         return stages
     wanted = [name.strip().lower() for name in names.split(",")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 
+from bootlight.bootstrap.changes import AsWritten
 from bootlight.bootstrap.checks import check_clip, check_labels, check_training, open_images
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
@@ -51,16 +52,16 @@ class Train(Stage):
     def __init__(
         self,
         part: str = MODEL,
-        module: dict[str, Any] | None = None,
+        module: AsWritten | dict[str, Any] | None = None,
         start_from: str | None = None,
-        settings: dict[str, Any] | None = None,
+        settings: AsWritten | dict[str, Any] | None = None,
         generations: Generations = "all",
     ) -> None:
         check_name("part", part)
         self.part = part
         self.start_from = None if start_from is None else parse_reference(start_from)
         self.generations = generations
-        self.changes = {**({} if module is None else {"model": module}), **(settings or {})}
+        self.changes = {**({} if module is None else {"model": dict(module)}), **(settings or {})}
 
     def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """See `Stage`."""

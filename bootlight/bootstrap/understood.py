@@ -6,12 +6,11 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bootlight.data.datamodule import BootstrapData
 from bootlight.data.leaks import find_leak
-from bootlight.data.roots import list_roots, load_roots
-from bootlight.io.shape import size_words
+from bootlight.io.shape import is_picture, size_words
 
 if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
     from bootlight.data.layout import Layout
     from bootlight.data.leaks import Leak
     from bootlight.generators.base import GeneratorModule
@@ -34,6 +33,7 @@ class Understood:
         unlabelled: images that may be trained on and have no label.
         unused_by: why the model does not use the classes; empty where it does.
         shape: (C, H, W) of the images.
+        dtype: of the images: uint8 or float32.
         leak: held-out images that are trained on.
     """
 
@@ -48,6 +48,7 @@ class Understood:
     unlabelled: int
     unused_by: str
     shape: Shape
+    dtype: str
     leak: Leak | None
 
     def lines(self) -> list[str]:
@@ -87,7 +88,8 @@ class Understood:
         return f"{self.num_classes:,} class{'es' * (self.num_classes > 1)}{lacking}{self.unused_by and f' ({self.unused_by})'}"
 
     def _numbers(self) -> list[str]:
-        return sorted({layout.numbers for layout in self.layouts if layout.numbers})
+        told = {layout.numbers for layout in self.layouts if layout.numbers}
+        return sorted(told) or [f"numbers {self.shape} of {self.dtype}"] * (not is_picture(self.shape, self.dtype))
 
     def _lost(self) -> list[str]:
         several = len(self.layouts) > 1
@@ -115,15 +117,14 @@ def understand(model: GeneratorModule, data: BootstrapData) -> Understood:
         int((store.labels[data.available.indices] < 0).sum()),
         _why_unused(model, len(store.class_names)),
         data.image_shape,
+        store.images.dtype.name,
         find_leak(data.available, data.holdout),
     )
 
 
 def layouts_of(data: BootstrapData) -> tuple[Layout, ...]:
-    """Layouts of the roots, after `setup`; none of images that come from elsewhere."""
-    if not _has_roots(data):
-        return ()
-    return load_roots(data.roots, data.image_shape[1:], data.channels, data.cache, data.reading).layouts
+    """What folders and zips hold, after `setup`; none of images that come from elsewhere."""
+    return data.origin.layouts
 
 
 def count_classes(data: BootstrapData) -> int | None:
@@ -132,14 +133,7 @@ def count_classes(data: BootstrapData) -> int | None:
     Raises:
         BootlightError: unusable images.
     """
-    if not _has_roots(data):
-        return len(data.load_real()[0].class_names) or None
-    return len({name for _, layout in list_roots(data.roots, data.reading) for name in layout.class_names}) or None
-
-
-def _has_roots(data: BootstrapData) -> bool:
-    """Whether the images come from `data.root`."""
-    return type(data).load_real is BootstrapData.load_real
+    return len(data.origin.class_names()) or None
 
 
 def _why_unused(model: GeneratorModule, num_classes: int) -> str:

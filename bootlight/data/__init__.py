@@ -8,7 +8,9 @@ What is called what, from the files to a batch:
 - `contents.Contents`: an image set of which every file was read once: with their hashes, without those that are bad;
 - `contents.Union`: the contents of several roots as one set, whatever their order;
 - `store.Store`: the same images decoded to one size, in memory or mapped from the cache, with labels and a `key` of all;
-- `mixing.Source`: the part of a store that trains in one role, real or synthetic, as indices; a policy mixes sources;
+- `origin.Origin`: where a store of real images comes from: files, or what needs none;
+- `mixing.Source`: the part of a store that trains in one role, such as real or synthetic, as indices, with weights and noise;
+- `archive.Archive`: the sources that there are, on the disk or by their number; a policy mixes them;
 - `batches.StepDataset`: a mixture as batches, each a `bootlight.batch.Batch`.
 
 Measuring has its own view of a set, `evaluation.sources.ImageSource`: names, labels and pixels by position. It is a store
@@ -20,9 +22,15 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "corrupted": "Corrupted",
         "datamodule": "BootstrapData",
+        "archive": "Archive",
+        "around": "WithCopies WithTeacher",
         "digits": "Digits",
+        "files": "ImageFiles",
         "gaussian": "GaussianImages",
-        "mixing": "Accumulate AccumulateSubsample FreshReal MixingPolicy Replace",
+        "mixing": "Accumulate AccumulateSubsample FreshReal LoopPolicy MixingPolicy OnlyReal Replace Source",
+        "origin": "Origin StoreOrigin",
+        "store": "Store store_from_arrays",
     },
 )

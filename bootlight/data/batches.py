@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from bootlight.batch import Batch
 from bootlight.errors import BootlightError
-from bootlight.rng import derive_key, numpy_rng
+from bootlight.rng import derive_key, numpy_rng, random_words, split_key, to_uniform
 
 if TYPE_CHECKING:
     from bootlight.data.mixing import Source
+    from bootlight.data.origin import Origin
 
 
 def check_shares(key: str, batch_size: int, world_size: int) -> None:
@@ -74,6 +77,7 @@ class StepDataset(Dataset[Batch]):
         rank: of this process.
         world_size: number of processes.
         accumulate: batches of an optimizer step.
+        origin: whose `view` says what a step sees of the images; None = the images themselves.
     """
 
     sources: list[Source]
@@ -84,6 +88,7 @@ class StepDataset(Dataset[Batch]):
     rank: int = 0
     world_size: int = 1
     accumulate: int = 1
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
         check_shares("data.batch_size", self.batch_size, self.world_size)
@@ -104,7 +109,7 @@ class StepDataset(Dataset[Batch]):
         images, labels = gather(self.sources, chosen)
         if self.flip:
             mirror(images, numpy_rng(self.seed, "flip", step).random(total)[start : start + share] < 0.5)
-        return Batch(
+        batch = Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=None if labels is None else torch.from_numpy(labels),
             seed=derive_key(self.seed, "step", step),
@@ -112,6 +117,29 @@ class StepDataset(Dataset[Batch]):
             total=total,
             **marks(self.sources, chosen),
         )
+        return batch if self.origin is None else seen(batch, self.origin, step)
+
+
+def seen(batch: Batch, origin: Origin, step: int) -> Batch:
+    """What a step sees of a batch; see `Origin.view`.
+
+    Raises:
+        BootlightError: images of another shape than the origin states.
+    """
+
+    def uniform(stream: str, *shape: int) -> Tensor:
+        key = split_key(derive_key(batch.seed, "view", stream))
+        numbers = to_uniform(random_words(key, batch.positions()[:, None], math.prod(shape)))
+        return numbers.reshape(len(batch.images), *shape)
+
+    assert batch.ids is not None
+    images, cond = origin.view(batch.images, batch.ids, step, uniform)
+    if tuple(images.shape) != (len(batch.images), *origin.shape):
+        raise BootlightError(
+            f"data.origin: {type(origin).__name__}.view gives {tuple(images.shape)} for {len(batch.images)} images; correct it "
+            f"or its shape, {tuple(origin.shape)}"
+        )
+    return batch._replace(images=images, cond=cond)
 
 
 def marks(sources: list[Source], chosen: NDArray[np.int64]) -> dict[str, Any]:

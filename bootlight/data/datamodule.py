@@ -1,8 +1,7 @@
-"""Real images mixed with the synthetic folders of earlier generations, as a LightningDataModule."""
+"""Real images of an origin, divided and mixed with what generations have drawn, as a LightningDataModule."""
 
+from collections.abc import Callable
 from copy import copy
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,18 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from bootlight.batch import Batch
+from bootlight.data.archive import CountedArchive, DiskArchive
 from bootlight.data.batches import StepDataset, gather
-from bootlight.data.extra import Build, Extra, open_curated
+from bootlight.data.files import chosen_origin
 from bootlight.data.loader import Place, StepLoader
-from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, Source
-from bootlight.data.reading import Reading
-from bootlight.data.roots import load_roots
-from bootlight.data.store import Store, build_store
-from bootlight.errors import BootlightError, check_named, check_range
+from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, OnlyReal, Source
+from bootlight.data.opened import build_for, checked, loaded
+from bootlight.data.origin import Origin
+from bootlight.errors import BootlightError, check_range
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.paths import expanded
 from bootlight.io.pictures import to_float
-from bootlight.io.shape import shape_of
+from bootlight.io.shape import as_size
 from bootlight.rng import derive_key, derive_seed, numpy_rng
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
@@ -36,35 +35,32 @@ class BootstrapData(LightningDataModule):
         root: folder, zip or Hugging Face imagefolder of real images, or a list of them, which are one set. Where there are
             splits, `train` is trained on and `test` (or another of `reader_splits.HELD_OUT`) is held out; otherwise, and of a
             split that is named (`faces.zip@train`), `holdout_fraction` of the images is.
-        image_size: edge of squares in pixels, or [height, width]; other pictures are center-cropped and resized.
-        channels: 1 (grey) or 3 (RGB) of pictures, any number of what is in `.npy` files.
-        batch_size: images of one step, over all devices together.
-        num_steps: training steps of each generation; leave out when `num_epochs` is given.
+        image_size: of `root`: edge of squares in pixels, or [height, width]; other pictures are center-cropped and resized.
+        channels: of `root`: 1 (grey) or 3 (RGB, if left out) of pictures, any number of what is in `.npy` files.
+        batch_size: images of one batch, over all devices together.
+        num_steps: training steps of each generation, which are its batches; leave out when `num_epochs` is given.
         num_epochs: passes over the training set of each generation, rounded up to whole steps.
         num_images: use only so many of the real images, a fixed random subset; None = all.
         real_fraction: share of the real training images in use, in (0, 1]; a smaller share is a subset of a larger one.
         num_real: use so many of the real training images, instead of a share; all of them remain the reference.
         holdout_fraction: share of the real images kept for evaluation, where there is no split of their own.
-        teacher: images that join the training set of every generation: a run and generation (`runs/x@0`), a folder or a zip.
-        num_teacher: take so many of them; None = all, or what `teacher_fraction` says.
-        teacher_fraction: take so many of them, as a share of all real training images, in use or not.
-        duplicate_fraction: let real images of the generation join a second time, a share of all real training images.
-        num_duplicates: let so many join a second time, instead of a share.
-        mixing: what later generations train on; Accumulate if left out.
+        mixing: what each generation trains on; Accumulate if left out.
         flip: mirror each training image with probability 1/2.
         num_workers: processes that read ahead.
         subset_seed: of the subsets above; the same for every run, so that 70 % is always the same 70 %.
         cache: folder for decoded images; $BOOTLIGHT_CACHE or the usual place if left out.
-        follow_links: read what symbolic links in `root` and `teacher` lead to, wherever it lies.
+        follow_links: read what symbolic links in `root` and in what a mixture opens lead to, wherever it lies.
         max_bad: so many pictures of `root` may be unusable: they are left out and listed.
-        label_column: what names the class in a `metadata.jsonl` or `metadata.csv`; `label`, where there is one, if left out.
+        label_column: of `root`: what names the class in a `metadata.jsonl` or `metadata.csv`; `label` if left out.
+        origin: real images from elsewhere, in the place of `root`, with a size of their own.
+        origins: further images that a mixture may take, by name.
     """
 
     def __init__(
         self,
-        root: str | list[str],
-        image_size: int | list[int],
-        channels: int = 3,
+        root: str | list[str] | None = None,
+        image_size: int | list[int] | None = None,
+        channels: int | None = None,
         batch_size: int = 64,
         num_steps: int | None = None,
         num_epochs: int | None = None,
@@ -77,14 +73,11 @@ class BootstrapData(LightningDataModule):
         subset_seed: int = 0,
         cache: str | None = None,
         num_real: int | None = None,
-        teacher: str | None = None,
-        num_teacher: int | None = None,
-        teacher_fraction: float | None = None,
-        duplicate_fraction: float = 0.0,
-        num_duplicates: int | None = None,
         follow_links: bool = False,
         label_column: str | None = None,
         max_bad: int = 0,
+        origin: Origin | None = None,
+        origins: dict[str, Origin] | None = None,
     ) -> None:
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
@@ -96,41 +89,34 @@ class BootstrapData(LightningDataModule):
         check_range("data.num_workers", num_workers, 0)
         if not 0 < real_fraction <= 1 or not 0 <= holdout_fraction < 1:
             raise BootlightError("data.real_fraction must be in (0, 1] and data.holdout_fraction in [0, 1)")
-        self.roots = (root,) if isinstance(root, str) else tuple(root)
-        self.root = ", ".join(self.roots)  # as messages call them
-        if not self.roots:
-            raise BootlightError("data.root is an empty list; name a folder or a zip of images")
-        for text in self.roots:
-            check_named("data.root", text)
-        self.reading = Reading(follow_links, label_column, max_bad)
-        self.image_size = image_size
-        self.channels = channels
-        self.image_shape = shape_of(image_size, channels)
+        of_files = {"image_size": image_size, "channels": channels, "label_column": label_column, "max_bad": max_bad or None}
+        self.origin = chosen_origin(origin, root, cache, follow_links, of_files)
+        self.origins = origins or {}
+        self.root = self.origin.name  # as messages call the images
+        self.channels, *size = self.image_shape = self.origin.shape
+        self.image_size = as_size(*size)
         self.batch_size = batch_size
         self._num_steps = num_steps
         self.num_epochs = num_epochs
         self.num_images = num_images
         self.real_fraction = real_fraction
         self.limit_real = num_real
-        self.extra = Extra(teacher, num_teacher, teacher_fraction, duplicate_fraction, num_duplicates)
         self.holdout_fraction = holdout_fraction
         self.mixing = mixing or Accumulate()
         self.flip = flip
         self.num_workers = num_workers
         self.subset_seed = subset_seed
         self.cache = default_cache() if cache is None else expanded(cache)
+        self._build = build_for(self.origin.shape, self.cache, follow_links)
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
         self.accumulate = 1  # batches of an optimizer step: `trainer.accumulate_grad_batches`
+        self.expected: dict[str, int] = {}  # images of teachers that are still to be trained, by what these are called
+        self.opened: dict[str, str] = {}  # keys of what mixtures have taken from elsewhere, by what it is called
         self.sources: list[Source] = []
-        self.joining: list[Source] = []  # of the sources, those that every generation has beside its mixture
 
     def attach(self, context: GenerationContext) -> None:
         """Say which generation of which run this object serves; without it, it serves generation 0."""
         self.context = context
-
-    def load_real(self) -> tuple[Store, Store | None]:
-        """All real images, and those of a held-out split of their own (or None). Override for other origins."""
-        return load_roots(self.roots, self.image_shape[1:], self.channels, self.cache, self.reading)[:2]
 
     def prepare_data(self) -> None:
         """Decode once on each node, before all its ranks open the result; Lightning calls this on one of them."""
@@ -143,7 +129,7 @@ class BootstrapData(LightningDataModule):
         Raises:
             BootlightError: no images, fewer than asked for, or a picture that cannot be decoded.
         """
-        store, held_out = self.load_real()
+        store, held_out = loaded(self.origin)
         order = numpy_rng(self.subset_seed, "subset").permutation(len(store.images))
         if self.num_images is not None:
             if self.num_images > len(order):
@@ -161,11 +147,9 @@ class BootstrapData(LightningDataModule):
         if len(self.real) == 0:
             left = "no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
             raise BootlightError(f"{self.root}: {left}")
-        self.sources = self.mixing.sources(
-            self.context.generation, real=self.real, synthetic=self.synthetic, seed=self.context.seed
-        )
-        self.joining = self.extra_sources()
-        self.sources += self.joining
+        self.archive = self.opened_archive()
+        self.sources = checked(self.mixing.sources(self.context.generation, self.archive), self.origin)
+        self.opened |= self.archive.opened
 
     def _num_in_use(self, num_available: int) -> int:
         if self.limit_real is None:
@@ -174,31 +158,31 @@ class BootstrapData(LightningDataModule):
             raise BootlightError(f"data.num_real is {self.limit_real}, but {self.root} has {num_available} to train on")
         return self.limit_real
 
-    def extra_sources(self) -> list[Source]:
-        """Open what joins this generation as every other: copies of its real images, images of a teacher."""
-        count, seed = len(self.available), self.subset_seed
-        return [*self.extra.copies(self.sources, count, seed), *self.extra.taught(self.real, count, seed, self._build)]
+    def opened_archive(self) -> DiskArchive:
+        """What a mixture can choose from, after the real images are open."""
+        seed, run = self.context.seed, self.context.run
+        found = self.real, self.available, run, self._build, self.origins, self.expected
+        return DiskArchive(seed, self.subset_seed, *found)
 
-    def train_size(self, generation: int, num_synthetic: int) -> int:
-        """Images of the training set of a generation, where each one draws `num_synthetic`.
+    def planned(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> list[Source]:
+        """The training set of a generation, as far as it can be known before; of drawn images only how many they will be.
+
+        Args:
+            generation: from 0.
+            num_drawn: images that a generation, by number, draws into a folder, by name; or that each draws.
 
         Raises:
             BootlightError: it cannot be had.
         """
-        if generation > 0:
-            self.extra.check_copies(len(self.available), self.mixing)
-        mixed = self.mixing.size(generation, num_real=len(self.real), num_synthetic=num_synthetic)
-        return mixed + sum(map(len, self.joining))
+        many = num_drawn if callable(num_drawn) else lambda *_: num_drawn
+        archive = CountedArchive(**vars(self.opened_archive()), num_drawn=many)
+        found = checked(self.mixing.sources(generation, archive), self.origin)
+        self.opened |= archive.opened
+        return found
 
-    def synthetic(self, generation: int) -> Source:
-        """The images that an earlier generation of this run has drawn."""
-        folder = self.context.run.generation(generation)
-        return replace(open_curated(folder, self.real.store.class_names, self._build), generation=generation)
-
-    @property
-    def _build(self) -> Build:
-        reading = Reading(self.reading.follow_links)
-        return partial(build_store, image_size=self.image_shape[1:], channels=self.channels, cache=self.cache, reading=reading)
+    def train_size(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> int:
+        """Images of the training set of a generation; see `planned`."""
+        return sum(map(len, self.planned(generation, num_drawn)))
 
     @property
     def num_real(self) -> int:
@@ -227,18 +211,21 @@ class BootstrapData(LightningDataModule):
         place = Place.of(self.trainer) if self.trainer else Place(accumulate=self.accumulate)
         self.accumulate = place.accumulate
         seed = derive_key(self.context.seed, self.context.generation, "data")
-        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3])
+        view = None if type(self.origin).view is Origin.view else self.origin
+        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3], view)
         return StepLoader(dataset, self.num_workers, pin_memory=place.on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """To float in [-1, 1], on the device: uint8 travels. What is stored as floats stays as it is."""
-        return batch._replace(images=to_float(batch.images)) if batch.images.dtype == torch.uint8 else batch
+        cond = {name: to_float(value) if value.dtype == torch.uint8 else value for name, value in batch.cond.items()}
+        images = to_float(batch.images) if batch.images.dtype == torch.uint8 else batch.images
+        return batch._replace(images=images, cond=cond)
 
     def for_judge(self, num_steps: int, batch_size: int, seed: int = 0) -> "BootstrapData":
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""
         data = copy(self)
         data.real_fraction, data._num_steps, data.num_epochs, data.batch_size = 1.0, num_steps, None, batch_size
-        data.mixing, data.extra, data.limit_real = Accumulate(), Extra(), None
+        data.mixing, data.limit_real = OnlyReal(), None
         data.context = GenerationContext(self.context.run, 0, derive_seed("judge data", *([seed] if seed else [])))
         return data
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +14,7 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.rng import numpy_rng
 
 if TYPE_CHECKING:
+    from bootlight.data.archive import Archive
     from bootlight.data.store import Store
 
 
@@ -54,9 +55,51 @@ class Source:
             noise=self.noise[chosen] if isinstance(self.noise, np.ndarray) else self.noise,
         )
 
+    def weighted(self, factor: float | NDArray[np.floating]) -> Source:
+        """Images that count so many times as much as they did; a number for all, or one for each."""
+        before = np.ones(len(self), np.float32) if self.weights is None else self.weights
+        return replace(self, weights=(before * factor).astype(np.float32))
+
 
 class MixingPolicy(ABC):
-    """What generations after the first train on; generation 0 trains on the real images alone.
+    """The whole training set of each generation."""
+
+    @abstractmethod
+    def sources(self, generation: int, archive: Archive) -> list[Source]:
+        """What a generation trains on, and nothing else.
+
+        A function of its arguments: asked again, also on another machine, it chooses the same images, by
+        `rng.numpy_rng(archive.seed, ...)` where it chooses at random. Before a run it is asked for every generation with an
+        archive that knows of drawn images only how many they will be.
+
+        Args:
+            generation: from 0.
+            archive: all images that there are.
+
+        Raises:
+            BootlightError: the archive does not have so many images as are asked for.
+        """
+
+    def scaled(self, share: float) -> MixingPolicy:
+        """The policy for a run with `share` of all images, a trial: where numbers of images are set, `fewer` of them."""
+        return self
+
+
+def fewer(count: int | None, share: float) -> int | None:
+    """A share of a number of images, at least one; None stays None."""
+    return None if count is None else max(1, math.floor(share * count))
+
+
+class OnlyReal(MixingPolicy):
+    """Every generation trains on the real images alone: no loop at all, repeated trainings."""
+
+    def sources(self, generation: int, archive: Archive) -> list[Source]:
+        """The real images in use."""
+        return [archive.real]
+
+
+class LoopPolicy(MixingPolicy):
+    """Real images and those of earlier generations, after a generation 0 that trains on the real images alone.
 
     Args:
         keep_real: train on the real images too; without them the loop is fully synthetic from generation 1 on.
@@ -70,61 +113,38 @@ class MixingPolicy(ABC):
         self.keep_real = keep_real
         self.synthetic_ratio = synthetic_ratio
 
-    @property
-    def has_fixed_real(self) -> bool:
-        """Whether each generation trains on as many real images as the first."""
-        return self.keep_real
-
     @abstractmethod
     def synthetic_generations(self, generation: int) -> range:
         """The earlier generations whose images take part in `generation` >= 1."""
 
-    def sources(self, generation: int, *, real: Source, synthetic: Callable[[int], Source], seed: int) -> list[Source]:
-        """The training set of a generation.
+    def real(self, generation: int, archive: Archive) -> Source:
+        """The real images of a generation."""
+        return archive.real
 
-        Args:
-            generation: from 0.
-            real: the real images in use.
-            synthetic: opens the images that a generation has drawn.
-            seed: for policies that choose at random.
-        """
+    def sources(self, generation: int, archive: Archive) -> list[Source]:
+        """See `MixingPolicy`."""
+        real = self.real(generation, archive)
         if generation == 0:
             return [real]
-        drawn = [self._taken(synthetic(earlier), len(real), seed) for earlier in self.synthetic_generations(generation)]
+        earlier = self.synthetic_generations(generation)
+        drawn = [self._taken(archive.drawn(number), number, len(real), archive.seed) for number in earlier]
         return [real, *drawn] if self.keep_real else drawn
 
-    def _taken(self, source: Source, num_real: int, seed: int) -> Source:
+    def _taken(self, source: Source, number: int, num_real: int, seed: int) -> Source:
         """As many images of an earlier generation as `synthetic_ratio` says, the same ones in every later generation."""
         if self.synthetic_ratio is None:
             return source
-        wanted = self._num_taken(num_real, len(source))
-        chosen = numpy_rng(seed, source.generation or 0, "synthetic ratio").permutation(len(source))[:wanted]
-        return source.take(np.sort(chosen))
-
-    def _num_taken(self, num_real: int, num_drawn: int) -> int:
-        if self.synthetic_ratio is None:
-            return num_drawn
         wanted = round(self.synthetic_ratio * num_real)
-        if wanted > num_drawn:
+        if wanted > len(source):
             raise BootlightError(
                 f"data.mixing.synthetic_ratio is {self.synthetic_ratio:g}: {wanted} images of each generation, which draws "
-                f"{num_drawn}; raise bootstrap.num_synthetic"
+                f"{len(source)}; raise bootstrap.num_synthetic"
             )
-        return wanted
-
-    def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
-        """Images of the training set that `sources` will give, where each generation draws `num_synthetic`.
-
-        Raises:
-            BootlightError: there will not be so many as the policy wants.
-        """
-        if generation == 0:
-            return num_real
-        taken = self._num_taken(num_real, num_synthetic)
-        return self.keep_real * num_real + len(self.synthetic_generations(generation)) * taken
+        chosen = numpy_rng(seed, number, "synthetic ratio").permutation(len(source))[:wanted]
+        return source.take(np.sort(chosen))
 
 
-class Replace(MixingPolicy):
+class Replace(LoopPolicy):
     """The images of the newest generation replace those of all earlier ones."""
 
     def synthetic_generations(self, generation: int) -> range:
@@ -132,7 +152,7 @@ class Replace(MixingPolicy):
         return range(generation - 1, generation)
 
 
-class Accumulate(MixingPolicy):
+class Accumulate(LoopPolicy):
     """Synthetic images of all generations stay for good (algorithm 1 of the bootstrapping paper; Gerstgrasser et al. 2024)."""
 
     def synthetic_generations(self, generation: int) -> range:
@@ -154,38 +174,28 @@ class AccumulateSubsample(Accumulate):
         super().__init__(keep_real, synthetic_ratio)
         if size is not None and size < 1:
             raise BootlightError(f"data.mixing.size is {size}; it must be at least 1")
-        self.size_limit = size
+        self.size = size
 
-    @property
-    def has_fixed_real(self) -> bool:
-        """No: how many of the subset are real is left to chance."""
-        return False
-
-    def sources(self, generation: int, *, real: Source, synthetic: Callable[[int], Source], seed: int) -> list[Source]:
+    def sources(self, generation: int, archive: Archive) -> list[Source]:
         """A uniform draw without replacement from all images, its own for each generation."""
-        pool = super().sources(generation, real=real, synthetic=synthetic, seed=seed)
-        if generation == 0 and self.size_limit is None:
+        pool = super().sources(generation, archive)
+        if generation == 0 and self.size is None:
             return pool
-        total = sum(map(len, pool))
-        size = self._checked(generation, len(real), total)
-        chosen = np.sort(numpy_rng(seed, generation, "subsample").permutation(total)[:size])
+        total, size = sum(map(len, pool)), self.size or len(archive.real)
+        if size > total:
+            raise BootlightError(
+                f"data.mixing.size is {size}, but only {total} images are there at generation {generation}; lower it"
+            )
+        chosen = np.sort(numpy_rng(archive.seed, generation, "subsample").permutation(total)[:size])
         bounds = np.cumsum([0, *map(len, pool)])
         return [
             source.take(chosen[(chosen >= low) & (chosen < high)] - low)
             for source, low, high in zip(pool, bounds[:-1], bounds[1:], strict=True)
         ]
 
-    def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
-        """The fixed size; see `MixingPolicy`."""
-        return self._checked(generation, num_real, super().size(generation, num_real=num_real, num_synthetic=num_synthetic))
-
-    def _checked(self, generation: int, num_real: int, total: int) -> int:
-        size = self.size_limit or num_real
-        if size > total:
-            raise BootlightError(
-                f"data.mixing.size is {size}, but only {total} images are there at generation {generation}; lower it"
-            )
-        return size
+    def scaled(self, share: float) -> MixingPolicy:
+        """With a smaller subset."""
+        return AccumulateSubsample(fewer(self.size, share), self.keep_real, self.synthetic_ratio)
 
 
 class FreshReal(Replace):
@@ -202,22 +212,15 @@ class FreshReal(Replace):
         check_range("data.mixing.num_parts", num_parts, 1)
         self.num_parts = num_parts
 
-    def sources(self, generation: int, *, real: Source, synthetic: Callable[[int], Source], seed: int) -> list[Source]:
-        """The part of this generation, and what the one before has drawn."""
-        size = self._part_size(generation, len(real))
-        order = numpy_rng(seed, "fresh real").permutation(len(real))
-        part = real.take(np.sort(order[generation * size : (generation + 1) * size]))
-        return super().sources(generation, real=part, synthetic=synthetic, seed=seed)
-
-    def size(self, generation: int, *, num_real: int, num_synthetic: int) -> int:
-        """See `MixingPolicy`."""
-        return super().size(generation, num_real=self._part_size(generation, num_real), num_synthetic=num_synthetic)
-
-    def _part_size(self, generation: int, num_real: int) -> int:
-        if generation >= self.num_parts or num_real < self.num_parts:
+    def real(self, generation: int, archive: Archive) -> Source:
+        """The part of this generation."""
+        real = archive.real
+        if generation >= self.num_parts or len(real) < self.num_parts:
             raise BootlightError(
                 f"data.mixing.num_parts is {self.num_parts}, which is too "
-                + (f"many for {num_real} real images" if num_real < self.num_parts else f"few for generation {generation}")
+                + (f"many for {len(real)} real images" if len(real) < self.num_parts else f"few for generation {generation}")
                 + "; set it to bootstrap.num_generations"
             )
-        return num_real // self.num_parts
+        size = len(real) // self.num_parts
+        order = numpy_rng(archive.seed, "fresh real").permutation(len(real))
+        return real.take(np.sort(order[generation * size : (generation + 1) * size]))

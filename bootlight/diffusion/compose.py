@@ -22,9 +22,11 @@ class Composition(ABC):
 
     Attributes:
         references: published networks that it needs, by a name of its choice.
+        identity: attributes, with their values, by which it changes nothing; None = there are none.
     """
 
     references: Mapping[str, str] = {}
+    identity: Mapping[str, Any] | None = None
 
     def attach(self, parts: Mapping[str, Any]) -> None:  # noqa: B027  (most need nothing)
         """Take the models that `references` names, by the same names; called after the constructor, before the first use."""
@@ -41,6 +43,8 @@ class Composition(ABC):
 
 class Alone(Composition):
     """The model's own denoiser as it is."""
+
+    identity: Mapping[str, Any] | None = {}
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """See `Composition`."""
@@ -77,6 +81,8 @@ class Extrapolate(Composition):
         auxiliary: reference to the worse model, such as `auxiliary`, `@-1/model` or `runs/x@0/model`.
         w: how far; 0 changes nothing.
     """
+
+    identity: Mapping[str, Any] | None = {"w": 0.0}
 
     def __init__(self, auxiliary: str, w: float) -> None:
         self.references = {"auxiliary": auxiliary}

@@ -17,6 +17,7 @@ class TimestepSampler(nn.Module, ABC):
     """Draws `t` for a step of training; what it has learned on the way is in its buffers, and with them in every checkpoint."""
 
     observes = False  # whether it wants to know the losses
+    biased = False  # whether it draws from another measure than the schedule's on purpose, without weights that make up for it
 
     def setup(self, schedule: Schedule) -> None:
         """Know the schedule; buffers get their sizes here, before a checkpoint is loaded."""
@@ -60,6 +61,8 @@ class LogNormal(TimestepSampler):
     Raises:
         ValueError: a deviation that is not above 0.
     """
+
+    biased = True
 
     def __init__(self, mean: float = -1.2, deviation: float = 1.2) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ from bootlight.evaluation.trained_networks import load_network, reference_key, s
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations
 from bootlight.io.atomic import read_json, read_weights
+from bootlight.io.shape import ImageSize, as_size, height_width
 from bootlight.metrics.discriminator import JudgeLogits
 from bootlight.rng import seed_everywhere
 from bootlight.runs.folder import RunFolder
@@ -31,11 +32,11 @@ class Judge(NamedTuple):
 
     Attributes:
         logits: from uint8 images (B, C, H, W) to (B, 1).
-        image_size: edge in pixels.
+        image_size: edge of squares in pixels, or [height, width].
     """
 
     logits: JudgeLogits
-    image_size: int
+    image_size: ImageSize
 
 
 def find_judge(path: Path) -> Path:
@@ -61,7 +62,7 @@ def load_judge(file: Path) -> Judge:
     settings = read_json(file.with_suffix(".json"))
     weights = read_weights(file, described=file.with_suffix(".json"))
     try:
-        size, channels, width = int(settings["size"]), int(settings["channels"]), int(settings["width"])
+        size, channels, width = as_size(*height_width(settings["size"])), int(settings["channels"]), int(settings["width"])
         with Allocations(COPIES * sum(tensor.numel() for tensor in weights.values()) + SPARE_ELEMENTS):
             network = DCGAN(size, channels, width=width).net_d
         network.load_state_dict(weights)

@@ -11,7 +11,8 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 
 from bootlight.data.datamodule import BootstrapData
-from bootlight.data.store import Store, store_from_arrays
+from bootlight.data.origin import StoreOrigin
+from bootlight.data.store import store_from_arrays
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
 from bootlight.evaluation.judge import trained_gan
@@ -21,7 +22,6 @@ from bootlight.generators.dcgan import DCGAN
 from bootlight.io.cache_folder import tell_not_kept
 from bootlight.io.pictures import to_arrays
 from bootlight.io.quiet import quiet
-from bootlight.io.shape import as_size
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits
 from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import PLUS_FOUR, bounded_interval, bounded_mean
@@ -31,19 +31,6 @@ from bootlight.training.stop import StopBetweenSteps
 
 SECOND_GAN = "second-gan"
 DRAW = 100  # images of one call of a generator
-
-
-class StoreData(BootstrapData):
-    """All images of a store, nothing held out."""
-
-    def __init__(self, store: Store, cache: Path) -> None:
-        _, height, width, channels = store.images.shape
-        super().__init__("a store", as_size(height, width), channels, num_steps=1, holdout_fraction=0, cache=str(cache))
-        self.store = store
-
-    def load_real(self) -> tuple[Store, Store | None]:
-        """See `BootstrapData`."""
-        return self.store, None
 
 
 def train_gans(
@@ -61,7 +48,7 @@ def train_gans(
         batch_size: images of one step.
     """
     quiet()
-    data = StoreData(real.store, cache)
+    data = BootstrapData(origin=StoreOrigin(real.store), num_steps=1, holdout_fraction=0, cache=str(cache))
     data.setup()
     gans = []
     for seed in range(count):

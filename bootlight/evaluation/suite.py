@@ -22,6 +22,7 @@ from bootlight.metrics.exact import BLOCK, checked
 from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.features.features import weights_remark
+from bootlight.metrics.moments import Moments
 from bootlight.metrics.neighbours.authenticity import Authenticity
 from bootlight.metrics.neighbours.copying import DataCopying
 from bootlight.metrics.neighbours.density_coverage import DensityCoverage
@@ -40,6 +41,7 @@ METRICS: dict[str, Callable[[nn.Module], FeatureMetric]] = {
     "precision-recall": lambda network: PrecisionRecall(features=network, sync_on_compute=False),
     "density-coverage": lambda network: DensityCoverage(features=network, sync_on_compute=False),
     "authpct": lambda network: Authenticity(features=network, sync_on_compute=False),
+    "moments": lambda network: Moments(features=network, sync_on_compute=False),
     "vendi": lambda network: VendiScore(features=network, sync_on_compute=False),
     "mifid": lambda network: MemorizationInformedFrechetDistance(features=network, sync_on_compute=False),
     "inception-score": lambda network: InceptionScore(features=network, sync_on_compute=False),

@@ -72,7 +72,6 @@ class ClassifierFeatures(nn.Module):
     """
 
     batch_size = 64
-    takes_float = True
 
     def __init__(self, name: str, epochs: int = 20, num_features: int = 32, learning_rate: float = 2e-3, seed: int = 0) -> None:
         super().__init__()
@@ -92,9 +91,14 @@ class ClassifierFeatures(nn.Module):
         """Refuse images that it cannot be trained on.
 
         Raises:
-            BootlightError: they have no labels.
+            BootlightError: they have no labels, or are numbers without a range.
         """
         source = data.available
+        if source.store.images.dtype != np.uint8:
+            raise BootlightError(
+                "evaluation.features is ClassifierFeatures, which takes 8-bit pictures, and the real images are float32; "
+                "take bootlight.PixelFeatures"
+            )
         labels = source.store.labels[source.indices]
         if len(source.store.class_names) < 2 or (labels < 0).any():
             raise BootlightError(
@@ -149,7 +153,7 @@ class ClassifierFeatures(nn.Module):
         return float((guessed == data.holdout.store.labels[data.holdout.indices]).mean())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, num_features) of images (B, C, H, W), uint8 or float32."""
+        """Features (B, num_features) of uint8 images (B, C, H, W)."""
         if self.network is None:
             raise BootlightError("ClassifierFeatures must be trained by fit_real before use")
         return self.network.features(to_float(images))

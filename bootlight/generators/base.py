@@ -12,6 +12,7 @@ from bootlight.batch import Batch
 from bootlight.errors import BootlightError
 from bootlight.generators.ema import EMA
 from bootlight.io.shape import Shape, shape_of
+from bootlight.networks.lora import load_plain, plain_state
 from bootlight.rng import NoiseStreams, seed_torch
 
 EMA_PREFIX = "ema."
@@ -165,11 +166,11 @@ class GeneratorModule(LightningModule, ABC):
             self.ema.update(self._averaged[0])
 
     def published_state(self) -> dict[str, Tensor]:
-        """What `model.safetensors` holds: all weights, those of the averaged network replaced by their average."""
-        state = {name: value for name, value in self.state_dict().items() if not name.startswith(self.unpublished)}
+        """What `model.safetensors` holds: all weights, an averaged network's replaced by their average, adapters merged."""
+        state = {name: value for name, value in plain_state(self).items() if not name.startswith(self.unpublished)}
         if self.ema is not None:
             prefix = next(f"{name}." for name, module in self.named_modules() if module is self._averaged[0])
-            state |= {prefix + name: value for name, value in self.ema.network.state_dict().items()}
+            state |= {prefix + name: value for name, value in plain_state(self.ema.network).items()}
         return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
     def load_published(self, state: dict[str, Tensor]) -> None:
@@ -178,7 +179,7 @@ class GeneratorModule(LightningModule, ABC):
         Raises:
             BootlightError: the weights belong to another architecture.
         """
-        own = {name: value for name, value in self.state_dict().items() if not name.startswith(self.unpublished)}
+        own = {name: value for name, value in plain_state(self).items() if not name.startswith(self.unpublished)}
         wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
         if wrong:
             first = wrong[0]
@@ -187,6 +188,6 @@ class GeneratorModule(LightningModule, ABC):
                 f"the weights do not fit this model: {len(wrong)} differ, the first is {first}, which is {how}; they were "
                 "published with other settings or by another version of bootlight; use those"
             )
-        self.load_state_dict(state, strict=False)
+        load_plain(self, state)
         if self.ema is not None:
             self.ema.network.load_state_dict(self._averaged[0].state_dict())

@@ -11,7 +11,7 @@ _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([^}]*)\})", re.ASCII)
 _BEGINS_AS_PATH = re.compile(r"~\w*/|~$|(?:\$[A-Za-z_]\w*|\$\{\w+\})(?:/|$)", re.ASCII)
 # Settings that are paths however they begin; others are taken for one by their first part.
 KEYS = {
-    *("run_dir", "root", "teacher", "cache", "weights", "save_dir", "dirpath", "default_root_dir", "root_dir"),  # of fit
+    *("run_dir", "root", "cache", "weights", "save_dir", "dirpath", "default_root_dir", "root_dir"),  # of fit
     *(
         "real",
         "synthetic",

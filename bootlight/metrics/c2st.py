@@ -37,6 +37,8 @@ def two_sample_test(
     binomial share (a little too wide where one side is told better than the other). They do not cover the training of another
     classifier.
 
+    Float data, which have no range, are brought to mean 0 and deviation 1 in each channel, by the images that are trained on.
+
     Copies of the real images that are among the synthetic ones are indistinguishable by this test; see the metrics of copying.
 
     Args:
@@ -61,9 +63,10 @@ def two_sample_test(
         seed_torch(seed, "c2st weights")
         network = Classifier(real.shape[3], 1)
     network.to(device)
-    _train(network, train, epochs, learning_rate, seed, device)
+    scale = _scale(train)
+    _train(network, train, scale, epochs, learning_rate, seed, device)
     n = len(test)
-    share = _correct(network, test, device) / n
+    share = _correct(network, test, scale, device) / n
     protocol = {"classifier": "3 convolutions", "epochs": epochs, "num_train": len(train), "num_test": n, "seed": seed}
     return Score(share, binomial_standard_error(share, n), n, {**protocol, SHARE: WILSON}, wilson_interval(share, n))
 
@@ -96,13 +99,34 @@ class _Both:
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
+def _scale(images: _Both) -> tuple[Tensor, Tensor] | None:
+    """Mean and deviation (C, 1, 1) of numbers without a range; None of 8 bits."""
+    if images.real.dtype == np.uint8:
+        return None
+    numbers = images.batch(np.arange(len(images))).double()
+    mean, deviation = numbers.mean((0, 2, 3)), numbers.std((0, 2, 3), correction=0)
+    deviation[deviation == 0] = 1
+    return mean[:, None, None], deviation[:, None, None]
+
+
+def _seen(images: Tensor, scale: tuple[Tensor, Tensor] | None, device: torch.device | str) -> Tensor:
+    """What the classifier sees of a batch."""
+    return to_float((images if scale is None else ((images.double() - scale[0]) / scale[1]).float()).to(device))
+
+
 def _labels(count: int) -> Tensor:
     """0 for the first half, which is real, 1 for the second."""
     return (torch.arange(count) >= count // 2).float()
 
 
 def _train(
-    network: Classifier, images: _Both, epochs: int, learning_rate: float, seed: int, device: torch.device | str
+    network: Classifier,
+    images: _Both,
+    scale: tuple[Tensor, Tensor] | None,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    device: torch.device | str,
 ) -> None:
     labels = _labels(len(images))
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
@@ -110,7 +134,7 @@ def _train(
     for epoch in range(epochs):
         order = torch.from_numpy(numpy_rng(seed, "c2st order", epoch).permutation(len(images)))
         for chosen in torch.split(order, BATCH):
-            logits = network(to_float(images.batch(chosen.numpy()).to(device))).flatten()
+            logits = network(_seen(images.batch(chosen.numpy()), scale, device)).flatten()
             loss = F.binary_cross_entropy_with_logits(logits, labels[chosen].to(device))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -118,9 +142,9 @@ def _train(
 
 
 @torch.no_grad()
-def _correct(network: Classifier, images: _Both, device: torch.device | str) -> int:
+def _correct(network: Classifier, images: _Both, scale: tuple[Tensor, Tensor] | None, device: torch.device | str) -> int:
     """How many images it calls rightly."""
     network.eval()
     chunks = [np.arange(start, min(start + 500, len(images))) for start in range(0, len(images), 500)]
-    logits = torch.cat([network(to_float(images.batch(chunk).to(device))).flatten().cpu() for chunk in chunks])
+    logits = torch.cat([network(_seen(images.batch(chunk), scale, device)).flatten().cpu() for chunk in chunks])
     return int(((logits > 0) == (_labels(len(images)) > 0.5)).sum())

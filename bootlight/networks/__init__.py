@@ -5,6 +5,8 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "lora": "LoRA",
+        "mlp": "MLP",
         "sizes": "Sizes",
         "unet": "UNet",
     },

@@ -1,10 +1,13 @@
 """Small parts that several networks are made of."""
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 def normalization(channels: int) -> nn.GroupNorm:
@@ -12,7 +15,7 @@ def normalization(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(32, channels), channels)
 
 
-def zero_init(module: nn.Conv2d) -> nn.Conv2d:
+def zero_init(module: Layer) -> Layer:
     """Start a branch as nothing, so that a residual block starts as the identity."""
     nn.init.zeros_(module.weight)
     if module.bias is not None:

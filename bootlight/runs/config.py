@@ -58,7 +58,7 @@ def names_other_images(run: RunFolder, text: str) -> bool:
     if not run.config.exists():
         return False
     before, now = (config.get("data", {}).get("init_args", {}) for config in (read_config(run.config), yaml.safe_load(text)))
-    return any(before.get(key) != now.get(key) for key in ("root", "teacher"))
+    return any(before.get(key) != now.get(key) for key in ("root", "origin", "origins", "mixing"))
 
 
 @rank_zero_only

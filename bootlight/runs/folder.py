@@ -212,7 +212,7 @@ class RunFolder:
 
     @property
     def real_images(self) -> Path:
-        """Hash and number of the real images, hashes of a held-out split and of a teacher's, that the run was begun with."""
+        """Hash and number of the real images, hashes of a held-out split and of what a mixture takes from elsewhere."""
         return self.references / "real_images.json"
 
     @property

@@ -1,5 +1,6 @@
 """The configuration that a run folder keeps, and which settings may change when the run is continued."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ FREE = {
     *("data.num_workers", "data.cache"),
     *("data.root", "data.follow_links", "data.max_bad"),
 }
-# Besides what any run may change: where it lies, and the teacher, whose images are checked by their content.
-FREE_HERE = {"bootstrap.run_dir", "data.teacher", "plan", "smoke", "stages", "config"}
+# Where images of origins and teachers lie; they are checked by their content.
+FREE_PLACE = re.compile(r"data\.(?:origin|origins\.\w+|mixing(?:\.mixing)*)\.(?:root|cache|follow_links|max_bad)")
+FREE_HERE = {"bootstrap.run_dir", "plan", "smoke", "stages", "config"}  # besides what any run may change: where it lies
 BOUND_OF_TRAINER = {"trainer.precision", "trainer.accumulate_grad_batches", "trainer.gradient_clip_val"}
 
 
@@ -60,7 +62,7 @@ def _is_moderate(config: Any) -> bool:
 def differing_keys(old: Any, new: Any, key: str = "") -> set[str]:
     """Dotted keys whose values differ and may not."""
     setting = key.replace(".init_args", "")
-    if setting in FREE_HERE or may_change(setting):
+    if setting in FREE_HERE or may_change(setting) or FREE_PLACE.fullmatch(setting):
         return set()
     if not isinstance(old, dict) or not isinstance(new, dict):
         return set() if old == new else {f"{key}: {str(old)[:MAX_SHOWN]} -> {str(new)[:MAX_SHOWN]}"}

@@ -4,15 +4,14 @@ from typing import NamedTuple
 
 from bootlight.studies.gaussian_loop import Loop, expected_variances
 from bootlight.studies.results import Cell, StudyResults, compare_arms
-from bootlight.studies.settings import arguments, class_name, is_gaussian, is_number, mixing, number
+from bootlight.studies.settings import arguments, around, class_name, is_gaussian, is_number, mixing, number
 from bootlight.studies.statistics import PairedDifference, paired_difference
 
 HELPS, HURTS, NOTHING, UNKNOWN = "helps", "hurts", "nothing found", "not measured"
 RAISES, LOWERS = "raises", "lowers"  # for scores that have no good direction
 BETTER_HIGHER = ("discriminator_score", "precision", "recall", "density", "coverage", "vendi", "inception_score")
 BETTER_LOWER = ("fd", "fid", "sfid", "kid", "mmd", "mifid", "plateau")
-# Settings of the data, and what they add.
-EXTRA_IMAGES = {"teacher": "teacher", "duplicate_fraction": "duplicates", "num_duplicates": "duplicates"}
+WORDS = {"WithTeacher": "teacher", "WithCopies": "duplicates"}  # of policies around a policy
 
 
 class Place(NamedTuple):
@@ -106,11 +105,11 @@ def place(results: StudyResults, cell: Cell) -> Place:
 
 def _policy(cell: Cell) -> str:
     """The mixing policy in words, with a sampling bias where the generator has one."""
-    (policy, chosen), data, model = mixing(cell.config), arguments(cell.config, "data"), arguments(cell.config, "model")
+    (policy, chosen), model = mixing(cell.config), arguments(cell.config, "model")
     words = [policy] if len(cell.generations) > 1 else []
     if words and chosen.get("keep_real") is False:
         words.append("without real images")
-    words += dict.fromkeys(word for key, word in EXTRA_IMAGES.items() if data.get(key))
+    words += [WORDS.get(name, name) for name in around(cell.config)]
     sampler = model.get("sampler")
     if class_name(sampler):
         words.append(f"{class_name(sampler)} {arguments(model, 'sampler').get('num_steps', '')}".strip())
@@ -129,10 +128,10 @@ def closed_form(cell: Cell) -> list[float] | None:
     Args:
         cell: a finished run.
     """
-    (policy, chosen), data = mixing(cell.config), arguments(cell.config, "data")
-    if not is_gaussian(cell.config) or class_name(cell.config.get("data")) != "GaussianImages" or len(cell.generations) < 2:
+    (policy, chosen), origin = mixing(cell.config), arguments(cell.config, "data").get("origin")
+    if not is_gaussian(cell.config) or class_name(origin) != "GaussianImages" or len(cell.generations) < 2:
         return None
-    if any(data.get(key) for key in EXTRA_IMAGES) or arguments(cell.config, "bootstrap").get("warm_start"):
+    if around(cell.config) or arguments(cell.config, "bootstrap").get("warm_start"):
         return None
     if any(row.images_seen % max(row.num_real + row.num_synthetic, 1) for row in cell.generations):
         return None

@@ -47,10 +47,17 @@ class InputChecks:
             self._told.add(line)
 
 
+def _without_place(mixing: Any) -> Any:
+    """A mixture without where its images are, which differs between the arms of different teachers."""
+    if not isinstance(mixing, dict):
+        return mixing
+    return {key: _without_place(value) for key, value in mixing.items() if key != "root"}
+
+
 def _input(settings: dict[str, Any]) -> list[Any]:
     """What the checks depend on: of the model, whether and how it takes labels."""
     data, model, loop = settings["data"], settings["model"], settings["bootstrap"]
-    ours = {key: value for key, value in data["init_args"].items() if key != "teacher"}
+    ours = {**data["init_args"], "mixing": _without_place(data["init_args"].get("mixing"))}
     theirs = {key: value for key, value in loop.items() if key != "run_dir"}
     labels = model["init_args"].get("num_classes")
     return [data["class_path"], ours, model["class_path"], labels, theirs, settings["evaluation"], settings["trainer"]]

@@ -10,7 +10,7 @@ from bootlight.io.atomic import read_json, write_json
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.kept_config import read_config
 from bootlight.studies.record import Arm
-from bootlight.studies.spec import Study
+from bootlight.studies.spec import TEACHER, TEACHER_SETTING, Study, names_teacher
 
 LAST_LINES_BYTES = 4096  # of a log
 
@@ -59,14 +59,20 @@ class Job:
         """Run folder of the arm that teaches this one, with the same seed."""
         return None if self.arm.teacher is None else self.study / self.arm.teacher / self.run.path.name
 
+    @property
+    def taught_by(self) -> str:
+        """The generation whose images are the teacher's; the placeholder where there is none."""
+        return TEACHER if self.teacher is None else f"{self.teacher}@0"
+
     def arguments(self) -> list[str]:
         """Of `bootlight fit`."""
         settings = {**self.arm.settings, "seed_everything": self.seed, "bootstrap.run_dir": str(self.run.path)}
-        if self.teacher is not None:
-            settings["data.teacher"] = f"{self.teacher}@0"
+        if self.teacher is not None and not names_teacher(settings):
+            settings[TEACHER_SETTING] = TEACHER
         settings.setdefault("trainer.enable_progress_bar", False)
         configs = [arg for file in self.arm.base for arg in ("--config", file)]
-        return [*configs, *(f"--{key}={as_argument(value)}" for key, value in settings.items())]
+        arguments = [f"--{key}={as_argument(value)}" for key, value in settings.items()]
+        return [*configs, *(argument.replace(TEACHER, self.taught_by) for argument in arguments)]
 
     @property
     def is_begun(self) -> bool:

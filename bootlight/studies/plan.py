@@ -17,10 +17,10 @@ from bootlight.bootstrap.causes import root_cause
 from bootlight.bootstrap.plan import PLANNED_BATCH, PROBE, seconds_an_image
 from bootlight.bootstrap.trainers import make_trainer
 from bootlight.data.datamodule import BootstrapData
-from bootlight.data.extra import Extra
 from bootlight.errors import BootlightError
 from bootlight.io.quiet import quiet
 from bootlight.report.table import align
+from bootlight.runs.context import GenerationContext
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.input_checks import InputChecks
 from bootlight.studies.job import Job, jobs_of
@@ -66,7 +66,7 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
         drawn[job.arm.name] = builder.bootstrap.num_synthetic
         if not job.is_begun:
             with named(job.arm):
-                set_up(job.arm, builder.datamodule, drawn)
+                set_up(job, builder, drawn)
                 check(job, builder)
 
 
@@ -121,34 +121,33 @@ def _cost(
     """What a run of an arm does; times are measured once for equal models and batches."""
     data: BootstrapData = builder.datamodule
     with named(job.arm):
-        joining = set_up(job.arm, data, drawn)
+        set_up(job, builder, drawn)
         if not job.is_begun:
             check(job, builder)
     settings = builder.bootstrap
-    sizes = [data.train_size(g, settings.num_synthetic) + joining for g in range(settings.num_generations)]
+    sizes = [data.train_size(generation, builder.drawn_by) for generation in range(settings.num_generations)]
     steps = [data.steps_for(size) for size in sizes]
     train, draw = _seconds(builder, data, measured)
     seen, count = sum(steps) * data.batch_size, len(sizes) * settings.num_synthetic
     return Cost(sizes, sum(steps), seen, count, seen * train + count * draw)
 
 
-def set_up(arm: Arm, data: BootstrapData, drawn: dict[str, int]) -> int:
-    """Open the images of an arm; how many more will join from a teacher that has not drawn anything yet.
+def set_up(job: Job, builder: Builder, drawn: dict[str, int]) -> None:
+    """Open the images of a run; of a teacher's, which may be still to be drawn, the number is taken for them.
 
     Args:
-        arm: whose images they are.
-        data: of the arm.
+        job: the run.
+        builder: its objects.
         drawn: images that the arms draw, by name.
 
     Raises:
         BootlightError: images are missing, or the teacher will not draw enough.
     """
-    if arm.teacher is None:
-        data.setup()
-        return 0
-    extra, data.extra = data.extra, Extra()
+    data: BootstrapData = builder.datamodule
+    if job.arm.teacher is not None:
+        data.expected[job.taught_by] = drawn.get(job.arm.teacher, 0)
+    data.attach(GenerationContext(builder.run, 0, builder.seed))
     data.setup()
-    return extra.size(len(data.available), drawn.get(arm.teacher))
 
 
 @contextmanager

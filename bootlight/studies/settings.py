@@ -16,12 +16,22 @@ def class_name(entry: Any) -> str:
 
 
 def mixing(config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Class and arguments of the mixing policy; the default where none is named."""
-    entry = arguments(config, "data").get("mixing")
+    """Class and arguments of the mixing policy, the innermost of policies around policies; the default where none is named."""
+    *_, found = _policies(arguments(config, "data").get("mixing"))
+    return found
+
+
+def around(config: dict[str, Any]) -> list[str]:
+    """Classes of the policies around the mixing policy, from outside."""
+    return [name for name, _ in _policies(arguments(config, "data").get("mixing"))][:-1]
+
+
+def _policies(entry: Any) -> list[tuple[str, dict[str, Any]]]:
     if not isinstance(entry, dict):
-        return "Accumulate", {}
-    found = entry.get("init_args")
-    return class_name(entry), found if isinstance(found, dict) else {}
+        return [("Accumulate", {})]
+    given = entry.get("init_args")
+    found = given if isinstance(given, dict) else {}
+    return [(class_name(entry), found), *(_policies(found["mixing"]) if "mixing" in found else [])]
 
 
 def is_gaussian(config: dict[str, Any]) -> bool:

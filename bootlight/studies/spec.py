@@ -19,6 +19,8 @@ MERGED = ("settings", "arms", "grid")
 OURS = ("bootstrap.run_dir", "seed_everything", "config", "plan")  # set by the study itself
 FORBIDDEN = set("/\\@-\"' \t")  # in names: they become folders, and `@` and a leading `-` mean something else
 MAX_DEPTH = 10
+TEACHER = "{teacher}"  # in a setting: where the images of the arm's teacher are
+TEACHER_SETTING = "data.mixing.root"  # where that stands if no setting has it
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,11 @@ def _arm_sections(top: Section) -> list[Section]:
     return arms
 
 
+def names_teacher(settings: dict[str, Any]) -> bool:
+    """Whether a setting says where the teacher of the arm is wanted."""
+    return TEACHER in str(list(settings.values()))
+
+
 def _settings(section: Section) -> dict[str, Any]:
     found = section.section("settings").content if section.content.get("settings") is not None else {}
     for key in found:
@@ -210,8 +217,9 @@ def _in_order(top: Section, arms: list[Arm]) -> list[Arm]:
                 raise BootlightError(
                     f"{top.file}: arms.{arm.name}.teacher: there is no arm {arm.teacher!r}; there are {', '.join(named)}"
                 )
-            if "data.teacher" in arm.settings:
-                raise BootlightError(f"{top.file}: arms.{arm.name} has both teacher and data.teacher; leave one out")
+            if TEACHER_SETTING in arm.settings and not names_teacher(arm.settings):
+                both = f"arms.{arm.name} has both teacher and {TEACHER_SETTING}"
+                raise BootlightError(f"{top.file}: {both}; leave one out, or write {TEACHER} there")
             visit(named[arm.teacher], (*path, arm.name))
         if arm not in done:
             done.append(arm)

@@ -12,10 +12,11 @@ LONG = {
     "evaluation.features": "bootlight.PixelFeatures",
 }  # fmt: skip
 CLASSIFIER = {"evaluation.features": "bootlight.ClassifierFeatures", "evaluation.features.name": "ab"}
-DIGITS = {"data": "bootlight.Digits", "data.batch_size": 32, "data.num_real": 64, "synthesis.num_previews": 4}
-OF_FOLDERS = ("data.root", "data.image_size", "data.flip", "data.cache")  # what digits know nothing of
+DIGITS = {"data.origin": "bootlight.Digits", "data.batch_size": 32, "data.num_real": 64, "synthesis.num_previews": 4}
+OF_FOLDERS = ("data.root", "data.image_size", "data.channels")  # what digits have of their own
 GUIDED = ["--model.num_classes=2", "--model.sampler.guidance=2", "--model.warmup_steps=5"]
 FRESH = {"data.mixing": "bootlight.FreshReal", "data.mixing.num_parts": 3, "bootstrap.num_generations": 3}
+TAUGHT = {"data.mixing": "bootlight.WithTeacher", "data.mixing.root": "{pictures}/a", "data.mixing.number": 4}
 AUXILIARY = {"part": "auxiliary", "start_from": "model", "settings": {"data.num_steps": 6, "model.learning_rate": 1e-3}}
 TWO_PARTS = {
     "bootstrap.stages": json.dumps(
@@ -67,7 +68,7 @@ CONFIGURATIONS = {
     "two batches a step": Configuration(DDPM, {"trainer.accumulate_grad_batches": 2}),
     "warm start": Configuration(DDPM, {"bootstrap.warm_start": "true", "bootstrap.num_generations": 3}),
     "bf16, workers": Configuration(DDPM, {"trainer.precision": "bf16-mixed", "data.num_workers": 2}),
-    "teacher": Configuration(DDPM, {"data.teacher": "{pictures}/a", "data.num_teacher": 4}),
+    "teacher": Configuration(DDPM, TAUGHT),
     "fresh images": Configuration(DDPM, FRESH),
     "callback with a state": Configuration(DDPM, {"trainer.callbacks": "kills.steered.Steered"}),
     "dcgan": Configuration(DCGAN),

@@ -1,0 +1,255 @@
+"""Generators: trained a few steps, continued from a checkpoint, published, drawn from."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from bootlight.checking.stand_ins import Blend
+from bootlight.checking.training import train
+from bootlight.checking.trials import SEEDS, NotHere, Trials, demand, farthest, near, noise, readable, repeated, tensor
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.diffusion import Diffusion
+from bootlight.rng import seed_everywhere
+
+TOLERANCE = 1e-3  # of drawn images; a network rounds otherwise in a batch of another size
+ENOUGH = 64  # numbers that are not all above 0 by chance
+FROM_NOISE = "draw must take all randomness from `noise`"
+FROM_BATCH = "a training step must take all randomness from the batch: batch.normal(...), batch.uniform(...)"
+
+
+class GeneratorTrials(Trials):
+    """Of a `GeneratorModule`."""
+
+    kind = GeneratorModule
+    name = "generator"
+    filled: ClassVar[Mapping[str, Any]] = {"image_size": 8, "channels": 1}
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="bootlight-check-")
+        self._ended: Any = None
+        self._first = torch.empty(0)  # images after the training
+        self._why_not = ""  # the trials after the first that fails altogether would say the same
+        super().__init__(build)
+
+    def trains(self) -> None:
+        """A few steps of training change its state and leave it finite."""
+        self._why_not = "it cannot be trained"
+        before, after = self._awake().state_dict(), self._train()[1]
+        for name, value in after.items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                demand(bool(torch.isfinite(value).all()), f"{name} is not finite after a few steps")
+        demand(different(before, after) != [], "training changes nothing of its state_dict")
+        self._why_not = ""
+
+    def sizes(self) -> None:
+        """`image_shape` tells the shape of its images, which are finite."""
+        module, self._why_not = self._trained, "its images cannot be used"
+        shape = module.image_shape
+        whole = len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
+        demand(whole, f"image_shape is {shape!r}; it must be three whole numbers (C, H, W)")
+        self._first = self._images(module)
+        self._why_not = ""
+
+    def trains_again(self) -> None:
+        """Training is deterministic: the same steps lead to the same state, bit for bit."""
+        self._need()
+        self._same(self._train(2)[1], "trained twice on the same batches it ends otherwise", FROM_BATCH)
+
+    def continues(self) -> None:
+        """Continued from a checkpoint it ends as if it never had stopped, bit for bit."""
+        trained, resumed = self._trained, self._fresh()
+        train(resumed, Path(self._folder.name), resume=True)
+        lost = other_attributes(resumed, trained)
+        cure = (
+            f"a checkpoint does not have {lost}: make it a buffer (register_buffer), or save it in on_save_checkpoint"
+            if lost
+            else "is all state in buffers or in the optimizer?"
+        )
+        self._same(resumed.state_dict(), "continued from a checkpoint it ends otherwise than trained straight through", cure)
+        sentence = f"continued from a checkpoint it is not what it is when trained straight through; {cure}"
+        demand(not lost and near(self._images(resumed), self._first, 0), sentence)
+
+    def published(self) -> None:
+        """A fresh one with the published weights draws the same images."""
+        trained, fresh = self._trained, self._fresh()
+        fresh.load_published({name: value.clone() for name, value in self._ended[2].items()})
+        lost = other_attributes(fresh, trained, but=trained.unpublished)
+        cure = (
+            f"they do not have {lost}: make it a buffer (register_buffer)" if lost else "is all that decides them in buffers?"
+        )
+        same = near(self._images(fresh), self._first, 1e-6)
+        demand(same, f"a fresh one with the published weights draws other images; {cure}")
+
+    def seed_alone(self) -> None:
+        """Image i depends on seed i (and label i) alone: not on global random generators, the batch, or its place in it."""
+        module = self._trained
+        together = repeated(lambda: self._draw(module), torch.equal, "sample", FROM_NOISE)
+        for chosen in ([0], [2, 1], [3, 0, 2]):
+            images = self._draw(module, chosen)
+            demand(
+                near(images, together[chosen], TOLERANCE),
+                f"an image drawn with {len(chosen) - 1} others is not what it is with {len(SEEDS) - 1} others, off by "
+                f"{farthest(images, together[chosen])}: it depends on the batch (statistics of the batch, as batch norm in "
+                "training mode has them? noise that is not the image's own?)",
+            )
+        demand((together[0] - together[1]).abs().max() > 0, "images of different seeds are equal: the noise is not used")
+
+    def draws_only(self) -> None:
+        """Drawing changes nothing: no state, no mode, no global random generator."""
+        module = self._trained
+        module.train()
+        before = {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+        modes = {name: part.training for name, part in module.named_modules()}
+        generators = _generators()
+        self._draw(module)
+        changed = different(before, module.state_dict())
+        demand(changed == [], f"drawing changes {', '.join(changed[:3])}: is a batch norm in training mode?")
+        other = [name or "the module" for name, part in module.named_modules() if part.training != modes[name]]
+        demand(other == [], f"drawing leaves {', '.join(other[:3])} in another mode (train or eval)")
+        demand(equal(generators, _generators()), f"drawing uses a global random generator; {FROM_NOISE}")
+
+    def no_gradient(self) -> None:
+        """Drawn images keep no gradient."""
+        with torch.enable_grad():
+            images = self._trained.shortened()[0].sample(SEEDS, labels=self._labels())
+        demand(not images.requires_grad, "images require a gradient: memory would grow; do not enable gradients in draw")
+
+    def in_range(self) -> None:
+        """Images are about [-1, 1], as the training images are: black is -1."""
+        images = self._draw(self._trained)
+        if images.numel() < ENOUGH:
+            raise NotHere("its images have too few numbers")
+        demand(
+            images.min() < 0,
+            f"no number in {len(SEEDS)} images is below 0, they go from {images.min():.3g} to {images.max():.3g}: "
+            f"it seems to draw images of {'[0, 255]' if images.max() > 2 else '[0, 1]'}",
+        )
+
+    def told(self) -> None:
+        """`protocol` can be written down."""
+        readable(self._trained.protocol(), "protocol()")
+
+    def _need(self) -> None:
+        if self._why_not:
+            raise NotHere(self._why_not)
+
+    @property
+    def _trained(self) -> Any:
+        """After its training; what it was at the end of that is kept, because a broken one may change when it is drawn from."""
+        self._need()
+        if self._ended is None:
+            module, state = self._train()
+            self._ended = module, state, {name: value.clone() for name, value in module.published_state().items()}
+        return self._ended[0]
+
+    def _close(self) -> None:
+        self._folder.cleanup()
+
+    def _fresh(self) -> Any:
+        module = super()._fresh()
+        if getattr(module, "references", None):
+            module.attach({name: stand_in(module) for name in module.references})
+        return module
+
+    def _awake(self) -> Any:
+        """A fresh one whose weights are nowhere 0: many networks begin with an answer that does not depend on anything."""
+        module = self._fresh()
+        state = module.published_state()
+        for name, parameter in module.named_parameters():
+            if name in state and parameter.requires_grad and not parameter.any():
+                state[name] = 0.1 * noise(*parameter.shape, name=name, dtype=parameter.dtype)
+        module.load_published(state)
+        return module
+
+    def _train(self, times: int = 1) -> tuple[Any, dict[str, Any]]:
+        """A module after its training, and its state."""
+        module = self._awake()
+        seed_everywhere("check", "training", times)  # on which nothing may depend
+        train(module, Path(self._folder.name))
+        return module, {
+            name: value.clone() if isinstance(value, Tensor) else value for name, value in module.state_dict().items()
+        }
+
+    def _same(self, found: Mapping[str, Any], sentence: str, cure: str) -> None:
+        names = different(self._ended[1], found)
+        demand(names == [], f"{sentence}: {len(names)} of its tensors, such as {', '.join(names[:2])}; {cure}")
+
+    def _labels(self, chosen: list[int] | None = None) -> Tensor | None:
+        classes = self.thing.num_classes
+        return None if classes is None else torch.tensor([i % classes for i in chosen or range(len(SEEDS))])
+
+    def _images(self, module: Any) -> Tensor:
+        """For comparison, also of one that uses global random generators."""
+        seed_everywhere("check", "images")
+        return self._draw(module)
+
+    def _draw(self, module: Any, chosen: list[int] | None = None) -> Tensor:
+        """Images, in as few steps as it can."""
+        seeds = SEEDS if chosen is None else [SEEDS[i] for i in chosen]
+        images = module.shortened()[0].sample(seeds, labels=self._labels(chosen))
+        return tensor(images, (len(seeds), *self.thing.image_shape), "what draw answers")
+
+
+def _generators() -> tuple[Any, ...]:
+    """States of the global random generators."""
+    return torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)
+
+
+def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names in two states whose values are not equal."""
+    return [name for name in one.keys() | other.keys() if not equal(one.get(name), other.get(name))]
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal bit for bit; of what is neither number, text, tensor nor made of them, yes."""
+    if isinstance(one, Tensor | np.ndarray) or isinstance(other, Tensor | np.ndarray):
+        one, other = (value.detach().cpu().numpy() if isinstance(value, Tensor) else value for value in (one, other))
+        kept = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
+        return kept and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    plain = isinstance(one, bool | int | float | str | None) and isinstance(other, bool | int | float | str | None)
+    return one == other or (one != one and other != other) if plain else True
+
+
+def other_attributes(found: nn.Module, wanted: nn.Module, but: tuple[str, ...] = ()) -> str:
+    """Attributes of modules that differ between two of a kind, in words; without those of torch and Lightning.
+
+    Args:
+        found: of which some are missing.
+        wanted: as they should be.
+        but: beginnings of names of modules that do not count.
+    """
+    usual = vars(LightningModule()).keys() | {"ema"}
+    others = dict(found.named_modules())
+    names = []
+    for place, module in wanted.named_modules():
+        if f"{place}.".startswith(but or ("\0",)) or place not in others:
+            continue
+        mine = {name: value for name, value in vars(module).items() if name not in usual}
+        names += [f"{place}.{name}".lstrip(".") for name in different(mine, {n: vars(others[place]).get(n) for n in mine})]
+    return ", ".join(f"self.{name}" for name in names[:3])
+
+
+def stand_in(module: Any) -> GeneratorModule:
+    """A small frozen diffusion model for a module that refers to one."""
+    _, height, width = module.image_shape
+    model = Diffusion(
+        height if height == width else [height, width],
+        lambda sizes: Blend(sizes.shape[0], sizes.outputs),
+        module.image_shape[0],
+        schedule=getattr(module, "schedule", None),
+        num_classes=module.num_classes,
+    )
+    return model.eval().requires_grad_(False)

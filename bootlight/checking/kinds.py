@@ -1,0 +1,103 @@
+"""The kinds of plug-ins, and how one is tried."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+
+from bootlight.checking.blame import blamed
+from bootlight.checking.corruptions import CorruptionTrials, ViewTrials
+from bootlight.checking.data import OriginTrials, PolicyTrials
+from bootlight.checking.denoisers import CompositionTrials, DenoiserTrials, ObjectiveTrials
+from bootlight.checking.finding import Finding
+from bootlight.checking.generator import GeneratorTrials
+from bootlight.checking.judged import CuratorTrials, RewardTrials
+from bootlight.checking.levels import PredictionTrials, WeightingTrials
+from bootlight.checking.network import NetworkTrials
+from bootlight.checking.sampler import MarkovTrials, SamplerTrials
+from bootlight.checking.schedule import ScheduleTrials
+from bootlight.checking.synthesizer import SynthesizerTrials
+from bootlight.checking.timesteps import TimestepTrials
+from bootlight.checking.trials import Trials
+from bootlight.errors import BootlightError
+
+KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
+    *(GeneratorTrials, MarkovTrials, SamplerTrials, TimestepTrials, WeightingTrials, PredictionTrials, ScheduleTrials),
+    *(ObjectiveTrials, CompositionTrials, DenoiserTrials, ViewTrials, CorruptionTrials),
+    *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, NetworkTrials),
+)
+
+
+def check(thing: Any, **arguments: Any) -> list[Finding]:
+    """Try a plug-in against what its kind promises; torch's global random generator is left as it was.
+
+    Args:
+        thing: a class, or an instance, of which copies are tried.
+        arguments: of the constructor of a class; such as image_size and channels are filled in where they are left out.
+
+    Returns:
+        A finding for each trial; all is well where all are `ok`.
+
+    Raises:
+        BootlightError: it is of no known kind.
+    """
+    return list(findings(thing, lambda: deepcopy(arguments)))  # of their own for each: some learn
+
+
+def findings(thing: Any, arguments: Callable[[], dict[str, Any]]) -> Iterator[Finding]:
+    """The same, one by one; fresh arguments are made for each object."""
+    cls = thing if inspect.isclass(thing) else type(thing)
+    kind = kind_of(cls)
+    if inspect.isclass(thing):
+        settings = arguments()
+        more = filled(kind, cls, settings)
+        build: Callable[[], Any] = lambda: cls(**deepcopy(more), **arguments())  # noqa: E731
+        note = ", ".join(f"{name} {_short(value)}" for name, value in (more | settings).items())
+    else:
+        build, note = partial(deepcopy, deepcopy(thing)), "copies of an instance"
+    with torch.random.fork_rng(devices=[]):
+        yield from _all(kind, build, Finding("made", f"{cls.__name__} is a {kind.name} that can be made", note=note), cls)
+
+
+def _all(kind: type[Trials], build: Any, made: Finding, cls: type) -> Iterator[Finding]:
+    try:
+        trials = kind(build)
+    except (Exception, SystemExit) as error:
+        missing = sorted(getattr(cls, "__abstractmethods__", ()))
+        wrong = f"it lacks {', '.join(missing)}" if missing else f"its constructor raises {blamed(error, cls)}"
+        yield made._replace(wrong=wrong, held=False)
+        return
+    yield made
+    yield from trials._findings()
+
+
+def kind_of(cls: type) -> type[Trials]:
+    """What a class is tried as.
+
+    Raises:
+        BootlightError: it is of no known kind.
+    """
+    found = next((kind for kind in KINDS if kind._takes(cls)), None)
+    if found is None:
+        bases = ", ".join(dict.fromkeys(kind.kind.__name__ for kind in KINDS))
+        raise BootlightError(
+            f"{cls.__module__}.{cls.__qualname__} is no plug-in that could be tried: derive it from one of {bases}; a Module "
+            "is tried as a network where its first argument is `sizes`"
+        )
+    return found
+
+
+def filled(kind: type[Trials], cls: type, given: Any) -> dict[str, Any]:
+    """Arguments that a plug-in gets from elsewhere, those that its constructor takes and that are not given."""
+    taken = inspect.signature(cls).parameters
+    return {name: value for name, value in kind.filled.items() if name in taken and name not in given}
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, str | int | float | list | tuple | None) else type(value).__name__
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,124 @@
+"""All images that a mixing policy can choose from: on the disk, or, before they are drawn, by their number."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from bootlight.data.extra import Build, open_curated, open_teacher, relabeled
+from bootlight.data.mixing import Role, Source
+from bootlight.data.store import Store
+from bootlight.errors import BootlightError
+from bootlight.runs.folder import SAMPLES
+
+if TYPE_CHECKING:
+    from bootlight.data.origin import Origin
+    from bootlight.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Archive(ABC):
+    """What there is.
+
+    Args:
+        seed: of the run, for what a policy chooses at random.
+        subset_seed: for subsets that are the same in every run.
+        real: the real images in use.
+        available: all real training images, in use or not.
+    """
+
+    seed: int
+    subset_seed: int
+    real: Source
+    available: Source
+
+    @abstractmethod
+    def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
+        """The images that an earlier generation has drawn into a folder, as its curator has left them.
+
+        Raises:
+            BootlightError: there is no such folder, or it is incomplete, damaged or changed.
+        """
+
+    @abstractmethod
+    def origin(self, name: str) -> Source:
+        """The images of one of `data.origins`; its name is their role, where there is such a role.
+
+        Raises:
+            BootlightError: no origin has this name.
+        """
+
+    @abstractmethod
+    def teacher(self, text: str) -> Source:
+        """Images of a run and generation (`runs/x@0`), a folder or a zip.
+
+        Raises:
+            BootlightError: there are none, or they are of other classes.
+        """
+
+
+@dataclass(frozen=True)
+class DiskArchive(Archive):
+    """Images as they lie on the disk.
+
+    Args:
+        run: whose generations have drawn.
+        build: decodes, see `Build`.
+        origins: further origins, by name.
+        expected: how many images a teacher will have that has none yet, by what it is called.
+        opened: keys of the stores that came from outside of the run, by what they are called; filled here.
+    """
+
+    run: RunFolder
+    build: Build
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    expected: Mapping[str, int] = field(default_factory=dict)
+    opened: dict[str, str] = field(default_factory=dict)
+
+    def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
+        """See `Archive`."""
+        images = self.run.generation(generation).of_images(folder)
+        return replace(open_curated(images, self.real.store.class_names, self.build), generation=generation)
+
+    def origin(self, name: str) -> Source:
+        """See `Archive`."""
+        if name not in self.origins:
+            raise BootlightError(f"data.origins has no {name!r}; it has {', '.join(self.origins) or 'none'}")
+        store = relabeled(self.origins[name].load()[0], self.real.store.class_names)
+        self.opened[f"data.origins.{name}"] = store.key
+        role: Role = name if name in get_args(Role) else "real"  # type: ignore[assignment]
+        return Source(role, store, np.arange(len(store.images)))
+
+    def teacher(self, text: str) -> Source:
+        """See `Archive`."""
+        if text in self.expected:
+            return self._counted("teacher", self.expected[text])
+        found = open_teacher(text, self.real.store.class_names, self.build)
+        self.opened[f"data.mixing: {text}"] = found.store.key
+        return found
+
+    def _counted(self, role: Role, count: int, generation: int | None = None) -> Source:
+        """So many images of which nothing else is known; they take no memory, and have some label where there are classes."""
+        real = self.real.store
+        images = np.broadcast_to(np.zeros((), real.images.dtype), (count, *real.images.shape[1:]))
+        labels = np.broadcast_to(np.int64(0 if real.class_names else -1), (count,))
+        return Source(role, Store(images, labels, real.class_names, (), "counted"), np.arange(count), generation)
+
+
+@dataclass(frozen=True)
+class CountedArchive(DiskArchive):
+    """The same before a run: of what will be drawn, the number alone.
+
+    Args:
+        num_drawn: images that a generation, by number, draws into a folder, by name.
+    """
+
+    num_drawn: Callable[[int, str], int] = lambda generation, folder: 0
+
+    def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
+        """So many images as will be drawn; a curator may leave fewer."""
+        return self._counted("synthetic", self.num_drawn(generation, folder), generation)

@@ -1,0 +1,65 @@
+"""Whether the images of origins and mixtures are what they are said to be, before anything is trained on them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bootlight.data.extra import Build
+from bootlight.data.reading import Reading
+from bootlight.data.store import Store, build_store
+from bootlight.errors import BootlightError
+
+if TYPE_CHECKING:
+    from bootlight.data.mixing import Source
+    from bootlight.data.origin import Origin
+
+
+def build_for(shape: tuple[int, int, int], cache: Path, follow_links: bool) -> Build:
+    """What decodes other images to the shape (C, H, W)."""
+    return partial(build_store, image_size=shape[1:], channels=shape[0], cache=cache, reading=Reading(follow_links))
+
+
+def loaded(origin: Origin) -> tuple[Store, Store | None]:
+    """The images of an origin.
+
+    Raises:
+        BootlightError: they are not what the origin says they are, or none.
+    """
+    store, held_out = origin.load()
+    for found in (store,) if held_out is None else (store, held_out):
+        _check(found, origin, f"{type(origin).__name__} ({origin.name})")
+    if len(store.images) == 0:
+        raise BootlightError(f"{origin.name}: there are no images; check data.origin")
+    return store, held_out
+
+
+def checked(sources: list[Source], origin: Origin) -> list[Source]:
+    """A mixture as a policy has given it.
+
+    Raises:
+        BootlightError: its images are not of the shape and type of the others, or its parts do not fit each other.
+    """
+    for source in sources:
+        _check(source.store, origin, f"data.mixing: a source of role {source.role}")
+        for name in ("weights", "noise"):
+            values = getattr(source, name)
+            if hasattr(values, "shape") and len(values) != len(source):
+                raise BootlightError(
+                    f"data.mixing: a source of role {source.role} has {len(values)} {name} for {len(source)} images; give each "
+                    "image one"
+                )
+    return sources
+
+
+def _check(store: Store, origin: Origin, who: str) -> None:
+    """Refuse images of another shape or type than the origin states."""
+    _, height, width, channels = store.images.shape
+    found = (channels, height, width), store.images.dtype.name
+    stated = tuple(origin.stored_shape), origin.dtype
+    if found != stated:
+        raise BootlightError(
+            f"{who} has images (C, H, W) = {found[0]} of {found[1]}, where {stated[0]} of {stated[1]} is said; "
+            "correct shape and dtype of the origin, or the images"
+        )

@@ -1,0 +1,471 @@
+"""Plug-ins as users write them, each with one usual mistake; `Sound` is what the generators would be without it."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+import bootlight
+from bootlight.data.store import store_from_arrays
+from bootlight.diffusion.grid import Level
+
+
+class Sound(bootlight.GeneratorModule):
+    """A linear map of noise, trained towards the mean of the images."""
+
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.latent = nn.Linear(6, math.prod(self.image_shape))
+
+    def draw(self, noise, labels):
+        return torch.tanh(self.latent(noise.normal(6))).unflatten(1, self.image_shape)
+
+    def training_step(self, batch, batch_idx):
+        wanted = batch.images.mean(0).flatten()
+        return ((self.latent(batch.normal("latent", 6)) - wanted) ** 2).mean()
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+
+class GlobalNoise(Sound):
+    def draw(self, noise, labels):
+        count = len(noise.normal(1))
+        return torch.tanh(self.latent(torch.randn(count, 6))).unflatten(1, self.image_shape)
+
+
+class BatchNormTrains(Sound):
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.norm = nn.BatchNorm1d(6)
+
+    def draw(self, noise, labels):
+        self.norm.train()
+        return torch.tanh(self.latent(self.norm(noise.normal(6)))).unflatten(1, self.image_shape)
+
+
+class StateInAttribute(Sound):
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.seen = 0
+
+    def training_step(self, batch, batch_idx):
+        self.seen += len(batch.images)
+        return super().training_step(batch, batch_idx) / (1 + self.seen)
+
+
+class ZeroToOne(Sound):
+    def draw(self, noise, labels):
+        return torch.sigmoid(self.latent(noise.normal(6))).unflatten(1, self.image_shape)
+
+
+class ZeroTo255(Sound):
+    def draw(self, noise, labels):
+        return (super().draw(noise, labels) + 1) * 127.5
+
+
+class KeepsGradients(Sound):
+    def draw(self, noise, labels):
+        with torch.enable_grad():
+            return super().draw(noise, labels)
+
+
+class LooksAround(Sound):
+    def draw(self, noise, labels):
+        images = super().draw(noise, labels)
+        return images - images.mean(0)
+
+
+class NumpyTraining(Sound):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) * np.random.random()
+
+
+class Diverges(Sound):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx) / 0
+
+
+class OtherShape(Sound):
+    def draw(self, noise, labels):
+        return super().draw(noise, labels)[:, :, 1:]
+
+
+class Crashes(Sound):
+    def training_step(self, batch, batch_idx):
+        return batch.pictures.mean()  # there is no such thing
+
+
+class NoSecondImage(bootlight.DDIM):
+    """Adds the same noise to all images."""
+
+    def walk(self, grid, ask, x, noise, record):
+        images = super().walk(grid, ask, x, noise, record)
+        return images + 0.1 * torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(len(x)))
+
+
+class OtherTransition(bootlight.Ancestral):
+    """Tells a deviation that it does not draw with."""
+
+    def transition(self, denoiser, x_t, grid, i, labels=None, **cond):
+        mean, deviation = super().transition(denoiser, x_t, grid, i, labels, **cond)
+        return mean, deviation * 1.5
+
+
+class Shortfall(bootlight.DDIM):
+    """Stops one step early."""
+
+    def walk(self, grid, ask, x, noise, record):
+        for i in range(grid.num_steps - 1):
+            mean, deviation = self.step(grid, i, x, ask(x, i))
+            if record is not None:
+                record(i, x, mean, deviation)
+            x = mean
+        return x
+
+
+class LowLevels(bootlight.TimestepSampler):
+    """Prefers low levels, without weights."""
+
+    def draw(self, u, position):
+        return self.schedule.drawn(u[position] ** 1.1), None
+
+
+class ForgetfulTimesteps(bootlight.TimestepSampler):
+    """Keeps what it learns in an attribute."""
+
+    observes = True
+    mean = 0.0
+
+    def draw(self, u, position):
+        return self.schedule.drawn((u[position] + self.mean) % 1), None
+
+    def observe(self, t, loss):
+        self.mean = float(0.5 * self.mean + 0.5 * loss.mean())
+
+
+class OwnCounters(bootlight.TimestepSampler):
+    """Numbers by the place in the share of a process instead of that in the step."""
+
+    def draw(self, u, position):
+        return self.schedule.drawn(u[: len(position)]), None
+
+
+class WrongSign(bootlight.V):
+    """The target of v with its parts the wrong way round."""
+
+    def target(self, x0, noise, level):
+        return level.noise * x0 - level.signal * noise
+
+
+class WrongScale(bootlight.Epsilon):
+    def scale(self, level):
+        return level.signal / level.noise
+
+
+class TooFewOutputs(bootlight.LearnedVariance):
+    def __init__(self):
+        super().__init__(bootlight.Epsilon())
+
+    def num_outputs(self, channels):
+        return channels
+
+    def split(self, output, x):
+        return output[:, :1], output[:, 2:]
+
+
+class Falling(bootlight.SigmaSchedule):
+    """Has its levels the wrong way round."""
+
+    def level(self, t):
+        sigma = (self.sigma_min * self.sigma_max / t).view(-1, 1, 1, 1)
+        return Level(torch.ones_like(sigma), sigma)
+
+
+class Negative(bootlight.Weighting):
+    def __call__(self, level):
+        return torch.log(level.signal / level.noise)
+
+
+class OverTheBatch(bootlight.DSM):
+    """Divides by the mean over the batch."""
+
+    def forward(self, denoiser, batch, t):
+        loss, parts = super().forward(denoiser, batch, t)
+        return loss / loss.mean(), parts
+
+
+class OwnNoise(bootlight.DSM):
+    """Noise that is not the batch's."""
+
+    def forward(self, denoiser, batch, t):
+        level = denoiser.schedule.level(t)
+        noise = torch.randn_like(batch.images)
+        output = denoiser.output(level.signal * batch.images + level.noise * noise, t, batch.labels)
+        loss = denoiser.prediction.error(output, batch.images, noise, level)
+        return loss, {"mse": loss}
+
+
+class Detached(bootlight.DSM):
+    def forward(self, denoiser, batch, t):
+        with torch.no_grad():
+            return super().forward(denoiser, batch, t)
+
+
+class NotQuiteNothing(bootlight.Extrapolate):
+    """Extrapolates a little more than it says."""
+
+    def __init__(self):
+        super().__init__("@-1/model", 0.5)
+
+    def __call__(self, denoiser):
+        composed = super().__call__(denoiser)
+        composed.w += 0.1
+        return composed
+
+
+class NoiseByPlace(bootlight.GaussianNoise):
+    """Noise that belongs to a place in the batch and not to an image."""
+
+    def __init__(self):
+        super().__init__(0.3)
+
+    def __call__(self, x, ids, seed):
+        return x + self.tau * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+class InPlace(bootlight.Corruption):
+    level = 0.5
+
+    def __call__(self, x, ids, seed):
+        x[:, :, :4] = 0
+        return x
+
+
+class SaysNothing(bootlight.Clean):
+    """Has no level, but changes images."""
+
+    def __call__(self, x, ids, seed):
+        return x / 2
+
+
+class NotAdjoint(bootlight.Whole):
+    def adjoint(self, y):
+        return 2 * y
+
+
+class Affine(bootlight.Whole):
+    def project(self, x):
+        return x + 1
+
+
+class BetterThanOthers(bootlight.Reward):
+    """Compares images with those that happen to be in the batch."""
+
+    def forward(self, images, labels=None):
+        bright = images.double().mean((1, 2, 3))
+        return bright - bright.mean()
+
+
+class OneForAll(bootlight.Reward):
+    def forward(self, images, labels=None):
+        return images.double().mean()
+
+
+class Moody(bootlight.Reward):
+    def forward(self, images, labels=None):
+        return torch.rand(len(images))
+
+
+class Learns(bootlight.Reward):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images, labels=None):
+        self.seen += len(images)
+        return images.double().mean((1, 2, 3))
+
+
+class DropsRows(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row for i, row in enumerate(rows) if i % 2]
+
+
+class Sorts(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        bright = torch.cat([batch.float().mean((1, 2, 3)) for batch in images.batches(5)])
+        return [rows[i] for i in bright.argsort(descending=True)]
+
+
+class KeepsNothing(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row._replace(keep=False) for row in rows]
+
+
+class NegativeWeights(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row._replace(weight=float(i - 3)) for i, row in enumerate(rows)]
+
+
+class KeepsByChance(bootlight.Curator):
+    def rows(self, rows, images, generation):
+        return [row._replace(keep=np.random.random() < 0.5) for row in rows]
+
+
+class Remembers(bootlight.Curator):
+    """Judges the second generation otherwise than one that was interrupted before it."""
+
+    calls = 0
+
+    def rows(self, rows, images, generation):
+        self.calls += 1
+        return [row._replace(keep=self.calls < 3 or i > 0) for i, row in enumerate(rows)]
+
+
+class OneSeed(bootlight.Draw):
+    def requests(self, generator, data, context, count, into="samples"):
+        return [bootlight.Request(i, context.seed) for i in range(count)]
+
+
+class SameSeedsAgain(bootlight.Draw):
+    def requests(self, generator, data, context, count, into="samples"):
+        return [bootlight.Request(i, i) for i in range(count)]
+
+
+class Shakes(bootlight.Draw):
+    def draw(self, generator, requests, parents, done):
+        for images in super().draw(generator, requests, parents, done):
+            yield images + 0.1 * torch.randn_like(images)
+
+
+class Levels(bootlight.Draw):
+    """Brings all images of a batch to one brightness."""
+
+    def draw(self, generator, requests, parents, done):
+        for images in super().draw(generator, requests, parents, done):
+            yield images - images.mean()
+
+
+class StopsEarly(bootlight.Draw):
+    length = 3
+
+
+class Unrounded(bootlight.Draw):
+    """Goes on from a frame as it was drawn; after an interruption from what is on the disk."""
+
+    length = 3
+
+    def draw(self, generator, requests, parents, done):
+        frame = next(super().draw(generator, requests, parents, done))
+        for k in range(self.length):
+            if done is not None and k < done.shape[1]:
+                frame = done[:, k]
+            elif k:
+                frame = (20 * frame).sin()
+            yield frame
+
+
+class OutOfRange(bootlight.OnlyReal):
+    """Counts from 1."""
+
+    def sources(self, generation, archive):
+        count = len(archive.real.store.images)
+        return [replace(archive.real, indices=np.arange(1, count + 1))]
+
+
+class TakesHeldOut(bootlight.OnlyReal):
+    """All images of the store, those that were held out among them."""
+
+    def sources(self, generation, archive):
+        return [replace(archive.real, indices=np.arange(len(archive.real.store.images)))]
+
+
+class TakesDropped(bootlight.Replace):
+    """Drawn images that a curator has left out."""
+
+    def sources(self, generation, archive):
+        found = super().sources(generation, archive)
+        return [replace(s, indices=s.indices if s.role == "real" else np.arange(len(s))) for s in found]
+
+
+class Gambles(bootlight.OnlyReal):
+    def sources(self, generation, archive):
+        return [archive.real.take(np.random.permutation(len(archive.real))[:20])]
+
+
+class LooksAhead(bootlight.Accumulate):
+    def synthetic_generations(self, generation):
+        return range(generation + 1)
+
+
+class NoStart(bootlight.MixingPolicy):
+    """Forgets that before generation 0 nothing was drawn."""
+
+    def sources(self, generation, archive):
+        return [archive.real, archive.drawn(generation - 1)]
+
+
+class NothingReal(bootlight.MixingPolicy):
+    def sources(self, generation, archive):
+        return [archive.drawn(number) for number in range(generation)]
+
+
+class CountsTheFolder(bootlight.Replace):
+    """As many real images as there are files, which the plan does not know."""
+
+    def sources(self, generation, archive):
+        real, *drawn = super().sources(generation, archive)
+        return [real.take(np.arange(len(drawn[0].store.images) // 2)) if drawn else real, *drawn]
+
+
+class FixedNumber(bootlight.OnlyReal):
+    """So many images, also of a trial that has fewer."""
+
+    def sources(self, generation, archive):
+        if len(archive.real) < 50:
+            raise bootlight.BootlightError("data.mixing: there are fewer than 50 real images")
+        return [archive.real.take(np.arange(50))]
+
+
+class OtherImages(bootlight.GaussianImages):
+    """Says another shape than its images have."""
+
+    def __init__(self):
+        super().__init__(8, 3)
+        self.shape = (1, 8, 8)
+
+    def load(self):
+        return bootlight.GaussianImages(8, 3).load()
+
+
+class NeverTheSame(bootlight.Origin):
+    def __init__(self, image_size, channels):
+        self.shape = (channels, image_size, image_size)
+
+    def load(self):
+        channels, height, width = self.shape
+        return store_from_arrays(np.random.randint(0, 256, (20, height, width, channels)).astype(np.uint8)), None
+
+
+class Nameless(bootlight.Digits):
+    """Tells other classes than its images have."""
+
+    def class_names(self):
+        return ()
+
+
+class Standardized(nn.Module):
+    """Normalizes over the batch also in eval mode; has a weight that nothing uses, and no row for "no label"."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.mix = nn.Conv2d(sizes.shape[0], sizes.outputs, 3, padding=1)
+        self.unused = nn.Linear(3, 3)
+        self.label = nn.Embedding(sizes.num_classes + 1, sizes.outputs)
+
+    def forward(self, x, time, labels=None):
+        out = self.mix((x - x.mean(0)) / (1 + x.std(0, correction=0)))
+        return out if labels is None else out + self.label(labels)[:, :, None, None]

@@ -1,0 +1,143 @@
+"""Every class of bootlight's own keeps its promises, and each usual mistake of a plug-in is told by its own sentence."""
+
+import inspect
+
+import broken_plug_ins
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import bootlight
+from bootlight.checking.kinds import KINDS
+from bootlight.data.store import store_from_arrays
+
+NAMES = [name for name in bootlight.__all__ if inspect.isclass(getattr(bootlight, name))]
+PLUG_INS = [
+    name
+    for name in NAMES
+    if any(kind._takes(getattr(bootlight, name)) for kind in KINDS) and not inspect.isabstract(getattr(bootlight, name))
+]
+
+
+class Scaled(nn.Module):
+    """A network of one number."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(0.5))
+        self.outputs = sizes.outputs
+
+    def forward(self, x, time, labels=None):
+        return (self.factor * x * torch.cos(time / 300).view(-1, 1, 1, 1)).repeat(1, self.outputs, 1, 1)[:, : self.outputs]
+
+
+SMALL = {"width": 8, "channel_multipliers": [1, 2], "num_res_blocks": 1, "attention_resolutions": []}
+# Arguments of what cannot be made, or is slow, without any.
+ARGUMENTS = {
+    "Box": {"top": 1, "left": 2, "height": 3, "width": 4},
+    "ByReward": {"reward": bootlight.Brightness(), "beta": 10.0},
+    "DCGAN": {"width": 4, "latent_dim": 6},
+    "DDPM": SMALL,
+    "Diffusion": {"network": Scaled, "num_classes": 3},
+    "DiscreteSchedule": {"alphas_cumprod": torch.linspace(0.99, 0.01, 30)},
+    "Extrapolate": {"auxiliary": "@-1/model", "w": 0.5},
+    "GaussianDenoiser": {"mean": torch.full((1, 4, 4), 0.1), "variance": torch.full((1, 4, 4), 0.2)},
+    "FreshReal": {"num_parts": 3},
+    "GaussianNoise": {"tau": 0.3},
+    "LoRA": {"network": bootlight.MLP},
+    "LearnedVariance": {"inner": bootlight.Epsilon()},
+    "MixtureDenoiser": {
+        "weights": torch.tensor([0.25, 0.75], dtype=torch.float64),
+        "means": torch.tensor([[-0.5], [0.5]], dtype=torch.float64).expand(2, 16),
+        "covariances": 0.1 * torch.eye(16, dtype=torch.float64).expand(2, 16, 16),
+    },
+    "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
+    "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
+    "UNet": SMALL,
+    "WithCopies": {"fraction": 0.1},
+    "WithTeacher": {"root": "runs/x@0", "number": 30},
+}
+UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}}  # which is biased on purpose; of single images
+BROKEN = {
+    "Sound": (),
+    "GlobalNoise": ("seed_alone", "draws_only"),
+    "BatchNormTrains": ("seed_alone", "draws_only"),
+    "StateInAttribute": ("continues",),
+    "ZeroToOne": ("in_range",),
+    "ZeroTo255": ("in_range",),
+    "KeepsGradients": ("no_gradient",),
+    "LooksAround": ("seed_alone",),
+    "NumpyTraining": ("trains_again", "continues"),
+    "Diverges": ("trains",),
+    "OtherShape": ("sizes",),
+    "Crashes": ("trains",),
+    "NoSecondImage": ("constant", "seed_alone", "transitions"),
+    "OtherTransition": ("transitions",),
+    "Shortfall": ("constant", "cost", "recorded", "inverted"),
+    "LowLevels": ("unbiased",),
+    "ForgetfulTimesteps": ("state_saved",),
+    "OwnCounters": ("own_share",),
+    "WrongSign": ("reads_back", "errors"),
+    "WrongScale": ("true_scale", "errors"),
+    "TooFewOutputs": ("reads_back", "true_scale", "errors"),
+    "Falling": ("rising", "round_trip", "grids", "starts"),
+    "Negative": ("size",),
+    "OverTheBatch": ("image_alone", "gradient"),
+    "OwnNoise": ("image_alone",),
+    "Detached": ("gradient",),
+    "NotQuiteNothing": ("identity",),
+    "NoiseByPlace": ("name_alone",),
+    "InPlace": ("sizes",),
+    "SaysNothing": ("levels",),
+    "NotAdjoint": ("adjoint", "levels"),
+    "Affine": ("linear", "levels", "adjoint"),
+    "BetterThanOthers": ("image_alone",),
+    "OneForAll": ("one_each",),
+    "Moody": ("image_alone",),
+    "Learns": ("fixed",),
+    "DropsRows": ("one_each",),
+    "Sorts": ("one_each",),
+    "KeepsNothing": ("possible",),
+    "NegativeWeights": ("possible",),
+    "KeepsByChance": ("sure",),
+    "Remembers": ("sure",),
+    "OneSeed": ("asks",),
+    "SameSeedsAgain": ("asks",),
+    "Shakes": ("request_alone",),
+    "Levels": ("request_alone",),
+    "StopsEarly": ("yields",),
+    "Unrounded": ("continued",),
+    "OutOfRange": ("allowed",),
+    "TakesHeldOut": ("allowed",),
+    "TakesDropped": ("allowed",),
+    "Gambles": ("sure",),
+    "LooksAhead": ("goes_on",),
+    "NoStart": ("starts",),
+    "NothingReal": ("starts",),
+    "CountsTheFolder": ("planned",),
+    "FixedNumber": ("smaller",),
+    "OtherImages": ("loads",),
+    "NeverTheSame": ("same",),
+    "Nameless": ("loads",),
+    "Standardized": ("image_alone", "no_label", "gradients"),
+}
+
+
+def wrong(findings):
+    return {finding.key: finding.wrong for finding in findings if not finding.ok}
+
+
+@pytest.mark.parametrize("name", PLUG_INS)
+def test_each_class_of_our_own_keeps_its_promises(name, pictures):
+    arguments = ARGUMENTS | {"ImageFiles": {"root": str(pictures)}}
+    findings = bootlight.check(getattr(bootlight, name), **arguments.get(name, {}))
+    assert wrong(findings) == {}
+    assert {finding.key for finding in findings if not finding.held} == UNTRIED.get(name, set())
+    assert len(findings) > 2
+
+
+@pytest.mark.parametrize(("name", "keys"), BROKEN.items())
+def test_a_usual_mistake_is_told(name, keys):
+    found = wrong(bootlight.check(getattr(broken_plug_ins, name)))
+    assert found.keys() == set(keys), found
