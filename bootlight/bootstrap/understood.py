@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bootlight.data.leaks import find_leak
-from bootlight.io.shape import size_words
+from bootlight.io.shape import is_picture, size_words
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
@@ -33,6 +33,7 @@ class Understood:
         unlabelled: images that may be trained on and have no label.
         unused_by: why the model does not use the classes; empty where it does.
         shape: (C, H, W) of the images.
+        dtype: of the images: uint8 or float32.
         leak: held-out images that are trained on.
     """
 
@@ -47,6 +48,7 @@ class Understood:
     unlabelled: int
     unused_by: str
     shape: Shape
+    dtype: str
     leak: Leak | None
 
     def lines(self) -> list[str]:
@@ -86,7 +88,8 @@ class Understood:
         return f"{self.num_classes:,} class{'es' * (self.num_classes > 1)}{lacking}{self.unused_by and f' ({self.unused_by})'}"
 
     def _numbers(self) -> list[str]:
-        return sorted({layout.numbers for layout in self.layouts if layout.numbers})
+        told = {layout.numbers for layout in self.layouts if layout.numbers}
+        return sorted(told) or [f"numbers {self.shape} of {self.dtype}"] * (not is_picture(self.shape, self.dtype))
 
     def _lost(self) -> list[str]:
         several = len(self.layouts) > 1
@@ -114,6 +117,7 @@ def understand(model: GeneratorModule, data: BootstrapData) -> Understood:
         int((store.labels[data.available.indices] < 0).sum()),
         _why_unused(model, len(store.class_names)),
         data.image_shape,
+        store.images.dtype.name,
         find_leak(data.available, data.holdout),
     )
 

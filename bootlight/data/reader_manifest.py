@@ -199,9 +199,9 @@ def _collect(rows: Rows, base: str, present: frozenset[str]) -> Labels:
         name = base + _relative(file_name, here)
         if name not in present and "\\" in name:  # as Windows has it
             name = base + _relative(file_name.replace("\\", "/"), here)
-        file, row = split_row(name)
-        if name not in present and row is not None:  # as a person writes it
-            name = row_name(file, row)
+        if name not in present:  # as a person writes it
+            file, row = split_row(name)
+            name = name if row is None else row_name(file, row)
         if name not in present:
             raise BootlightError(f"{here} names {file_name!r}, which is not among the images; correct it or add the image")
         if name in labels:

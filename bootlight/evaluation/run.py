@@ -16,8 +16,10 @@ from bootlight.evaluation.several_judges import judge_scores, train_gans
 from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_store
 from bootlight.evaluation.suite import finite, measure_all
+from bootlight.io.arrays import split_row
 from bootlight.io.pictures import resized
-from bootlight.io.shown import shower
+from bootlight.io.shape import PICTURE_CHANNELS
+from bootlight.io.shown import Show, shower, squared
 from bootlight.metrics.c2st import LEAST as LEAST_TOLD_APART
 from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import DiscriminatorScore
@@ -178,7 +180,8 @@ def learned_scores(
 
 def short_name(name: str) -> str:
     """The end of a file's name, as much as fits under a small picture."""
-    return Path(name).stem[-9:]
+    file, row = split_row(name)
+    return (Path(file).stem if row is None else f"{Path(file).stem}#{row}")[-9:]
 
 
 def draw_neighbours(path: Path, real: ImageSource, synthetic: ImageSource, real_features: Tensor, features: Tensor) -> None:
@@ -189,13 +192,15 @@ def draw_neighbours(path: Path, real: ImageSource, synthetic: ImageSource, real_
     drawn = synthetic.pick(closest)
     edges = {edge for image in drawn for edge in image.shape[:2]}
     edge = edges.pop() if len(edges) == 1 else PICTURE_EDGE
-    show = shower([*drawn, *real.pick(sorted({int(i) for i in indices[closest].flatten()}))])
+    whole: Show = squared if drawn[0].shape[2] not in PICTURE_CHANNELS else lambda image: image  # channels below each other
+    near = real.pick(np.unique(indices[closest].numpy()).tolist()) if synthetic.dtype != "uint8" else []  # by their range
+    show = shower([*drawn, *near])
     write_neighbours(
         path,
-        synthetic=np.stack([resized(show(image), edge, edge) for image in drawn]),
+        synthetic=np.stack([resized(whole(show(image)), edge, edge) for image in drawn]),
         indices=indices[closest].numpy(),
         distances=distances[closest].double().numpy(),
-        real=lambda i: resized(show(real.pick([i])[0]), edge, edge),
+        real=lambda i: resized(whole(show(real.pick([i])[0])), edge, edge),
         synthetic_label=lambda row: short_name(synthetic.names[closest[row]]),
         real_label=lambda i: short_name(real.names[i]),
     )

@@ -18,7 +18,6 @@ from torch import Tensor
 from bootlight.data.contents import usable
 from bootlight.data.layout import Layout
 from bootlight.data.reader import open_images
-from bootlight.data.reader_arrays import Numbers
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
@@ -152,10 +151,10 @@ def open_source(
     if image_size is not None:
         return open_store(text, image_size=image_size, cache=cache, channels=channels, reading=reading)
     root, split = resolve(text)
-    if _numbers(root, split, reading) is not None:
-        return open_store(text, image_size=None, cache=cache, reading=reading)
     headers = Headers()
     with open_images(root, split, reading) as found, _quiet_pictures():
+        if found.numbers is not None:
+            return open_store(text, image_size=None, cache=cache, reading=reading)
         good = usable(found, lambda i: decode(found.read(i), found.names[i]).shape, f"looking at {text}", reading.max_bad)
         images = good.images
         content = hashlib.sha256(decode.__name__.encode())
@@ -173,12 +172,6 @@ def open_source(
     return FileSource(text, content.hexdigest(), names, root, split, decode, headers.counted(), reading, layout)
 
 
-def _numbers(root: Path, split: str | None, reading: Reading) -> Numbers | None:
-    """Shape and type of images that are numbers, None of pictures."""
-    with open_images(root, split, reading) as images:
-        return images.numbers
-
-
 def open_store(
     text: str, *, image_size: int | Sequence[int] | None, cache: Path, channels: int = 3, reading: Reading = SAFE
 ) -> StoreSource:
@@ -188,14 +181,13 @@ def open_store(
         BootlightError: as `open_source`, or images that are numbers have another size.
     """
     root, split = resolve(text)
-    numbers = _numbers(root, split, reading)
+    headers = Headers()
+    with open_images(root, split, reading) as images:
+        layout, numbers = images.layout, images.numbers
     if numbers is not None:
         channels = numbers.shape[0]
         image_size = numbers.shape[1:] if image_size is None else image_size
     assert image_size is not None
-    headers = Headers()
-    with open_images(root, split, reading) as images:
-        layout = images.layout
     with _quiet_pictures():
         store = build_store(
             root,

@@ -64,7 +64,9 @@ def row_name(file: str, row: int) -> str:
 
 def split_row(name: str) -> tuple[str, int | None]:
     """File of an image, and its row; None where the file is a single image, or a picture."""
-    file, _, row = name.rpartition("#")
+    file, mark, row = name.rpartition("#")
+    if not mark:  # nearly all
+        return name, None
     return (file, int(row)) if is_array(file) and row.isascii() and row.isdecimal() and len(row) <= 18 else (name, None)
 
 
