@@ -17,6 +17,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.data.loader import StepLoader
 from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays
+from bootlight.diffusion.timesteps import TimestepSampler
 from bootlight.errors import BootlightError
 from bootlight.rng import seed_torch
 from bootlight.runs.context import GenerationContext
@@ -65,10 +66,31 @@ class Watch(Callback):
         self.losses.append(float(trainer.callback_metrics["train/loss"]))
 
 
-def trained(accumulate, ckpt_path=None, callbacks=()):
+class Learns(TimestepSampler):
+    """Moves towards the levels whose losses were high: any change of its state shows in the next batch."""
+
+    observes = True
+
+    def setup(self, schedule):
+        super().setup(schedule)
+        self.register_buffer("center", torch.zeros((), dtype=torch.float64))
+        self.seen = []
+
+    def draw(self, u, position):
+        return ((u[position] + self.center) % 1 * 100).long(), None
+
+    def observe(self, t, loss):
+        self.seen.append(len(t))
+        self.center += (t * loss).mean() / 100
+
+
+def trained(accumulate, ckpt_path=None, callbacks=(), timesteps=None):
     """A float64 DDPM without dropout after `STEPS` steps, trained by a real Trainer from the batches of the loader."""
     settings = {"num_classes": 3, "gradient_clip": 0.5, "warmup_steps": 1, "ema_decay": 0.5, "learning_rate": 1e-2}
     module, watch = tiny_ddpm(**settings, learned_variance=False).double(), Watch()
+    if timesteps is not None:
+        timesteps.setup(module.schedule)
+        module.timesteps = timesteps
     module.on_after_batch_transfer = lambda batch, _: BootstrapData.on_after_batch_transfer(None, batch, 0)
     how = {"precision": "64-true", "accumulate_grad_batches": accumulate, "callbacks": [watch, *callbacks]}
     fit(module, StepLoader(dataset(accumulate)), ckpt_path, **how)
@@ -93,6 +115,17 @@ def test_training_by_parts_is_training_by_the_batch(accumulate, whole):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
     moved = max((a - b).abs().max() for a, b in zip(expected.parameters(), tiny_ddpm(num_classes=3).parameters(), strict=True))
     assert moved > 0.01
+
+
+def test_a_timestep_sampler_learns_once_a_step_from_all_of_it():
+    at_once, by_parts = Learns(), Learns()
+    expected, whole = trained(1, timesteps=at_once)
+    module, watch = trained(4, timesteps=by_parts)
+    assert at_once.seen == by_parts.seen == [WHOLE] * STEPS
+    assert at_once.center > 0.1 and by_parts.center.item() == pytest.approx(at_once.center.item(), rel=1e-13)
+    np.testing.assert_allclose(np.array(watch.losses).reshape(STEPS, 4).mean(1), whole.losses, rtol=1e-13)
+    for mine, theirs in zip(module.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
 
 
 def test_dropout_differs_between_the_parts_of_a_step_and_is_as_ever_without_parts(whole):

@@ -1,8 +1,12 @@
 """Frozen noise and linear parts of images."""
 
+import numpy as np
 import pytest
 import torch
 
+from bootlight.data.batches import image_ids
+from bootlight.data.corrupted import Corrupted
+from bootlight.data.digits import Digits
 from bootlight.diffusion.corruption import Box, Clean, GaussianNoise, Whole
 
 IDS = torch.tensor([0, 5, 2**40 + 5, 2**62])
@@ -58,3 +62,20 @@ def test_a_box_keeps_its_pixels_and_no_others():
     for wrong in ((-1, 0, 2, 2), (5, 0, 2, 2), (0, 0, 0, 2), (0, 4, 1, 3)):
         with pytest.raises(ValueError, match="not inside"):
             Box(*wrong, 6)
+
+
+def test_an_origin_of_corrupted_images():
+    clean, _ = Digits().load()
+    good = torch.from_numpy(np.array(clean.images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    ids = torch.from_numpy(image_ids(clean.key, np.arange(len(clean.images))))
+    for corruption in (GaussianNoise(0.3), Box(2, 2, 4, 4, 8), Clean()):
+        origin = Corrupted(Digits(), corruption, seed=7)
+        store, held_out = origin.load()
+        assert held_out is None and origin.dtype == "float32" and origin.shape == (1, 8, 8) == Digits().shape
+        assert store.images.dtype == np.float32 and store.class_names == clean.class_names and store.names == clean.names
+        ours = torch.from_numpy(np.array(store.images)).permute(0, 3, 1, 2)
+        assert torch.equal(ours, corruption(good, ids, 7))  # the same arithmetic, whatever the batches
+        assert np.array_equal(store.labels, clean.labels) and origin.load()[0].key == store.key
+    assert (
+        Corrupted(Digits(), GaussianNoise(0.3), seed=8).load()[0].key != Corrupted(Digits(), GaussianNoise(0.3)).load()[0].key
+    )

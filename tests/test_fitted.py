@@ -12,6 +12,7 @@ from bootlight import Batch
 from bootlight.diffusion.exact import GaussianDenoiser, MixtureDenoiser
 from bootlight.diffusion.sampler import DDIM, Ancestral
 from bootlight.diffusion.schedules import LinearSchedule, SigmaSchedule
+from bootlight.diffusion.solvers import Heun
 from bootlight.errors import BootlightError
 from bootlight.generators.fitted import FittedGaussian, FittedMixture
 
@@ -91,6 +92,23 @@ def test_what_it_draws_has_the_variance_of_the_sampler(sampler, ratio):
     drawn = module.sample(range(1000))
     # 64,000 numbers: five deviations of a variance; the last step's missing noise is 1e-4 of v.
     assert drawn.var().item() * 16 == pytest.approx(ratio, rel=5 * (2 / 64_000) ** 0.5 + 2e-3)
+
+
+def test_a_walk_begins_with_noise_as_strong_as_the_first_level():
+    module = FittedGaussian(8, 1, schedule=SIGMAS, sampler=Heun(18, clip=False))
+    module.count += 1
+    module.sums[1] += 1 / 16
+    # EDM's ratio; 64,000 numbers, five deviations.
+    assert module.sample(range(1000)).var().item() * 16 == pytest.approx(1.141, rel=5 * (2 / 64_000) ** 0.5)
+
+
+@pytest.mark.parametrize(("fixed", "variance"), [("small", 0.0155), ("large", 0.1666)])
+def test_without_its_variance_a_fixed_one_is_taken(fixed, variance):
+    sampler = Ancestral(10, clip=False, fixed_variance=fixed)
+    module = FittedGaussian(8, 1, learned_variance=False, schedule=LINEAR, sampler=sampler)
+    module.count += 1
+    module.sums[1] += 1 / 16
+    assert module.sample(range(1000)).var().item() == pytest.approx(variance, rel=5 * (2 / 64_000) ** 0.5 + 3e-3)  # rounded
 
 
 def test_a_fitted_mixture_finds_its_parts_and_draws_them():

@@ -113,6 +113,7 @@ def test_a_grid_from_any_level_keeps_what_lies_below_it(schedule, start):
 )
 def test_heun_inflates_as_edm_does(v, heun_18, heun_40, euler_18):
     """x begins with sigma times noise: so much of the variance sigma^2 + v that x_T should have, to 4e-4."""
+    assert SIGMAS.grid(18).times(3, torch.zeros(2, 1, 1, 1, dtype=torch.float64)).dtype == torch.float64  # levels of float64
     start = SIGMAS.deviation(SIGMAS.grid(18))
     assert start == pytest.approx(80, rel=1e-14)
     for num_steps, ratio in ((18, heun_18), (40, heun_40)):

@@ -6,12 +6,26 @@ import torch
 from few_digits import FewDigits
 from jsonargparse import ArgumentParser
 
-from bootlight import BootstrapData, Digits, GaussianImages, ImageFiles, MixingPolicy, Origin, StoreOrigin, store_from_arrays
+from bootlight import (
+    BootstrapData,
+    Digits,
+    GaussianImages,
+    ImageFiles,
+    MixingPolicy,
+    OnlyReal,
+    Origin,
+    StoreOrigin,
+    store_from_arrays,
+)
 from bootlight.bootstrap.parser import image_channels, image_size
 from bootlight.data.batches import StepDataset
 from bootlight.errors import BootlightError
+from bootlight.evaluation.real_images import check_same_images, describe_images
+from bootlight.io.atomic import write_json
 from bootlight.io.pictures import encode_png
 from bootlight.rng import numpy_rng
+from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import RunFolder
 
 
 class Two(Origin):
@@ -207,3 +221,30 @@ def test_a_view_that_gives_another_shape_is_told(monkeypatch):
     monkeypatch.setattr(Frames, "view", lambda self, images, *_: (images[:, :1], {}))
     with pytest.raises(BootlightError, match=r"^data\.origin: Frames\.view gives \(8, 1, 3, 3\) for 8 images; correct it"):
         seen()
+
+
+class Later(Also):
+    """Those of the other origin from generation 1 on."""
+
+    def sources(self, generation, archive):
+        return super().sources(generation, archive)[: 1 + (generation > 0)]
+
+
+def test_a_run_knows_what_its_mixtures_take_from_elsewhere(tmp_path):
+    def data(further, mixing, part="model"):
+        found = FewDigits(origins={"noisy": further}, mixing=mixing)
+        found.attach(GenerationContext(run, 0, 0, part=part))
+        found.train_size(1, 5)
+        return found
+
+    run = RunFolder(tmp_path)
+    run.generation(0).samples.mkdir(parents=True)
+    same, other = (StoreOrigin(store_from_arrays(np.full((3, 8, 8, 1), grey, np.uint8))) for grey in (1, 2))
+    for mixing in (Also("noisy"), Later("noisy")):
+        run.real_images.unlink(missing_ok=True)
+        write_json(run.real_images, describe_images(data(same, mixing)))
+        check_same_images(run, data(same, mixing))
+        with pytest.raises(BootlightError, match=r"^data\.origins\.noisy does not hold the images that"):
+            check_same_images(run, data(other, mixing))
+        check_same_images(run, data(same, OnlyReal(), part="auxiliary"))  # which has a mixture of its own
+    check_same_images(run, data(same, Also("noisy"), part="auxiliary"))

@@ -37,6 +37,7 @@ from bootlight.generators.load import load_generator
 from bootlight.io.atomic import read_json
 from bootlight.io.pictures import decode
 from bootlight.loggers.run_rows import rows_of
+from bootlight.runs.context import GenerationContext
 from bootlight.runs.curation import Row, read_curation, write_curation
 from bootlight.runs.folder import GenerationFolder, RunFolder
 from bootlight.runs.manifest import read_metadata, write_metadata
@@ -116,6 +117,20 @@ def test_a_part_that_starts_from_another_and_learns_nothing_is_that_other(bootli
         assert (scores["scores"]["kid/train"]["n"], scores["folders"]["probe"]["scores"]["kid/train"]["n"]) == (5, 4)
     first, second = (read_json(RunFolder(run).generation(g).model_config)["weights_sha256"] for g in range(2))
     assert first != second  # generation 1 is a training of its own
+
+
+@pytest.mark.filterwarnings("ignore")  # LightningCLI prefers the command line
+def test_what_a_part_has_of_its_own_is_kept_as_it_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["bootlight"])
+    ddim = {"class_path": "bootlight.DDIM", "init_args": {"num_steps": 3, "eta": 0.5}}
+    whole = {"class_path": "bootlight.DDPM", "init_args": {"width": 4, "num_heads": 1, "sampler": ddim}}
+    listed = stages(stage(TRAIN, settings={"model.sampler": ddim}), stage(TRAIN, part="other", module=whole))
+    builder = Builder([*DDPM, *options(tmp_path, tmp_path / "run"), listed])
+    first, second = builder.bootstrap.stages
+    assert first.changes == {"model.sampler": ddim} and second.changes == {"model": whole}
+    for part, width in ((first, 8), (second, 4)):
+        model = builder.parts(GenerationContext(builder.run, 0, 0), part.changes).model
+        assert (model.sampler.num_steps, model.sampler.eta, model.unet.width) == (3, 0.5, width)
 
 
 def test_steps_and_rows_of_parts_follow_each_other(bootlight, pictures, tmp_path):

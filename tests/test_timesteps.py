@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracle import Answer, Says, random_batch
+from oracle import Answer, Says, random_batch, tiny_ddpm
 
 from bootlight.diffusion.compose import Alone, Extrapolate
 from bootlight.diffusion.denoiser import NetworkDenoiser
@@ -13,7 +13,7 @@ from bootlight.diffusion.grid import Level
 from bootlight.diffusion.objective import DSM, Hybrid
 from bootlight.diffusion.prediction import EDM, X0, Epsilon, Estimate, LearnedVariance, V
 from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule, SigmaSchedule
-from bootlight.diffusion.timesteps import LogNormal, UniformTimesteps
+from bootlight.diffusion.timesteps import LogNormal, TimestepSampler, UniformTimesteps
 from bootlight.diffusion.weighting import P2, EDMWeighting, MinSNR, Simple
 
 LINEAR, SIGMAS = LinearSchedule(100), SigmaSchedule()
@@ -61,13 +61,36 @@ def test_log_normal_levels_have_its_quantiles():
             LogNormal(*wrong)
 
 
+class Weighed(TimestepSampler):
+    """Half of the images at t = 10, where they count three times, the others at 90."""
+
+    def draw(self, u, position):
+        first = position % 2 == 0
+        return torch.where(first, 10, 90), torch.where(first, 3.0, 1.0)
+
+
+def test_weights_of_noise_levels_reach_the_loss_before_those_of_images():
+    module, plain = (tiny_ddpm(learned_variance=False) for _ in range(2))
+    module.timesteps = Weighed()
+    batch = random_batch(4)
+    losses, parts = module.losses(batch)
+    torch.testing.assert_close(losses, parts["mse"] * torch.tensor([3.0, 1.0, 3.0, 1.0]), rtol=0, atol=0)
+    given, _ = plain.losses(batch._replace(t=torch.tensor([10, 90, 10, 90])))  # where the images came with their levels
+    torch.testing.assert_close(given, parts["mse"], rtol=0, atol=0)
+
+
+def test_what_a_network_is_told_of_a_time():
+    assert LINEAR.seen(torch.tensor([0, 7, 99])).tolist() == [0, 70, 990]  # t * 1000 / T
+    np.testing.assert_allclose(SIGMAS.seen(torch.tensor([1.0, math.e, 0.002])), [0, 250, 250 * math.log(0.002)], rtol=1e-6)
+
+
 def test_weights_by_hand_and_at_their_limits():
     ratio = np.array([0.999 / 0.04, 0.8 / 0.6, 0.1 / 0.99]) ** 2
     for weighting, expected in (
         (Simple(), ratio),
         (MinSNR(5.0), np.minimum(ratio, 5)),
         (MinSNR(math.inf), ratio),
-        (P2(1.0, 0.5), ratio / np.sqrt(1 + ratio)),
+        (P2(2.0, 0.5), ratio / np.sqrt(2 + ratio)),
         (P2(1.0, 0.0), ratio),
         (EDMWeighting(0.5), (1 / ratio + 0.25) / (1 / ratio * 0.25)),  # (sigma^2 + d^2) / (sigma d)^2
     ):

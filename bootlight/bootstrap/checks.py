@@ -98,6 +98,7 @@ def check_input(
     check_labels(model, data)
     check_clip(model, data)
     check_mixtures(data, num_generations, num_synthetic if drawn_by is None else drawn_by)
+    check_same_images(context.run, data)  # of all generations
     features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
     if evaluation is not None and evaluation.judge_steps > 0:
         check_judged(data)

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, Trainer
 from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.bootstrap.trainers import HELPER
 from bootlight.data.datamodule import BootstrapData
-from bootlight.generators.base import GeneratorModule
+from bootlight.generators.base import EMA_PREFIX, GeneratorModule
 from bootlight.io.shape import is_picture
 from bootlight.terminal import say
 
@@ -50,7 +50,7 @@ def print_plan(
     devices = configured.world_size
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * drawn_image_bytes(data)
-    weight_bytes = 4 * sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weight_bytes = 4 * sum(p.numel() for name, p in model.named_parameters() if not name.startswith(EMA_PREFIX))
     say(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):

@@ -22,6 +22,7 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "corrupted": "Corrupted",
         "datamodule": "BootstrapData",
         "archive": "Archive",
         "around": "WithCopies WithTeacher",

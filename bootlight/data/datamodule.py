@@ -37,8 +37,8 @@ class BootstrapData(LightningDataModule):
             split that is named (`faces.zip@train`), `holdout_fraction` of the images is.
         image_size: of `root`: edge of squares in pixels, or [height, width]; other pictures are center-cropped and resized.
         channels: of `root`: 1 (grey) or 3 (RGB, if left out) of pictures, any number of what is in `.npy` files.
-        batch_size: images of one step, over all devices together.
-        num_steps: training steps of each generation; leave out when `num_epochs` is given.
+        batch_size: images of one batch, over all devices together.
+        num_steps: training steps of each generation, which are its batches; leave out when `num_epochs` is given.
         num_epochs: passes over the training set of each generation, rounded up to whole steps.
         num_images: use only so many of the real images, a fixed random subset; None = all.
         real_fraction: share of the real training images in use, in (0, 1]; a smaller share is a subset of a larger one.
@@ -111,6 +111,7 @@ class BootstrapData(LightningDataModule):
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
         self.accumulate = 1  # batches of an optimizer step: `trainer.accumulate_grad_batches`
         self.expected: dict[str, int] = {}  # images of teachers that are still to be trained, by what these are called
+        self.opened: dict[str, str] = {}  # keys of what mixtures have taken from elsewhere, by what it is called
         self.sources: list[Source] = []
 
     def attach(self, context: GenerationContext) -> None:
@@ -148,6 +149,7 @@ class BootstrapData(LightningDataModule):
             raise BootlightError(f"{self.root}: {left}")
         self.archive = self.opened_archive()
         self.sources = checked(self.mixing.sources(self.context.generation, self.archive), self.origin)
+        self.opened |= self.archive.opened
 
     def _num_in_use(self, num_available: int) -> int:
         if self.limit_real is None:
@@ -174,7 +176,9 @@ class BootstrapData(LightningDataModule):
         """
         many = num_drawn if callable(num_drawn) else lambda *_: num_drawn
         archive = CountedArchive(**vars(self.opened_archive()), num_drawn=many)
-        return checked(self.mixing.sources(generation, archive), self.origin)
+        found = checked(self.mixing.sources(generation, archive), self.origin)
+        self.opened |= archive.opened
+        return found
 
     def train_size(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> int:
         """Images of the training set of a generation; see `planned`."""

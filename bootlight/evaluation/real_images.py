@@ -15,6 +15,7 @@ from bootlight.io.pictures import encode_png, row_of_tiles
 from bootlight.io.shape import is_picture
 from bootlight.io.shown import REFERENCE, is_points, scatter, tiles
 from bootlight.rng import numpy_rng
+from bootlight.runs.folder import MODEL
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 def describe_images(data: BootstrapData) -> dict[str, Any]:
     """By what the real images of a run are known."""
     real = data.real.store
-    found = {"content": real.key, "count": len(real.images), "mixed": list(data.archive.opened.values())}
+    found = {
+        "content": real.key,
+        "count": len(real.images),
+        "mixed": list(data.archive.opened.values()),
+        "by_name": data.opened,
+    }
     return {**found, "held_out": None if data.holdout.store is real else data.holdout.store.key, "format": FORMAT}
 
 
@@ -51,16 +57,21 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
             f"{data.root} holds the same ones; go on with that version, or give this run its own --bootstrap.run_dir"
         )
     images = f"images that {run.path} was begun with"
+    if data.context.part != MODEL:  # it may have a mixture of its own
+        found["mixed"] = before.get("mixed")
     said = {
         "mixed": f"{' and '.join(data.archive.opened) or 'data.mixing'} does not hold the {images}",
         "content": f"data.root: {data.root} does not hold the {before.get('count')} {images}",
         "held_out": f"data.root: {data.root} does not hold out the {images}",
     }
-    for key in ("held_out", "mixed"):
+    for key in ("held_out", "mixed", "by_name"):
         before.setdefault(key, found[key])  # older runs have not noted it
-    for key, message in said.items():
-        if before.get(key) != found.get(key):
-            raise BootlightError(f"{message}; restore them, or give this run its own --bootstrap.run_dir")
+    other = [message for key, message in said.items() if before.get(key) != found.get(key)]
+    other += [
+        f"{name} does not hold the {images}" for name, key in data.opened.items() if before["by_name"].get(name, key) != key
+    ]
+    for message in other:
+        raise BootlightError(f"{message}; restore them, or give this run its own --bootstrap.run_dir")
 
 
 @rank_zero_only

@@ -88,6 +88,7 @@ class Diffusion(DenoisingModule):
         self.objective = objective or DSM()
         self.timesteps = timesteps or UniformTimesteps()
         self.timesteps.setup(self.schedule)
+        self._observed: list[Tensor] = []  # times and losses (2, n) of the batches of an optimizer step
         self._check_parts()
         sizes = Sizes(self.image_shape, self.prediction.num_outputs(self.channels), self.num_classes)
         self.add_module(self.network_name, network(sizes))
@@ -155,10 +156,9 @@ class Diffusion(DenoisingModule):
         return self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
 
     def _observe(self, t: Tensor, losses: Tensor) -> None:
-        """Let the timestep sampler of every device see the losses of all."""
+        """Keep the losses of all devices until the whole optimizer step is there: all its parts are drawn alike."""
         both: Any = self.all_gather(torch.stack([t.double(), losses.double()]))
-        t, losses = both.reshape(-1, 2, both.shape[-1]).transpose(0, 1).flatten(1)
-        self.timesteps.observe(t, losses)
+        self._observed.append(both.reshape(-1, 2, both.shape[-1]).transpose(0, 1).flatten(1))
 
     def _training_labels(self, batch: Batch) -> Tensor | None:
         """Labels with some replaced by "no label", which images without one have anyway."""
@@ -184,7 +184,13 @@ class Diffusion(DenoisingModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Clip the true gradients: Lightning leaves those of a fused optimizer scaled in float16."""
+        """Let the timestep sampler see the losses of the step, and clip the true gradients.
+
+        Lightning leaves gradients of a fused optimizer scaled in float16.
+        """
+        if self._observed:
+            self.timesteps.observe(*torch.cat(self._observed, 1))
+            self._observed.clear()
         if self.gradient_clip is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None:

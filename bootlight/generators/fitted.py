@@ -27,6 +27,7 @@ class FittedGaussian(PixelSums, DenoisingModule):
     Args:
         image_size: edge of square images in pixels, or [height, width]; taken from the data section of a config.
         channels: 1 or more; taken from the data section of a config.
+        learned_variance: know Var[x0 | x_t] too, as a network with a learned variance would; else the sampler's fixed one.
         schedule: noise levels; cosine with 1000 timesteps if left out.
         sampler: how images are drawn; ancestral with every timestep if left out.
         compose: what the denoiser is composed with in drawing; nothing if left out.
@@ -36,15 +37,17 @@ class FittedGaussian(PixelSums, DenoisingModule):
         self,
         image_size: int | list[int],
         channels: int = 3,
+        learned_variance: bool = True,
         schedule: Schedule | None = None,
         sampler: Sampler | None = None,
         compose: Composition | None = None,
     ) -> None:
         super().__init__(image_size, channels, schedule=schedule, sampler=sampler, compose=compose)
+        self.learned_variance = learned_variance
 
     def own_denoiser(self, ema: bool = True) -> Denoiser:
         """Of the fit; there is no average."""
-        return GaussianDenoiser(*self.fitted(), self.schedule)
+        return GaussianDenoiser(*self.fitted(), self.schedule, self.learned_variance)
 
 
 class FittedMixture(DenoisingModule):
@@ -57,6 +60,7 @@ class FittedMixture(DenoisingModule):
         channels: 1 or more; taken from the data section of a config.
         num_components: Gaussians.
         regularization: added to each variance, so that none is 0.
+        learned_variance: know Var[x0 | x_t] of each number too; else the sampler's fixed one.
         schedule: noise levels; cosine with 1000 timesteps if left out.
         sampler: how images are drawn; ancestral with every timestep if left out.
         compose: what the denoiser is composed with in drawing; nothing if left out.
@@ -72,11 +76,13 @@ class FittedMixture(DenoisingModule):
         channels: int = 3,
         num_components: int = 8,
         regularization: float = 1e-6,
+        learned_variance: bool = True,
         schedule: Schedule | None = None,
         sampler: Sampler | None = None,
         compose: Composition | None = None,
     ) -> None:
         super().__init__(image_size, channels, schedule=schedule, sampler=sampler, compose=compose)
+        self.learned_variance = learned_variance
         check_range("model.num_components", num_components, 1)
         check_range("model.regularization", regularization, 0)
         self.automatic_optimization = False
@@ -134,4 +140,4 @@ class FittedMixture(DenoisingModule):
 
     def own_denoiser(self, ema: bool = True) -> Denoiser:
         """Of the fit; there is no average."""
-        return MixtureDenoiser(self.weights, self.means, self.covariances, self.schedule)
+        return MixtureDenoiser(self.weights, self.means, self.covariances, self.schedule, self.learned_variance)

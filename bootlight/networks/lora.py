@@ -42,9 +42,8 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The adapted weight; the weight itself, bit for bit, as long as `up` is 0."""
         whole = weight + self.scale * (self.up @ self.down).view_as(weight)
-        return torch.empty_like(weight).copy_(
-            whole
-        )  # with the strides of the weight, by which a convolution chooses its kernel
+        # With the strides of the weight, by which a convolution chooses how it sums.
+        return torch.empty_like(weight).copy_(whole)
 
 
 class LoRA(nn.Module):
