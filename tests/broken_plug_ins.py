@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from sound_plug_ins import LossSecondMoment
 from torch import nn
 
 import bootlight
@@ -469,3 +470,66 @@ class Standardized(nn.Module):
     def forward(self, x, time, labels=None):
         out = self.mix((x - x.mean(0)) / (1 + x.std(0, correction=0)))
         return out if labels is None else out + self.label(labels)[:, :, None, None]
+
+
+class RankNoise(Sound):
+    """Another image on each process."""
+
+    def draw(self, noise, labels):
+        return super().draw(noise, labels) * (1 + self.global_rank) / 2
+
+
+class HalfTones(bootlight.PixelGaussian):
+    """Draws in [0, 1], nearly."""
+
+    def draw(self, noise, labels):
+        return (super().draw(noise, labels) + 1) / 2
+
+
+class CountsSteps(Sound):
+    """A counter that will matter after a thousand steps."""
+
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.steps = 0
+
+    def training_step(self, batch, batch_idx):
+        self.steps += 1
+        return super().training_step(batch, batch_idx) * (0.1 if self.steps > 1000 else 1)
+
+
+class OwnGenerator(Sound):
+    """A random generator of its own, which no checkpoint has."""
+
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.rng = torch.Generator().manual_seed(3)
+
+    def training_step(self, batch, batch_idx):
+        noise = torch.randn(len(batch.images), 6, generator=self.rng)
+        return ((self.latent(noise) - batch.images.flatten(1)) ** 2).mean()
+
+
+class OneNoiseForAll(bootlight.GaussianNoise):
+    """The same noise on every image."""
+
+    def __init__(self):
+        super().__init__(0.3)
+
+    def __call__(self, x, ids, seed):
+        return x + self.tau * torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(seed))
+
+
+class Unweighted(LossSecondMoment):
+    """Prefers timesteps with large losses, without weights."""
+
+    def draw(self, u, position):
+        return super().draw(u, position)[0], None
+
+
+class Unsaved(LossSecondMoment):
+    """Buffers that are not part of a state."""
+
+    def setup(self, schedule):
+        super().setup(schedule)
+        self.register_buffer("losses", self.losses, persistent=False)

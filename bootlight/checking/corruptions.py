@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor
 from bootlight.checking.trials import NotHere, Trials, demand, farthest, near, noise, repeated, tensor, uniform
 from bootlight.diffusion.corruption import Corruption, View
 
-COUNT, CHANNELS, EDGE = 4, 2, 8
+COUNT, EDGE = 4, 8
 IDS = torch.tensor([3, 2**31 + 1, 2**40, 2**62])
 SEED = 5
 TOLERANCE = 1e-5
+CURE = "what is frozen must be made of ids and seed alone, as by rng.normal_rows"
 
 
 class CorruptionTrials(Trials):
@@ -24,6 +25,14 @@ class CorruptionTrials(Trials):
     kind = Corruption
     name = "corruption"
     filled: ClassVar[Mapping[str, Any]] = {"image_size": EDGE}
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        super().__init__(build)
+        self.channels = 3
+        try:
+            self._made(self._images())
+        except Exception:  # it may be for grey images; if not, the first trial will tell
+            self.channels = 1
 
     def sizes(self) -> None:
         """Corrupted images are finite floats of the same size; those that it was given stay as they are."""
@@ -34,15 +43,23 @@ class CorruptionTrials(Trials):
     def name_alone(self) -> None:
         """What becomes of an image depends on its name and the seed alone: not on its batch, or on random generators."""
         x = self._images()
-        cure = "what is frozen must be made of ids and seed alone, as by rng.normal_rows"
-        whole = repeated(lambda: self._made(x), torch.equal, "it", cure)
+        whole = repeated(lambda: self._made(x), torch.equal, "it", CURE)
         for chosen in ([0], [2, 1], [3, 0, 2]):
             alone = self._made(x[chosen], IDS[chosen])
             demand(
                 near(alone, whole[chosen], TOLERANCE),
                 f"an image becomes another one in a batch of {len(chosen)} than in one of {COUNT}, off by "
-                f"{farthest(alone, whole[chosen])}; {cure}",
+                f"{farthest(alone, whole[chosen])}; {CURE}",
             )
+
+    def each_its_own(self) -> str | None:
+        """What is random is so for each image: equal images of other names become different ones."""
+        x = self._images()[:1].expand(COUNT, -1, -1, -1).clone()
+        whole = self._made(x)
+        if torch.equal(whole, self._made(x, IDS, SEED + 1)):
+            return "nothing is"
+        demand(not torch.equal(whole[0], whole[1]), f"all images get the same noise: it depends on the seed alone; {CURE}")
+        return None
 
     def levels(self) -> None:
         """`level` is a number from 0 on; 0 changes nothing."""
@@ -56,7 +73,7 @@ class CorruptionTrials(Trials):
         demand(torch.equal(self._made(self._images()), self._images()), "level is 0, but images change")
 
     def _images(self) -> Tensor:
-        return uniform(COUNT, CHANNELS, EDGE, EDGE, name="images") * 1.8 - 0.9
+        return uniform(COUNT, self.channels, EDGE, EDGE, name="images") * 1.8 - 0.9
 
     def _made(self, x: Tensor, ids: Tensor = IDS, seed: int = SEED) -> Tensor:
         return tensor(self.thing(x, ids, seed), tuple(x.shape), "what it answers")
@@ -76,7 +93,7 @@ class ViewTrials(CorruptionTrials):
 
     def linear(self) -> None:
         """`project` is linear."""
-        one, other = self._images(), noise(COUNT, CHANNELS, EDGE, EDGE)
+        one, other = self._images(), noise(COUNT, self.channels, EDGE, EDGE)
         both = self.thing.project(0.3 * one - 2 * other)
         apart = 0.3 * self.thing.project(one) - 2 * self.thing.project(other)
         demand(

@@ -47,6 +47,7 @@ class OriginTrials(Trials):
             count = len(images.images)
             demand(len(images.labels) == count, f"there are {len(images.labels)} labels of {count} images")
             demand(len(images.names) == count, f"there are {len(images.names)} names of {count} images")
+            demand(len(set(images.names)) == count, "several images have one name")
             inside = ((images.labels >= -1) & (images.labels < max(1, len(images.class_names)))).all()
             demand(bool(inside), f"there are labels beyond the {len(images.class_names)} names of classes, or below -1")
             finite = images.images.dtype != np.float32 or bool(np.isfinite(images.images).all())
@@ -129,10 +130,17 @@ class PolicyTrials(Trials):
     def __init__(self, build: Callable[[], Any]) -> None:
         super().__init__(build)
         self.generations = 0
+        self.times = 1.0  # as many images as there are at least; some ask for many
 
     def starts(self) -> None:
         """Generation 0 has a training set, of what is there before anything was drawn."""
-        self._asked(self.thing, StandInArchive.of(0))
+        for self.times in (1.0, 30.0, 1000.0):
+            try:
+                self._asked(self.thing, self._archive(0))
+                break
+            except BootlightError:  # it says that there are too few
+                if self.times == 1000:
+                    raise
         self.generations = 1
 
     def goes_on(self) -> str:
@@ -140,7 +148,7 @@ class PolicyTrials(Trials):
         self._need()
         for number in range(1, GENERATIONS):
             try:
-                self._asked(self.thing, StandInArchive.of(number))
+                self._asked(self.thing, self._archive(number))
             except BootlightError as error:
                 if number == 1:
                     raise
@@ -151,7 +159,7 @@ class PolicyTrials(Trials):
     def allowed(self) -> None:
         """Only images that there are: no index out of range, no held-out image, none that a curator has left out."""
         for number in self._need():
-            archive = StandInArchive.of(number)
+            archive = self._archive(number)
             for source in self._asked(self.thing, archive):
                 where, indices = f"generation {number}, role {source.role}", np.asarray(source.indices)
                 whole = indices.ndim == 1 and indices.dtype.kind in "iu"
@@ -170,7 +178,7 @@ class PolicyTrials(Trials):
     def sure(self) -> None:
         """The same images each time, also of a fresh one."""
         for number in self._need():
-            archive = StandInArchive.of(number)
+            archive = self._archive(number)
             once = repeated(lambda a=archive: self._asked(self.thing, a), _alike, "sources", CURE)  # type: ignore[misc]
             again = self._asked(self._fresh(), archive)
             demand(
@@ -180,8 +188,8 @@ class PolicyTrials(Trials):
     def planned(self) -> None:
         """Before a run, when only numbers of images are known, it asks for as many as later."""
         for number in self._need():
-            later = [(source.role, len(source)) for source in self._asked(self.thing, StandInArchive.of(number))]
-            found = [(source.role, len(source)) for source in self._asked(self.thing, StandInArchive.of(number, counted=True))]
+            later = [(source.role, len(source)) for source in self._asked(self.thing, self._archive(number))]
+            found = [(source.role, len(source)) for source in self._asked(self.thing, self._archive(number, counted=True))]
             demand(found == later, f"of generation {number} it plans {found}, and has {later} later")
 
     def smaller(self) -> None:
@@ -190,9 +198,12 @@ class PolicyTrials(Trials):
         demand(isinstance(small, MixingPolicy), f"scaled(0.25) answers {type(small).__name__}, no MixingPolicy")
         for number in self._need():
             try:
-                self._asked(small, StandInArchive.of(number, share=0.25))
+                self._asked(small, self._archive(number, share=0.25))
             except BootlightError as error:
                 demand(False, f"in a trial with a quarter of all images it says: {error}; override scaled(share)")
+
+    def _archive(self, before: int, counted: bool = False, share: float = 1.0) -> StandInArchive:
+        return StandInArchive.of(before, counted, share * self.times)
 
     def _need(self) -> range:
         if not self.generations:

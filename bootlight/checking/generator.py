@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import random
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from bootlight.checking.stand_ins import Blend
+from bootlight.checking.states import different, equal, global_generators, kept, other_attributes, spoken
 from bootlight.checking.training import train
-from bootlight.checking.trials import SEEDS, NotHere, Trials, demand, farthest, near, noise, readable, repeated, tensor
+from bootlight.checking.trials import SEEDS, NotHere, Trials, Wrong, demand, farthest, near, noise, readable, repeated, tensor
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.diffusion import Diffusion
 from bootlight.rng import seed_everywhere
 
 TOLERANCE = 1e-3  # of drawn images; a network rounds otherwise in a batch of another size
 ENOUGH = 64  # numbers that are not all above 0 by chance
+FEW = 0.05  # of the numbers of images may be below 0 where it seems that none should be
 FROM_NOISE = "draw must take all randomness from `noise`"
 FROM_BATCH = "a training step must take all randomness from the batch: batch.normal(...), batch.uniform(...)"
 
@@ -37,6 +39,7 @@ class GeneratorTrials(Trials):
         self._folder = tempfile.TemporaryDirectory(prefix="bootlight-check-")
         self._ended: Any = None
         self._first = torch.empty(0)  # images after the training
+        self._by_chance: list[str] = []  # attributes that differ between two equal trainings, such as times
         self._why_not = ""  # the trials after the first that fails altogether would say the same
         super().__init__(build)
 
@@ -61,32 +64,37 @@ class GeneratorTrials(Trials):
 
     def trains_again(self) -> None:
         """Training is deterministic: the same steps lead to the same state, bit for bit."""
-        self._need()
-        self._same(self._train(2)[1], "trained twice on the same batches it ends otherwise", FROM_BATCH)
+        trained = self._trained
+        again, state = self._train(2)
+        self._images(again)
+        self._by_chance = other_attributes(again, trained)
+        self._same(state, "trained twice on the same batches it ends otherwise", FROM_BATCH)
 
     def continues(self) -> None:
         """Continued from a checkpoint it ends as if it never had stopped, bit for bit."""
         trained, resumed = self._trained, self._fresh()
         train(resumed, Path(self._folder.name), resume=True)
-        lost = other_attributes(resumed, trained)
+        state, images = kept(resumed.state_dict()), self._images(resumed)
+        lost = spoken(set(other_attributes(resumed, trained)) - set(self._by_chance))
         cure = (
             f"a checkpoint does not have {lost}: make it a buffer (register_buffer), or save it in on_save_checkpoint"
             if lost
             else "is all state in buffers or in the optimizer?"
         )
-        self._same(resumed.state_dict(), "continued from a checkpoint it ends otherwise than trained straight through", cure)
+        self._same(state, "continued from a checkpoint it ends otherwise than trained straight through", cure)
         sentence = f"continued from a checkpoint it is not what it is when trained straight through; {cure}"
-        demand(not lost and near(self._images(resumed), self._first, 0), sentence)
+        demand(not lost and near(images, self._first, 0), sentence)
 
     def published(self) -> None:
         """A fresh one with the published weights draws the same images."""
         trained, fresh = self._trained, self._fresh()
-        fresh.load_published({name: value.clone() for name, value in self._ended[2].items()})
-        lost = other_attributes(fresh, trained, but=trained.unpublished)
+        fresh.load_published(kept(self._ended[2]))
+        images = self._images(fresh)
+        lost = spoken(other_attributes(fresh, trained, but=trained.unpublished))
         cure = (
             f"they do not have {lost}: make it a buffer (register_buffer)" if lost else "is all that decides them in buffers?"
         )
-        same = near(self._images(fresh), self._first, 1e-6)
+        same = near(images, self._first, 1e-6)
         demand(same, f"a fresh one with the published weights draws other images; {cure}")
 
     def seed_alone(self) -> None:
@@ -103,19 +111,33 @@ class GeneratorTrials(Trials):
             )
         demand((together[0] - together[1]).abs().max() > 0, "images of different seeds are equal: the noise is not used")
 
+    def any_rank(self) -> None:
+        """Image i is the same whichever process draws it."""
+        module = self._trained
+        here = self._images(module)
+        with (
+            patch.object(LightningModule, "global_rank", 1),
+            patch.object(LightningModule, "local_rank", 1),
+            patch.dict(os.environ, RANK="1", LOCAL_RANK="1", WORLD_SIZE="2"),
+        ):
+            there = self._images(module)
+        demand(
+            near(there, here, TOLERANCE), f"another process draws another image, off by {farthest(there, here)}; {FROM_NOISE}"
+        )
+
     def draws_only(self) -> None:
         """Drawing changes nothing: no state, no mode, no global random generator."""
         module = self._trained
         module.train()
         before = {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
         modes = {name: part.training for name, part in module.named_modules()}
-        generators = _generators()
+        generators = global_generators()
         self._draw(module)
         changed = different(before, module.state_dict())
         demand(changed == [], f"drawing changes {', '.join(changed[:3])}: is a batch norm in training mode?")
         other = [name or "the module" for name, part in module.named_modules() if part.training != modes[name]]
         demand(other == [], f"drawing leaves {', '.join(other[:3])} in another mode (train or eval)")
-        demand(equal(generators, _generators()), f"drawing uses a global random generator; {FROM_NOISE}")
+        demand(equal(generators, global_generators()), f"drawing uses a global random generator; {FROM_NOISE}")
 
     def no_gradient(self) -> None:
         """Drawn images keep no gradient."""
@@ -125,13 +147,18 @@ class GeneratorTrials(Trials):
 
     def in_range(self) -> None:
         """Images are about [-1, 1], as the training images are: black is -1."""
-        images = self._draw(self._trained)
+        module = self._trained
+        if module.image_dtype != "uint8":
+            raise NotHere("images of float data are as they are")
+        images = self._draw(module)
         if images.numel() < ENOUGH:
             raise NotHere("its images have too few numbers")
+        # A network that has learned little may draw one grey; with its weights negated another one, unless its range is wrong.
+        both = [images, *self._negated()]
         demand(
-            images.min() < 0,
-            f"no number in {len(SEEDS)} images is below 0, they go from {images.min():.3g} to {images.max():.3g}: "
-            f"it seems to draw images of {'[0, 255]' if images.max() > 2 else '[0, 1]'}",
+            max(float((part < 0).double().mean()) for part in both) > FEW,
+            f"hardly a number in its images is below 0, they go from {images.min():.3g} to {images.max():.3g}: it seems "
+            f"to draw images of {'[0, 255]' if images.max() > 2 else '[0, 1]'}",
         )
 
     def told(self) -> None:
@@ -148,7 +175,7 @@ class GeneratorTrials(Trials):
         self._need()
         if self._ended is None:
             module, state = self._train()
-            self._ended = module, state, {name: value.clone() for name, value in module.published_state().items()}
+            self._ended = module, state, kept(module.published_state())
         return self._ended[0]
 
     def _close(self) -> None:
@@ -175,13 +202,24 @@ class GeneratorTrials(Trials):
         module = self._awake()
         seed_everywhere("check", "training", times)  # on which nothing may depend
         train(module, Path(self._folder.name))
-        return module, {
-            name: value.clone() if isinstance(value, Tensor) else value for name, value in module.state_dict().items()
-        }
+        return module, kept(module.state_dict())
 
     def _same(self, found: Mapping[str, Any], sentence: str, cure: str) -> None:
         names = different(self._ended[1], found)
         demand(names == [], f"{sentence}: {len(names)} of its tensors, such as {', '.join(names[:2])}; {cure}")
+
+    def _negated(self) -> list[Tensor]:
+        """Images by the negated weights; none where they are no images."""
+        module = self._awake()
+        state = module.published_state()
+        for name, parameter in module.named_parameters():
+            if name in state and parameter.requires_grad:
+                state[name] = -self._ended[2][name]
+        module.load_published(state)
+        try:
+            return [self._draw(module)]
+        except Wrong:
+            return []
 
     def _labels(self, chosen: list[int] | None = None) -> Tensor | None:
         classes = self.thing.num_classes
@@ -197,49 +235,6 @@ class GeneratorTrials(Trials):
         seeds = SEEDS if chosen is None else [SEEDS[i] for i in chosen]
         images = module.shortened()[0].sample(seeds, labels=self._labels(chosen))
         return tensor(images, (len(seeds), *self.thing.image_shape), "what draw answers")
-
-
-def _generators() -> tuple[Any, ...]:
-    """States of the global random generators."""
-    return torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)
-
-
-def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names in two states whose values are not equal."""
-    return [name for name in one.keys() | other.keys() if not equal(one.get(name), other.get(name))]
-
-
-def equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal bit for bit; of what is neither number, text, tensor nor made of them, yes."""
-    if isinstance(one, Tensor | np.ndarray) or isinstance(other, Tensor | np.ndarray):
-        one, other = (value.detach().cpu().numpy() if isinstance(value, Tensor) else value for value in (one, other))
-        kept = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
-        return kept and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(equal, one, other))
-    plain = isinstance(one, bool | int | float | str | None) and isinstance(other, bool | int | float | str | None)
-    return one == other or (one != one and other != other) if plain else True
-
-
-def other_attributes(found: nn.Module, wanted: nn.Module, but: tuple[str, ...] = ()) -> str:
-    """Attributes of modules that differ between two of a kind, in words; without those of torch and Lightning.
-
-    Args:
-        found: of which some are missing.
-        wanted: as they should be.
-        but: beginnings of names of modules that do not count.
-    """
-    usual = vars(LightningModule()).keys() | {"ema"}
-    others = dict(found.named_modules())
-    names = []
-    for place, module in wanted.named_modules():
-        if f"{place}.".startswith(but or ("\0",)) or place not in others:
-            continue
-        mine = {name: value for name, value in vars(module).items() if name not in usual}
-        names += [f"{place}.{name}".lstrip(".") for name in different(mine, {n: vars(others[place]).get(n) for n in mine})]
-    return ", ".join(f"self.{name}" for name in names[:3])
 
 
 def stand_in(module: Any) -> GeneratorModule:

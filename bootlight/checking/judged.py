@@ -43,6 +43,13 @@ class RewardTrials(Trials):
         super().__init__(build)
         self.thing.eval()
         self.images: list[Tensor] = []
+        self.labelled = False
+        try:
+            self._asked(stored(3))
+        except BootlightError:  # of the images
+            pass
+        except Exception:  # perhaps it cannot do without labels; if it is that not, the first trial will tell
+            self.labelled = True
 
     def one_each(self) -> str:
         """One finite number for each image, (B,), of images as they are stored; the images stay as they are."""
@@ -60,14 +67,15 @@ class RewardTrials(Trials):
                 break
         if not self.images:
             raise refused[0]
-        return "of " + " and ".join(f"{images.dtype}".removeprefix("torch.") for images in self.images)
+        kinds = " and ".join(f"{images.dtype}".removeprefix("torch.") for images in self.images)
+        return f"of {kinds}{' with labels' if self.labelled else ''}"
 
     def image_alone(self) -> None:
         """The reward of an image does not depend on the others, on their order, or on random generators."""
         for images in self._kinds():
             whole = repeated(lambda i=images: self._asked(i), torch.equal, "it", SURE)  # type: ignore[misc]
             for chosen in ([0], [7, 1], [3, 2, 11, 5, 8]):
-                alone = self._asked(images[chosen])
+                alone = self._asked(images, chosen)
                 demand(
                     near(alone, whole[chosen], 1e-4),
                     f"the reward of an image is another one among {len(chosen)} than among {COUNT}: it depends on the others",
@@ -86,9 +94,11 @@ class RewardTrials(Trials):
             raise NotHere("there are no rewards")
         return self.images
 
-    def _asked(self, images: Tensor) -> Tensor:
+    def _asked(self, images: Tensor, chosen: list[int] | None = None) -> Tensor:
+        labels = torch.arange(COUNT) % CLASSES
+        which = list(range(COUNT)) if chosen is None else chosen
         with torch.no_grad():
-            return self.thing(images)
+            return self.thing(images[which], labels[which] if self.labelled else None)
 
 
 class ArrayImages:
@@ -125,6 +135,7 @@ class StandIn:
     def __init__(self, folder: Path, channels: int) -> None:
         self.context = GenerationContext(RunFolder(folder), self.number, 7)
         self.real = ArrayImages(stored(channels, name="real"))
+        self.asked: list[str] = []
 
     @property
     def folder(self) -> GenerationFolder:
@@ -132,7 +143,8 @@ class StandIn:
         return self.context.folder
 
     def published(self, part: str) -> Any:
-        """The network of a part."""
+        """The network of a part; what it is nobody knows here."""
+        self.asked.append(part)
         return Model(CosineSchedule())
 
 
@@ -183,10 +195,13 @@ class CuratorTrials(Trials):
             generation = StandIn(Path(self._folder.name), channels)
             try:
                 return list(curator.rows(self._rows(label), ArrayImages(stored(channels)), generation))
-            except BootlightError:
-                if channels == 1:
+            except Exception as error:
+                if generation.asked:
+                    asked = ", ".join(generation.asked)
+                    raise NotHere(f"it judges by {asked}, a published network of which there is none here") from error
+                if channels == 1 or not isinstance(error, BootlightError):
                     raise
-        raise NotHere("")
+        raise NotHere("it judges neither colored nor grey images")
 
     def _close(self) -> None:
         self._folder.cleanup()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from bootlight.checking.blame import blamed
@@ -34,7 +37,7 @@ KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
 
 
 def check(thing: Any, **arguments: Any) -> list[Finding]:
-    """Try a plug-in against what its kind promises; torch's global random generator is left as it was.
+    """Try a plug-in against what its kind promises; global random generators are left as they were.
 
     Args:
         thing: a class, or an instance, of which copies are tried.
@@ -60,8 +63,20 @@ def findings(thing: Any, arguments: Callable[[], dict[str, Any]]) -> Iterator[Fi
         note = ", ".join(f"{name} {_short(value)}" for name, value in (more | settings).items())
     else:
         build, note = partial(deepcopy, deepcopy(thing)), "copies of an instance"
-    with torch.random.fork_rng(devices=[]):
+    with _generators_kept():
         yield from _all(kind, build, Finding("made", f"{cls.__name__} is a {kind.name} that can be made", note=note), cls)
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Global random generators of the CPU are afterwards as before."""
+    states = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
 
 
 def _all(kind: type[Trials], build: Any, made: Finding, cls: type) -> Iterator[Finding]:
@@ -69,7 +84,8 @@ def _all(kind: type[Trials], build: Any, made: Finding, cls: type) -> Iterator[F
         trials = kind(build)
     except (Exception, SystemExit) as error:
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
-        wrong = f"it lacks {', '.join(missing)}" if missing else f"its constructor raises {blamed(error, cls)}"
+        given = f"; it was given {made.note}" if made.note else ""
+        wrong = f"it lacks {', '.join(missing)}" if missing else f"making it raises {blamed(error, cls)}{given}"
         yield made._replace(wrong=wrong, held=False)
         return
     yield made
@@ -94,7 +110,12 @@ def kind_of(cls: type) -> type[Trials]:
 
 def filled(kind: type[Trials], cls: type, given: Any) -> dict[str, Any]:
     """Arguments that a plug-in gets from elsewhere, those that its constructor takes and that are not given."""
-    taken = inspect.signature(cls).parameters
+    taken: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        taken |= inspect.signature(vars(base).get("__init__", object.__init__)).parameters
+        if "__init__" in vars(base) and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+            break  # else they are handed on to the next one
+        taken = {name: parameter for name, parameter in taken.items() if parameter.kind is not parameter.VAR_KEYWORD}
     return {name: value for name, value in kind.filled.items() if name in taken and name not in given}
 
 

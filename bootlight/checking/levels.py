@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bootlight.checking.trials import Trials, Wrong, demand, farthest, near, noise, repeated, tensor, uniform
+from bootlight.checking.trials import NotHere, Trials, Wrong, demand, farthest, near, noise, repeated, tensor, uniform
 from bootlight.diffusion.grid import Level
-from bootlight.diffusion.prediction import Estimate, Prediction, per_image
+from bootlight.diffusion.prediction import Estimate, LearnedVariance, Prediction, per_image
 from bootlight.diffusion.schedules import CosineSchedule, SigmaSchedule
 from bootlight.diffusion.weighting import Weighting
 
@@ -75,7 +75,9 @@ class PredictionTrials(Trials):
         whole = isinstance(count, int) and count >= SHAPE[0]
         demand(whole, f"num_outputs({SHAPE[0]}) is {count!r}; it must be a whole number, at least that of the channels")
         for level in self.levels:
-            tensor(self.thing.target(self.x0, self.noise, level), tuple(self.x0.shape), "target(x0, noise, level)")
+            target = self.thing.target(self.x0, self.noise, level)
+            channels = count if self._several_heads() else SHAPE[0]
+            tensor(target, (len(SIGMAS), channels, *SHAPE[1:]), "target(x0, noise, level)")
 
     def sees(self) -> None:
         """What the network sees is a finite image and a finite time."""
@@ -101,6 +103,8 @@ class PredictionTrials(Trials):
 
     def true_scale(self) -> None:
         """`scale` is how much larger the squared error of an answer is than that of its image."""
+        if self._several_heads():
+            raise NotHere("the network answers more than the image has channels")
         for level in self.levels:
             answer, change = self._answer(level), 0.1 * noise(*self.x0.shape, name="change", dtype=torch.float64)
             changed = answer.clone()
@@ -126,11 +130,18 @@ class PredictionTrials(Trials):
             wrong = answer + 0.1 * noise(*answer.shape, name="error", dtype=torch.float64)
             weight = 0.5 + uniform(count, 1, 1, 1).double()
             error = tensor(self.thing.error(wrong, self.x0, self.noise, level, weight), (count,), "error(..., weight)")
-            wanted = weight.flatten() * per_image((self._estimate(wrong, level).x0 - self.x0) ** 2)
-            ratio = (error / wanted).log()
-            demand(near(ratio, 0 * ratio, 1e-3), "error(..., weight) is not the weight times the mean squared error in x0")
+            twice = self.thing.error(wrong, self.x0, self.noise, level, 2 * weight)
+            demand(near(twice, 2 * error, 1e-6), "error(..., weight) does not double with the weight")
+            if not self._several_heads():
+                wanted = weight.flatten() * per_image((self._estimate(wrong, level).x0 - self.x0) ** 2)
+                ratio = (error / wanted).log()
+                demand(near(ratio, 0 * ratio, 1e-3), "error(..., weight) is not the weight times the mean squared error in x0")
             alone = self.thing.error(wrong[:1], self.x0[:1], self.noise[:1], part(level, 0), weight[:1])
             demand(near(alone, error[:1], 1e-6), "the error of an image changes with the other images of the batch")
+
+    def _several_heads(self) -> bool:
+        """Whether it has answers beside that for the image and that for its variance."""
+        return not isinstance(self.thing, LearnedVariance) and self.thing.num_outputs(SHAPE[0]) != SHAPE[0]
 
     def _answer(self, level: Level) -> Tensor:
         """The target, and zeros for what else the network answers."""

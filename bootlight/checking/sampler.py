@@ -31,11 +31,13 @@ class SamplerTrials(Trials):
     def __init__(self, build: Any) -> None:
         super().__init__(build)
         steps = self.thing.num_steps or 50
-        table = CosineSchedule(steps * math.ceil(50 / steps))  # which any number of steps divides
-        self.schedules: list[Schedule] = [table]
-        with suppress(ValueError):  # by which it says that it is for tables alone
-            self.thing.grid(SigmaSchedule())
-            self.schedules.append(SigmaSchedule())
+        self.schedules: list[Schedule] = []
+        for schedule in (CosineSchedule(steps * math.ceil(50 / steps)), SigmaSchedule()):  # which the steps divide
+            with suppress(ValueError):  # by which it says that it is for others alone
+                self.thing.grid(schedule)
+                self.schedules.append(schedule)
+        if not self.schedules:
+            self.thing.grid(CosineSchedule())
 
     def follows(self) -> str:
         """The grid has as many steps as were asked for, and may start lower."""

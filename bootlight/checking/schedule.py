@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -83,12 +84,20 @@ class ScheduleTrials(Trials):
     def starts(self) -> None:
         """A grid that starts lower keeps the levels below, and adds the start."""
         low, high = self.thing.sigmas()
-        steps, start = min(10, self.thing.num_timesteps or 10), (low * high) ** 0.5
+        steps, start = self._allowed(), (low * high) ** 0.5
         whole, grid, name = self.thing.grid(steps), self.thing.grid(steps, start=start), f"grid({steps}, start={start:.4g})"
         self._grid(grid, name)
         demand(abs(grid.sigma(0) / start - 1) < 1e-3, f"{name} starts at {grid.sigma(0):.4g}")
         below = sum(whole.sigma(i) < start * 0.999 for i in range(steps))
         demand(grid.num_steps == 1 + below, f"{name} does not keep the {below} levels below it")
+
+    def _allowed(self) -> int:
+        """A number of steps."""
+        for steps in (10, 5, 2, 1):
+            with suppress(ValueError):
+                self.thing.grid(steps)
+                return steps
+        raise NotHere("it allows none of 1, 2, 5 and 10 steps")
 
     def _grid(self, grid: Any, name: str) -> None:
         last = tuple(grid.level(grid.num_steps))

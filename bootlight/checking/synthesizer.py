@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bootlight.checking.stand_ins import Blend
+from bootlight.checking.training import train
 from bootlight.checking.trials import NotHere, Trials, demand, farthest, near, readable, repeated, tensor
 from bootlight.data.generation_images import GenerationImages
 from bootlight.data.mixing import Source
@@ -67,16 +68,16 @@ class SynthesizerTrials(Trials):
 
     def asks(self) -> str:
         """As many requests as were wanted, numbered from 0, each once, with seeds of their own."""
-        if not isinstance(generator(None), self.thing.needs):
-            raise NotHere(f"it draws with a {self.thing.needs.__name__} alone, of which there is none here")
+        self.generator = self._generator()
         try:
-            self.generator = generator(None)
             self._requests()
-        except BootlightError:
-            self.generator = generator(2)  # it may be for models with classes
+        except BootlightError:  # it may be for models with classes
+            if self.generator.num_classes is None and isinstance(generator(2), self.thing.needs):
+                self.generator = generator(2)
             self._requests()
         requests = repeated(self._requests, _same_requests, "requests", "take seeds from image_seeds(context, count, into)")
-        demand(len(set(requests.seeds)) == COUNT, "several requests have one seed: their images would be equal")
+        apart = {(request.seed, request.label, request.parents) for request in requests}
+        demand(len(apart) == COUNT, "several requests have the same seed, label and parents: their images would be equal")
         for what, others in (
             ("folder", self._requests(into="probe")),
             ("generation", self._requests(number=2)),
@@ -122,6 +123,18 @@ class SynthesizerTrials(Trials):
         """`protocol` can be written down."""
         self._asked()
         readable(self.thing.protocol(self.generator), "protocol(generator)")
+
+    def _generator(self) -> GeneratorModule:
+        """A small one of the class that it needs."""
+        needs, model = self.thing.needs, generator(None)
+        if isinstance(model, needs):
+            return model
+        try:
+            own: GeneratorModule = needs(image_size=EDGE, channels=CHANNELS)
+            train(own, Path(self._folder.name))
+        except Exception as error:
+            raise NotHere(f"it draws with a {needs.__name__} alone, of which there is none here") from error
+        return own.eval().requires_grad_(False)
 
     def _asked(self) -> Requests:
         if self.generator is None:
