@@ -12,12 +12,12 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from growth_study import make_study
+from painted import painted
 from torch import Tensor, nn
 
 from bootlight.bootstrap.begin import begin
@@ -84,14 +84,14 @@ def check(size: int, folder: Path) -> Work:
 
 
 def drawn(size: int, folder: Path) -> Work:
-    painted = torch.from_numpy(colours(np.random.default_rng(1), BATCH)).permute(0, 3, 1, 2)
+    pictures_drawn = torch.from_numpy(colours(np.random.default_rng(1), BATCH)).permute(0, 3, 1, 2)
     shift = iter(range(10**9))  # no two batches alike, though no network draws them
 
     def sample(seeds: Any, labels: None) -> Tensor:
-        return to_float(painted[: len(seeds)].roll(next(shift), 2))
+        return to_float(pictures_drawn[: len(seeds)].roll(next(shift), 2))
 
     def work() -> None:
-        network: Any = SimpleNamespace(sample=sample, protocol=dict)
+        network = painted(sample, int(pictures_drawn.shape[-1]))
         generation = RunFolder(folder / "drawn").generation(0)
         digests = draw_missing(Drawing(network, Draw(), Requests(range(size))), generation, BATCH)
         write_manifest(generation, range(size), None, generation=0, protocol={}, digests=digests)

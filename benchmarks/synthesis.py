@@ -14,12 +14,12 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from painted import painted
 from PIL import Image
 from ratios import compare, print_table
 from torch import Tensor
@@ -128,8 +128,8 @@ def run(quick: bool) -> list[dict[str, Any]]:
     for size, count in ((32, 64), (64, 32)) if DEVICE == "cpu" else ((32, 1024), (64, 1024)):
         count //= share
         module, batch = faces(size), count // 4
-        painted = SimpleNamespace(sample=partial(paint, pictures(batch, size)), protocol=dict)
-        ways = partial(draw_folder, painted, count, batch), partial(draw_alone, module, count, batch)
+        painter = painted(partial(paint, pictures(batch, size)), size)
+        ways = partial(draw_folder, painter, count, batch), partial(draw_alone, module, count, batch)
         what = f"all but drawing, {size}x{size}"
         rows.append(compare(what, f"drawing in {STEPS} steps", *ways, repeats=repeats, count=count, unit="images/s"))
     if DEVICE == "cpu" and (os.cpu_count() or 1) > 1:

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from bootlight.data import extra
-from bootlight.data.extra import open_drawn
+from bootlight.data.extra import open_curated
 from bootlight.data.resolve import resolve
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
@@ -71,7 +71,7 @@ DAMAGE = {
 }  # fmt: skip
 READERS = {
     "the evaluation": lambda folder: drawn_source("drawn", folder, (3, 8, 8)),
-    "the next generation": lambda folder: open_drawn(folder, ("a", "b"), build),
+    "the next generation": lambda folder: open_curated(folder, ("a", "b"), build),
     "another command": lambda folder: resolve(f"{folder.path.parent}@0"),
     "another command, by the folder": lambda folder: resolve(str(folder.path)),
 }
@@ -146,13 +146,13 @@ def test_decoded_images_are_opened_once_in_a_process(folder, tmp_path):
             calls.append(root)
             return build(root, **kwargs)
 
-    stores = [open_drawn(folder, ("a", "b"), Build())[0] for _ in range(3)]
+    stores = [open_curated(folder, ("a", "b"), Build()).store for _ in range(3)]
     assert len(calls) == 1 and all(store.images is stores[0].images for store in stores)
     os.utime(folder.sample_file(0), ns=(1, 1))
-    open_drawn(folder, ("a", "b"), Build())
+    open_curated(folder, ("a", "b"), Build())
     assert len(calls) == 2
     shutil.rmtree(folder.path / "cache")  # a worker process would look for the file
-    open_drawn(folder, ("a", "b"), Build())
+    open_curated(folder, ("a", "b"), Build())
     assert len(calls) == 3
     assert all(place.is_relative_to(tmp_path) or place.is_absolute() for place, _ in extra._built_before)
 

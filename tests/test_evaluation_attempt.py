@@ -183,7 +183,7 @@ def test_a_generation_is_written_with_what_could_be_measured(tmp_path, broken_ki
 
     data = SimpleNamespace(
         available=Images(), holdout=Images(), reference=lambda which, limit: np.arange(15), cache=tmp_path / "cache",
-        image_size=8, channels=3, num_real=15, num_synthetic=0, num_steps=4, batch_size=2,
+        image_size=8, channels=3, image_shape=(3, 8, 8), num_real=15, num_synthetic=0, num_steps=4, batch_size=2,
     )  # fmt: skip
     evaluation = Evaluation(metrics=["fd", "kid"])
     generation = SimpleNamespace(
@@ -207,7 +207,7 @@ def test_a_generation_is_written_with_what_could_be_measured(tmp_path, broken_ki
     ("option", "edges", "named"),
     [
         ("--pixels", [8] * 9, "16"),
-        ("--judges=1", [12] * 9, "12 x 12"),
+        ("--judges=1", [9] * 9, "9 x 9"),
         ("--c2st", [8] * 8 + [16], "2 sizes"),
         ("--c2st", [8] * 9, "9"),
     ],

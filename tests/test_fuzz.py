@@ -130,7 +130,7 @@ def readers() -> list[Callable[[Path], object]]:
 
     from bootlight.bootstrap.loop import check_streams
     from bootlight.bootstrap.synthesize import read_batch_size
-    from bootlight.data.extra import noted_classes, open_drawn
+    from bootlight.data.extra import noted_classes, open_curated
     from bootlight.data.resolve import resolve
     from bootlight.data.store import _open, build_store
     from bootlight.evaluation.generation import final_loss
@@ -164,7 +164,7 @@ def readers() -> list[Callable[[Path], object]]:
         folder = RunFolder(run).generation(0)
         resolve(f"{run}@0")
         list(drawn_source("drawn", folder, (3, 8, 8)).batches(2))
-        open_drawn(folder, noted_classes(folder) or ("a", "b"), build)
+        open_curated(folder, noted_classes(folder) or ("a", "b"), build)
 
     return [
         check_links,

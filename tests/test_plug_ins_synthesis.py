@@ -184,6 +184,18 @@ def test_a_folder_that_will_be_drawn_may_have_parents(bootlight, pictures, tmp_p
     assert {row["parent"] for row in read_metadata(folder)} == {"samples/00000/000000.png", "samples/00000/000001.png"}
 
 
+def test_what_a_curator_left_out_is_no_parent(bootlight, pictures, tmp_path):
+    listed = stages(
+        "bootlight.Train", synthesize(), curate("by_class.ByDarkness"), synthesize("halfway.Halfway", "second", of="samples")
+    )
+    command = ["fit", *GAUSSIAN, *options(pictures, tmp_path / "run", **{"bootstrap.num_synthetic": 6}), listed]
+    bootlight(*command)
+    folder = RunFolder(tmp_path / "run").generation(0)
+    kept = [row.file_name for row in read_curation(folder).values() if row.keep]
+    parents = [row["parent"] for row in read_metadata(folder.of_images("second"))]
+    assert parents == [f"samples/{kept[i // 2]}" for i in range(6)] and len(kept) == 5
+
+
 def test_labels_are_drawn_in_the_proportions_that_were_asked_for(bootlight, pictures, tmp_path):
     run = RunFolder(tmp_path / "run")
     sizes = {"model.num_classes": 2, "bootstrap.num_synthetic": 8, "data.num_steps": 1}

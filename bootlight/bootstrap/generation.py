@@ -111,7 +111,7 @@ class Generation:
     @property
     def truth(self) -> Any:
         """The law that the real images were drawn from, where the data know it; else None."""
-        return getattr(getattr(self.open_data(), "origin", None), "truth", None)
+        return self.open_data().origin.truth
 
     def images(self) -> GenerationImages:
         """Those that others may be made of; the data are opened, by all ranks."""

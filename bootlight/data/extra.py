@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bootlight.data.mixing import Source
 from bootlight.data.reading import SAFE
@@ -66,12 +65,6 @@ def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
         if isinstance(names, list):
             return tuple(map(str, names))
     return ()
-
-
-def open_drawn(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> tuple[Store, NDArray[np.int64]]:
-    """The images that a generation has drawn, and the positions of those that a curator has kept; see `open_curated`."""
-    source = open_curated(folder, class_names, build)
-    return source.store, source.indices
 
 
 def open_curated(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Source:

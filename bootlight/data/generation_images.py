@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bootlight.data.extra import open_drawn
+from bootlight.data.extra import open_curated
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_float
 from bootlight.runs.drawn import read_drawn
@@ -61,8 +61,9 @@ class GenerationImages:
             images = folder.of_images(into)
             if not images.is_synthesized:
                 raise NotDrawnYet(f"{images.samples} has not all images; put the Synthesize that draws them before")
-            drawn = open_drawn(images, store.class_names, data._build)[0]
-            return drawn, {name: i for i, name in enumerate(sorted(row.file_name for row in read_drawn(images)))}
+            kept = open_curated(images, store.class_names, data._build)
+            names = sorted(row.file_name for row in read_drawn(images))
+            return kept.store, {names[i]: i for i in kept.indices.tolist()}
 
         return cls(store.labels[data.real.indices], store.class_names, data.real, open_folder)
 
@@ -73,7 +74,7 @@ class GenerationImages:
         return [f"{REAL}/{store.names[i]}" for i in (self.real.indices.tolist() if self.real is not None else ())]
 
     def drawn_names(self, into: str) -> list[str]:
-        """Of the images in a folder of this generation, in the order of their numbers.
+        """Of the images in a folder of this generation, in the order of their numbers, without those that a curator left out.
 
         Raises:
             BootlightError: the folder is not complete, or damaged.
