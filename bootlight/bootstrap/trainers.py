@@ -159,7 +159,7 @@ def drawing_trainer(config: dict[str, Any], folder: GenerationFolder, callbacks:
 def trial_trainer(config: dict[str, Any], callbacks: Sequence[Callback], loggers: list[Logger], **own: Any) -> Trainer:
     """A trainer with the user's settings that ends after the first steps."""
     few = {
-        "limit_train_batches": TRIAL_STEPS * (config["accumulate_grad_batches"] or 1),
+        "limit_train_batches": TRIAL_STEPS * (config.get("accumulate_grad_batches") or 1),
         "limit_val_batches": config["limit_val_batches"] if config["limit_val_batches"] == 0 else 1,
         "num_sanity_val_steps": 0,
         "val_check_interval": 1.0,
