@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sound_plug_ins import LossSecondMoment
+from sound_plug_ins import Crops, LossSecondMoment
 from torch import nn
 
 import bootlight
@@ -719,3 +719,45 @@ class Shapeless(bootlight.Digits):
 class FlatAnswer(Standardized):
     def forward(self, x, time, labels=None):
         return super().forward(x, time, labels).flatten(1)
+
+
+class DarkensInPlace(bootlight.Digits):
+    def view(self, images, ids, step, uniform):
+        return images.div_(2, rounding_mode="floor"), {}
+
+
+class CropsByChance(Crops):
+    """Another crop at each call."""
+
+    def view(self, images, ids, step, uniform):
+        return super().view(images, ids, step, lambda name, *shape: torch.rand(len(images), *shape))
+
+
+class DoneInAttribute(bootlight.Stage):
+    finished = False
+
+    def is_done(self, generation):
+        return self.finished
+
+    def run(self, generation):
+        self.finished = True
+
+
+class AlwaysDone(bootlight.Stage):
+    """Is done as soon as there is a folder."""
+
+    def is_done(self, generation):
+        return generation.folder.path.exists()
+
+    def run(self, generation):
+        pass
+
+
+class SomeGenerations(bootlight.Stage):
+    generations = "even"
+
+    def is_done(self, generation):
+        return (generation.folder.path / "done.txt").exists()
+
+    def run(self, generation):
+        (generation.folder.path / "done.txt").touch()
