@@ -67,8 +67,14 @@ def test_a_step_asks_for_no_number(model, device):
 
 def test_a_question_would_be_noticed(monkeypatch):
     model = MODELS["ddpm"]()
-    losses = model.losses
-    monkeypatch.setattr(model, "losses", lambda batch: (losses(batch)[0] * (1 + 0 * losses(batch)[0].mean().item()), {}))
+    losses = model._losses
+
+    def asking(batch):
+        found = losses(batch)
+        found[0].mean().item()
+        return found
+
+    monkeypatch.setattr(model, "_losses", asking)
     assert len(train(model, Watch("cpu")).found) == NUM_STEPS - 2
 
 

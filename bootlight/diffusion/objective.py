@@ -1,6 +1,7 @@
 """What a denoiser is trained on: the loss of each image."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,16 @@ class Objective(nn.Module, ABC):
             batch: images in [-1, 1], or floats as stored; labels as the network is to see them.
             t: (B,).
         """
+
+    def mean(self, losses: Tensor, parts: dict[str, Tensor], mean: Callable[[Tensor], Tensor]) -> Tensor:
+        """The loss of a batch, as `forward` has answered it.
+
+        Args:
+            losses: of its images.
+            parts: of the losses.
+            mean: over the images, with all weights.
+        """
+        return mean(losses)
 
 
 class DSM(Objective):
@@ -64,6 +75,7 @@ class Hybrid(Objective):
     def __init__(self, weighting: Weighting | None = None) -> None:
         super().__init__()
         self.weighting = weighting
+        self._share = 1.0  # of the bound
 
     def forward(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`.
@@ -92,7 +104,12 @@ class Hybrid(Objective):
             schedule, x0=x0, x_t=x_t, t=t, estimate_x0=estimate.x0, variance_fraction=estimate.variance_fraction
         )
         # T / 1000 makes the term 0.001 L_vlb, since L_vlb is the sum of T such terms (Nichol and Dhariwal 2021, equation 16).
-        return error + len(schedule) / 1000 * bound, {"mse": error, "vlb": bound}
+        self._share = len(schedule) / 1000
+        return error + self._share * bound, {"mse": error, "vlb": bound}
+
+    def mean(self, losses: Tensor, parts: dict[str, Tensor], mean: Callable[[Tensor], Tensor]) -> Tensor:
+        """See `Objective`; of each part on its own, which is as it was always summed."""
+        return mean(parts["mse"]) + self._share * mean(parts["vlb"])
 
 
 def noisy(denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:

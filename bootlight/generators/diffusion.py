@@ -133,8 +133,8 @@ class Diffusion(DenoisingModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective, its mean over the batch."""
-        losses, parts = self.losses(batch)
-        loss = batch.weighted(losses)
+        losses, parts, weight = self._losses(batch)
+        loss = self.objective.mean(losses, parts, lambda each: batch.weighted(each if weight is None else each * weight))
         size = len(batch.images)
         for name, values in parts.items():
             self.log(f"train/{name}", values.mean(), batch_size=size)
@@ -143,11 +143,16 @@ class Diffusion(DenoisingModule):
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Losses (B,) times the weights of their noise levels, not yet of the images; and the parts (B,) that are logged."""
+        losses, parts, weight = self._losses(batch)
+        return losses if weight is None else losses * weight, parts
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """Losses (B,), their parts, and the weights of their noise levels."""
         t, weight = self._times(batch)
         losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
         if self.timesteps.observes:
             self._observe(t, losses.detach())
-        return losses if weight is None else losses * weight, parts
+        return losses, parts, weight
 
     def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Noise levels, and weights of the losses; those that came with the images, where they did."""
