@@ -52,6 +52,8 @@ def test_what_is_no_number_of_channels(size, channels):
     [
         ((4, 9), [4, 6], slice(0, 4), slice(1, 7)),  # too wide: three columns are lost, one of them at the left
         ((9, 4), [6, 4], slice(1, 7), slice(0, 4)),
+        ((4, 12), [4, 6], slice(0, 4), slice(3, 9)),
+        ((12, 3), [4, 3], slice(4, 8), slice(0, 3)),
         ((4, 6), [4, 6], slice(0, 4), slice(0, 6)),
         ((5, 5), [5, 2], slice(0, 5), slice(1, 3)),
         ((7, 7), [1, 7], slice(3, 4), slice(0, 7)),
