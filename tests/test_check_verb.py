@@ -98,6 +98,7 @@ def test_an_argument_that_is_a_class(check):
         ("./weightings_of_mine.Half", "FILE.CLASS"),
         ("weightings_of_mine.Haf", "Half, Broken, Unfinished, Refuses, Leaves"),
         ("weightings_of_mine.function", "no class"),
+        ("bootlight.Digit", "bootlight has Digits"),
         ("weightings_of_mine.Other", "GeneratorModule"),
         ("bootlight.Batch", "GeneratorModule"),
         ("nothing_here.Half", "run from the folder"),
@@ -121,3 +122,14 @@ def test_a_file_that_cannot_be_imported(check, text, words):
     name = f"damaged_{abs(hash(text))}"
     with pytest.raises(BootlightError, match=words):
         check(f"{name}.Thing", text=text, file=name)
+
+
+def test_a_setting_that_cannot_be_is_told_in_its_own_words(check):
+    status, lines = check("bootlight.DCGAN", "--image_size", "9")
+    assert status == 1 and "data.image_size is 9" in lines[1] and "image_size 9" in lines[1].split(";")[-1]
+
+
+def test_settings_are_shown_that_are_not_the_usual_ones(check):
+    assert "(num_steps 4)" in check("bootlight.DDIM", "--num_steps=4", "--eta=0")[1][0]
+    lines = check("bootlight.PixelGaussian", "--image_size=[4, 6]", "--channels=1", "--sampling_bias=0.5")[1]
+    assert "(image_size [4, 6], channels 1, sampling_bias 0.5)" in lines[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -42,6 +43,7 @@ def find_class(path: str) -> type:
     thing = getattr(found, name, None)
     if not inspect.isclass(thing):
         there = [key for key, value in vars(found).items() if _is_plug_in(value) and value.__module__ == module]
+        there = there or get_close_matches(name, dir(found))
         what = "there is no such class" if thing is None else f"it is no class, but of type {type(thing).__name__}"
         raise BootlightError(f"{path}: {what}; {module} has {', '.join(there) or 'no plug-in'}")
     return thing

@@ -36,12 +36,12 @@ class GeneratorTrials(Trials):
     filled: ClassVar[Mapping[str, Any]] = {"image_size": 8, "channels": 1}
 
     def __init__(self, build: Callable[[], Any]) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="bootlight-check-")
         self._ended: Any = None
         self._first = torch.empty(0)  # images after the training
         self._by_chance: list[str] = []  # attributes that differ between two equal trainings, such as times
         self._why_not = ""  # the trials after the first that fails altogether would say the same
         super().__init__(build)
+        self._folder = tempfile.TemporaryDirectory(prefix="bootlight-check-")
 
     def trains(self) -> None:
         """A few steps of training change its state and leave it finite."""

@@ -62,7 +62,7 @@ def findings(thing: Any, arguments: Callable[[], dict[str, Any]]) -> Iterator[Fi
         settings = arguments()
         more = filled(kind, cls, settings)
         build: Callable[[], Any] = lambda: cls(**deepcopy(more), **arguments())  # noqa: E731
-        note = ", ".join(f"{name} {_short(value)}" for name, value in (more | settings).items())
+        note = ", ".join(f"{name} {_short(value)}" for name, value in (more | _unusual(cls, settings)).items())
     else:
         build, note = partial(deepcopy, deepcopy(thing)), "copies of an instance"
     with _generators_kept():
@@ -87,7 +87,8 @@ def _all(kind: type[Trials], build: Any, made: Finding, cls: type) -> Iterator[F
     except (Exception, SystemExit) as error:
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         given = f"; it was given {made.note}" if made.note else ""
-        wrong = f"it lacks {', '.join(missing)}" if missing else f"making it raises {blamed(error, cls)}{given}"
+        said = str(error) if isinstance(error, BootlightError) else f"making it raises {blamed(error, cls)}"
+        wrong = f"it lacks {', '.join(missing)}" if missing else said + given
         yield made._replace(wrong=wrong, held=False)
         return
     yield made
@@ -119,6 +120,19 @@ def filled(kind: type[Trials], cls: type, given: Any) -> dict[str, Any]:
             break  # else they are handed on to the next one
         taken = {name: parameter for name, parameter in taken.items() if parameter.kind is not parameter.VAR_KEYWORD}
     return {name: value for name, value in kind.filled.items() if name in taken and name not in given}
+
+
+def _unusual(cls: type, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that are not the defaults."""
+    usual = {name: _plain(parameter.default) for name, parameter in inspect.signature(cls).parameters.items()}
+    return {name: value for name, value in settings.items() if name not in usual or _plain(value) != usual[name]}
+
+
+def _plain(value: Any) -> Any:
+    """A number or text, or a list of them; for all else its place in memory."""
+    if isinstance(value, str | int | float | None):
+        return value
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else id(value)
 
 
 def _short(value: Any) -> str:
