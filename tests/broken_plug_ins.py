@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from sound_plug_ins import LossSecondMoment
+from sound_plug_ins import Crops, LossSecondMoment
 from torch import nn
 
 import bootlight
 from bootlight.data.store import store_from_arrays
+from bootlight.diffusion.denoiser import Denoiser
 from bootlight.diffusion.grid import Level
+from bootlight.diffusion.prediction import Estimate
 
 
 class Sound(bootlight.GeneratorModule):
@@ -533,3 +535,229 @@ class Unsaved(LossSecondMoment):
     def setup(self, schedule):
         super().setup(schedule)
         self.register_buffer("losses", self.losses, persistent=False)
+
+
+class Unpublished(Sound):
+    """What decides the images is published under a name that is for resuming alone."""
+
+    unpublished = ("latent.",)
+
+    def load_published(self, state):
+        pass
+
+
+class Unwritable(Sound):
+    def protocol(self):
+        return {"sampler": self.latent}
+
+
+class OneStepMore(bootlight.DDIM):
+    """Visits one level more than it says."""
+
+    def grid(self, schedule, start=None):
+        return schedule.grid(self.num_steps + 1, spacing=self.spacing, start=start)
+
+
+class WithGradient(bootlight.DDIM):
+    def __call__(self, denoiser, x, noise, labels=None, *, grid=None, record=None, **cond):
+        grid = grid or self.grid(denoiser.schedule)
+        return self.walk(grid, self.asking(denoiser, grid, labels, cond), x, noise, record)
+
+
+class Untold(bootlight.DDIM):
+    def protocol(self):
+        return {"sampler": type(self).__name__, "num_steps": torch.tensor(self.num_steps)}
+
+
+class Beyond(bootlight.TimestepSampler):
+    """Levels that the schedule does not have."""
+
+    biased = True
+
+    def draw(self, u, position):
+        return self.schedule.drawn(u[position]).double() * 1.5, None
+
+
+class Relative(bootlight.Weighting):
+    """Weights with a mean of 1 over the batch."""
+
+    def __call__(self, level):
+        ratio = (level.signal / level.noise) ** 2
+        return ratio / ratio.mean()
+
+
+class OneChannel(bootlight.Epsilon):
+    """Says that the network has one channel, whatever the images have."""
+
+    def num_outputs(self, channels):
+        return 1
+
+
+class TimeLost(bootlight.Epsilon):
+    def inputs(self, x_t, level, seen):
+        return x_t, seen.mean()
+
+
+class Flat(bootlight.SigmaSchedule):
+    """Levels of another shape."""
+
+    def level(self, t):
+        return Level(torch.ones_like(t), t)
+
+
+class SaysItKeeps(bootlight.SigmaSchedule):
+    keeps_variance = True
+
+
+class Alike(bootlight.SigmaSchedule):
+    """Tells networks nothing."""
+
+    def seen(self, t):
+        return torch.ones_like(t)
+
+
+class DrawsBeyond(bootlight.SigmaSchedule):
+    def drawn(self, u):
+        return 2 * super().drawn(u)
+
+
+class Averages(bootlight.DSM):
+    """One loss of the batch."""
+
+    def forward(self, denoiser, batch, t):
+        loss, parts = super().forward(denoiser, batch, t)
+        return loss.mean(), parts
+
+
+class WeighsTwice(bootlight.DSM):
+    def forward(self, denoiser, batch, t):
+        loss, parts = super().forward(denoiser, batch, t)
+        return loss if batch.weights is None else loss * batch.weights, parts
+
+
+class WrongName(bootlight.Extrapolate):
+    """Looks for a model under another name than it has asked for."""
+
+    def __init__(self):
+        super().__init__("@-1/model", 0.5)
+
+    def attach(self, parts):
+        self._auxiliary = parts["worse"]
+
+
+class HalfEstimate(Denoiser):
+    """Changes the image and leaves the noise as it was."""
+
+    def __init__(self, schedule):
+        super().__init__(schedule)
+
+    def forward(self, x_t, t, labels=None, **cond):
+        return Estimate(0 * x_t, 0 * x_t)
+
+
+class BatchMean(Denoiser):
+    """Takes the mean of the batch for the image."""
+
+    def __init__(self, schedule):
+        super().__init__(schedule)
+
+    def forward(self, x_t, t, labels=None, **cond):
+        level = self.schedule.level(t)
+        x0 = x_t.mean(0, keepdim=True).expand_as(x_t)
+        return Estimate(x0, (x_t - level.signal * x0) / level.noise)
+
+
+class Forgets(bootlight.Alone):
+    """Draws with a denoiser of its own, and not with that which it is given."""
+
+    identity = None
+
+    def __call__(self, denoiser):
+        return HalfEstimate(denoiser.schedule)
+
+
+class AveragesToo(bootlight.Alone):
+    """Keeps the denoiser, and answers the mean of the batch."""
+
+    identity = None
+
+    def __call__(self, denoiser):
+        composed = BatchMean(denoiser.schedule)
+        composed.own = denoiser
+        return composed
+
+
+class UntoldComposition(bootlight.Alone):
+    def __init__(self):
+        self.weight = torch.ones(2)
+
+
+class Chance(bootlight.Whole):
+    """Not a view: it depends on names."""
+
+    level = 0.5
+
+    def __call__(self, x, ids, seed):
+        return x + (ids % 7).view(-1, 1, 1, 1)
+
+
+class Length0(bootlight.Draw):
+    length = 0
+
+
+class UntoldDraw(bootlight.Draw):
+    def protocol(self, generator):
+        return {"factor": np.float32(2)}
+
+
+class Shapeless(bootlight.Digits):
+    def __init__(self):
+        super().__init__()
+        self.shape = (8, 8)
+
+
+class FlatAnswer(Standardized):
+    def forward(self, x, time, labels=None):
+        return super().forward(x, time, labels).flatten(1)
+
+
+class DarkensInPlace(bootlight.Digits):
+    def view(self, images, ids, step, uniform):
+        return images.div_(2, rounding_mode="floor"), {}
+
+
+class CropsByChance(Crops):
+    """Another crop at each call."""
+
+    def view(self, images, ids, step, uniform):
+        return super().view(images, ids, step, lambda name, *shape: torch.rand(len(images), *shape))
+
+
+class DoneInAttribute(bootlight.Stage):
+    finished = False
+
+    def is_done(self, generation):
+        return self.finished
+
+    def run(self, generation):
+        self.finished = True
+
+
+class AlwaysDone(bootlight.Stage):
+    """Is done as soon as there is a folder."""
+
+    def is_done(self, generation):
+        return generation.folder.path.exists()
+
+    def run(self, generation):
+        pass
+
+
+class SomeGenerations(bootlight.Stage):
+    generations = "even"
+
+    def is_done(self, generation):
+        return (generation.folder.path / "done.txt").exists()
+
+    def run(self, generation):
+        (generation.folder.path / "done.txt").touch()

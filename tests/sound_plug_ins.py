@@ -192,3 +192,36 @@ class OfTheFit(bootlight.Draw):
     """Draws with a fitted model alone."""
 
     needs = bootlight.FittedGaussian
+
+
+class Crops(bootlight.Digits):
+    """Two crops of 6 x 6 pixels, the second one beside the first."""
+
+    def __init__(self):
+        super().__init__(8)
+        self.shape = (1, 6, 6)
+
+    @property
+    def stored_shape(self):
+        return (1, 8, 8)
+
+    def load(self):
+        return bootlight.Digits(8).load()
+
+    def view(self, images, ids, step, uniform):
+        tops, lefts = (3 * uniform("crop", 2)).long().T
+        crops = [image[:, i : i + 6, j : j + 6] for image, i, j in zip(images, tops, lefts, strict=True)]
+        return torch.stack(crops), {"top": tops, "age": torch.full_like(tops, step)}
+
+
+class Notes(bootlight.Stage):
+    """Writes a line."""
+
+    def is_done(self, generation):
+        return not generation.writes or (generation.folder.path / "note.txt").exists()
+
+    def run(self, generation):
+        if generation.writes:
+            (generation.folder.path / "note.txt").write_text(
+                f"{generation.number} {len(list(generation.folder.samples.glob('*/*')))}"
+            )

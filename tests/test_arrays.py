@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,17 @@ def test_numbers_come_back_bit_for_bit(place, tmp_path):
     assert bits(pickle.loads(pickle.dumps(store)).images) == bits(store.images)
     names = [row_name("a.npy", i) for i in range(3)] + ["x/b.NPY"] + [row_name("x/c.npy", i) for i in range(3)]
     assert list(store.names) == names
+
+
+def test_a_store_that_was_changed_is_decoded_again(tmp_path):
+    np.save(tmp_path / "a.npy", NUMBERS)
+    file = Path(build(tmp_path / "a.npy", tmp_path / "cache").images.filename)
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.warns(UserWarning, match="damaged"):
+        store = build(tmp_path / "a.npy", tmp_path / "cache")
+    assert bits(store.images) == bits(NUMBERS.transpose(0, 2, 3, 1))
 
 
 def test_a_file_alone_is_a_set(tmp_path):

@@ -22,7 +22,7 @@ from bootlight.synthesis.drawing import Drawing, draw_missing
 from bootlight.synthesis.folder import image_seeds
 from bootlight.synthesis.requests import Requests
 from bootlight.synthesis.synthesizer import Draw
-from bootlight.synthesis.written import Written, files_of
+from bootlight.synthesis.written import Written, files_of, rows_on_disk
 
 COUNT, BATCH = 11, 4
 SHAPES = {"points": (2, 1, 1), "images": (1, 6, 10), "channels": (5, 4, 4), "rgb": (3, 4, 6)}
@@ -205,6 +205,18 @@ def test_images_of_a_call_in_any_order_come_back_by_number(tmp_path):
         job()
     assert written.has(numbers) and written.has([5, 100]) and not written.has([5, 6])
     assert torch.equal(written.read(numbers), images) and torch.equal(written.read([100]), images[4:5])
+
+
+def test_names_of_others_are_no_images(context):
+    """Nor do they keep anybody busy; rows that a file has not are told by who reads them."""
+    (context.folder.samples / "00000").mkdir(parents=True)
+    for name in ("0-99999999999999999999.npy", "5-9x0.npy", "7.npy", "x-y.npy", "9-3.npy"):
+        (context.folder.samples / "00000" / name).write_bytes(b"123456")
+    assert sorted(rows_on_disk(context.folder)) == [5, 6, 7, 8, 9]
+    with pytest.raises(BootlightError, match=r"5-9x0\.npy"):
+        Written(context.folder, (2, 1, 1), "float32").read([5])
+    with pytest.raises(BootlightError, match="no image 1"):
+        Written(context.folder, (2, 1, 1), "float32").read([1])
 
 
 def test_evaluation_reads_them_as_they_are(context):

@@ -9,6 +9,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, OnlyReal, Replace
 from bootlight.data.origin import StoreOrigin
 from bootlight.errors import BootlightError
+from bootlight.rng import numpy_rng
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
 
@@ -165,3 +166,26 @@ def test_policies_around_policies_add_in_order_and_shrink_alike():
     small = policy.scaled(0.4)
     assert (small.number, small.mixing.fraction, small.mixing.mixing.size) == (1, 0.3, 3)
     assert (policy.number, policy.mixing.mixing.size) == (3, 8)  # as it was
+
+
+def test_subsets_are_those_of_their_streams():
+    """Runs of earlier versions chose by these streams; the same arms train on the same images."""
+    archive = Drawn(10, 6, seed=5, subset_seed=9)
+    real = archive.real.indices
+
+    def some(indices, count, *stream):
+        return sorted(indices[numpy_rng(*stream).permutation(len(indices))[:count]].tolist())
+
+    def chosen(policy):
+        return [source.indices.tolist() for source in policy.sources(2, archive)]
+
+    six = np.arange(6)
+    ratio = [real.tolist(), some(six, 3, 5, 0, "synthetic ratio"), some(six, 3, 5, 1, "synthetic ratio")]
+    assert chosen(Accumulate(synthetic_ratio=0.3)) == ratio
+    assert chosen(WithCopies(4))[-1] == some(real, 4, 9, "duplicates")
+    assert chosen(WithTeacher("x", 4))[-1] == some(six, 4, 9, "teacher")
+    order = real[numpy_rng(5, "fresh real").permutation(10)]
+    assert chosen(FreshReal(3))[0] == sorted(order[6:9].tolist())
+    pool = np.concatenate([real, 100 + six, 200 + six])
+    found = chosen(AccumulateSubsample(8))
+    assert [i + 100 * k for k, part in enumerate(found) for i in part] == some(pool, 8, 5, 2, "subsample")

@@ -1,5 +1,6 @@
 """Images of any height, width and number of channels: sizes as users write them, pictures cut to them and made of them."""
 
+import hashlib
 import io
 import json
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 
 from bootlight import PixelGaussian
 from bootlight.data.reading import SAFE
@@ -14,10 +16,11 @@ from bootlight.data.roots import load_roots
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sources import open_source
-from bootlight.generators.load import MAX_EDGE, check_shape
+from bootlight.generators.load import MAX_EDGE, check_shape, load_generator, noted_dtype
 from bootlight.io.pictures import decode, encode_png
 from bootlight.io.shape import as_size, height_width, is_picture, shape_of
 from bootlight.io.shown import BACKGROUND, DRAWN, EDGE, MARGIN, REAL, scatter, shower, squared, tiles
+from bootlight.runs.folder import GenerationFolder
 
 
 def png(array):
@@ -49,6 +52,8 @@ def test_what_is_no_number_of_channels(size, channels):
     [
         ((4, 9), [4, 6], slice(0, 4), slice(1, 7)),  # too wide: three columns are lost, one of them at the left
         ((9, 4), [6, 4], slice(1, 7), slice(0, 4)),
+        ((4, 12), [4, 6], slice(0, 4), slice(3, 9)),
+        ((12, 3), [4, 3], slice(4, 8), slice(0, 3)),
         ((4, 6), [4, 6], slice(0, 4), slice(0, 6)),
         ((5, 5), [5, 2], slice(0, 5), slice(1, 3)),
         ((7, 7), [1, 7], slice(3, 4), slice(0, 7)),
@@ -193,9 +198,6 @@ def test_one_coordinate_is_a_histogram():
 
 
 def test_model_json_notes_a_type_that_is_not_8_bits(tmp_path):
-    from bootlight.generators.load import noted_dtype
-    from bootlight.runs.folder import GenerationFolder
-
     folder = GenerationFolder(tmp_path)
     for content, expected in (({}, "uint8"), ({"dtype": "float32"}, "float32"), ({"dtype": "uint8"}, "uint8")):
         folder.model_config.write_text(json.dumps(content))
@@ -203,6 +205,19 @@ def test_model_json_notes_a_type_that_is_not_8_bits(tmp_path):
     folder.model_config.write_text('{"dtype": "float64"}')
     with pytest.raises(BootlightError, match="float64"):
         noted_dtype(folder)
+
+
+@pytest.mark.parametrize("size", [[8], [8, 8, 8], [], [8, None], [[8], 8], "8x8", {"a": 8}, [8, 1e400], [8, -8], None])
+def test_a_published_size_that_is_none(tmp_path, size):
+    """From someone else: told with the file, nothing is built."""
+    folder = GenerationFolder(tmp_path)
+    model = {"class_path": "bootlight.PixelGaussian", "init_args": {}}
+    folder.weights.write_bytes(save({"count": torch.zeros(())}))
+    published = {"image_size": size, "channels": 1, "model": model}
+    sha = hashlib.sha256(folder.weights.read_bytes()).hexdigest()
+    folder.model_config.write_text(json.dumps(published | {"weights_sha256": sha}))
+    with pytest.raises(BootlightError, match=r"model\.json"):
+        load_generator(folder)
 
 
 def test_png_of_a_shape_that_is_no_square():

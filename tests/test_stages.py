@@ -573,6 +573,19 @@ def test_a_trainer_of_ones_own_writes_the_images_that_the_module_draws(tmp_path)
     assert len(rows) == 5 and rows[0]["sampler"] == "PixelGaussian"
     from bootlight.io.pictures import encode_png, to_arrays
 
+    assert read_json(folder.protocol) == {
+        "synthesizer": "Draw", "sampler": "PixelGaussian", "num_steps": 1, "sampling_bias": 1.0, "batch_size": 2
+    }  # fmt: skip
     # The same batch as in the callback; the drawing is float32, so not a bit may differ.
     expected = encode_png(to_arrays(module.sample([row["seed"] for row in rows[:2]]))[0])
     assert folder.sample_file(0).read_bytes() == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_synthesizer_that_needs_another_model_is_told_before_a_training_of_ones_own(tmp_path):
+    class Needy(Draw):
+        needs = public.DDPM
+
+    with pytest.raises(BootlightError, match="Needy"):
+        Stock(tmp_path).fit(public.PixelGaussian(8, 1), Synthesis(num_synthetic=5, synthesizer=Needy()))
+    assert not RunFolder(tmp_path).generation(0).samples.exists()

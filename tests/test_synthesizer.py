@@ -163,6 +163,15 @@ def test_images_are_made_of_their_parents(context):
     assert again == files and len(synthesizer.seen) == 4 and len(synthesizer.seen[3]) == 3
 
 
+def test_many_images_of_a_parent_are_told(context, capsys):
+    one = GenerationImages(REAL.labels[[2]], REAL.class_names, Source("real", REAL, np.array([2])))
+    synthesizer = Halfway()
+    drawn(drawing_of(generator(), synthesizer, one, context, 5), context.folder, 3)
+    assert len(synthesizer.seen) == 1 and "5 in a network call, over 3" in capsys.readouterr().out
+    drawn(drawing_of(generator(), Halfway(), IMAGES, context, 6), context.folder.of_images("others"), 3)
+    assert capsys.readouterr().out == ""
+
+
 def test_previews_are_those_of_the_synthesizer_in_the_order_of_their_numbers(context):
     module = generator()
     found = previews(module, Halfway(), IMAGES, context, 3)

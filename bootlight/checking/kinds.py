@@ -15,15 +15,17 @@ import torch
 
 from bootlight.checking.blame import blamed
 from bootlight.checking.corruptions import CorruptionTrials, ViewTrials
-from bootlight.checking.data import OriginTrials, PolicyTrials
 from bootlight.checking.denoisers import CompositionTrials, DenoiserTrials, ObjectiveTrials
 from bootlight.checking.finding import Finding
 from bootlight.checking.generator import GeneratorTrials
 from bootlight.checking.judged import CuratorTrials, RewardTrials
 from bootlight.checking.levels import PredictionTrials, WeightingTrials
 from bootlight.checking.network import NetworkTrials
+from bootlight.checking.origin import OriginTrials
+from bootlight.checking.policy import PolicyTrials
 from bootlight.checking.sampler import MarkovTrials, SamplerTrials
 from bootlight.checking.schedule import ScheduleTrials
+from bootlight.checking.stage import StageTrials
 from bootlight.checking.synthesizer import SynthesizerTrials
 from bootlight.checking.timesteps import TimestepTrials
 from bootlight.checking.trials import Trials
@@ -32,7 +34,7 @@ from bootlight.errors import BootlightError
 KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
     *(GeneratorTrials, MarkovTrials, SamplerTrials, TimestepTrials, WeightingTrials, PredictionTrials, ScheduleTrials),
     *(ObjectiveTrials, CompositionTrials, DenoiserTrials, ViewTrials, CorruptionTrials),
-    *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, NetworkTrials),
+    *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, StageTrials, NetworkTrials),
 )
 
 

@@ -147,6 +147,8 @@ class PredictionTrials(Trials):
         """The target, and zeros for what else the network answers."""
         target = self.thing.target(self.x0, self.noise, level)
         more = self.thing.num_outputs(SHAPE[0]) - target.shape[1]
+        if more < 0:
+            raise NotHere("the network has fewer channels than the target")
         return torch.cat([target, target.new_zeros(len(target), more, *SHAPE[1:])], 1)
 
     def _estimate(self, answer: Tensor, level: Level) -> Estimate:

@@ -134,7 +134,7 @@ class SynthesizerTrials(Trials):
             train(own, Path(self._folder.name))
         except Exception as error:
             raise NotHere(f"it draws with a {needs.__name__} alone, of which there is none here") from error
-        return own.eval().requires_grad_(False)
+        return own.shortened()[0].eval().requires_grad_(False)
 
     def _asked(self) -> Requests:
         if self.generator is None:

@@ -91,6 +91,11 @@ class MissingBatches:
         return len(self.mine) * self.length
 
     @property
+    def largest(self) -> int:
+        """Requests of the largest batch of this process."""
+        return max((batch.stop - batch.start for batch in self.mine), default=0)
+
+    @property
     def num_images(self) -> int:
         """Of this process."""
         return sum(batch.stop - batch.start for batch in self.mine) * self.length

@@ -19,6 +19,7 @@ from bootlight.synthesis.batches import ALONE, MissingBatches, Part, Share, numb
 from bootlight.synthesis.requests import Requests
 from bootlight.synthesis.synthesizer import Synthesizer
 from bootlight.synthesis.written import Written
+from bootlight.terminal import say
 
 WRITERS = 4  # threads; mostly they wait for the disk, which can flush several files at a time
 
@@ -216,6 +217,8 @@ def draw_missing(
     bar = tqdm(total=0, desc=description, unit="image", disable=share.rank > 0, leave=False)
     written = Written.by(drawing.generator, folder)
     batches = MissingBatches(written, drawing.requests, drawing.synthesizer.length, batch_size, share, bar)
+    if share.rank == 0 and batches.largest > batch_size:
+        say(f"{description}: images of one parent stay together: {batches.largest} in a network call, over {batch_size}")
     drawing.folder = folder
     bar.reset(total=batches.num_images)
     with FolderWriter(written, bar) as writer, torch.no_grad(), drawing.drawing_mode():

@@ -170,7 +170,9 @@ def rows_on_disk(folder: GenerationFolder) -> dict[int, str]:
     for path in sorted(folder.samples.glob("*/*.npy")):
         match = _ROWS.fullmatch(path.name)
         if match:
-            first, last, step = int(match[1]), int(match[2]), int(match[3] or 1)
-            for row, i in enumerate(range(first, last + 1, max(1, step))):
+            own = range(int(match[1]), int(match[2]) + 1, int(match[3] or 1) or 1)
+            if own.stop - own.start > own.step * path.stat().st_size:  # no name of ours: each image has a byte or more
+                continue
+            for row, i in enumerate(own):
                 found.setdefault(i, row_name(f"{path.parent.name}/{path.name}", row))
     return found

@@ -1,18 +1,18 @@
-"""Origins of real images, and policies that mix them with drawn ones."""
+"""Mixing policies: which images a generation trains on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from bootlight.checking.trials import NotHere, Trials, demand, repeated
 from bootlight.data.archive import Archive
 from bootlight.data.mixing import MixingPolicy, Source
-from bootlight.data.opened import checked, loaded
-from bootlight.data.origin import Origin, StoreOrigin
+from bootlight.data.opened import checked
+from bootlight.data.origin import StoreOrigin
 from bootlight.data.store import Store, store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.rng import numpy_rng
@@ -21,61 +21,6 @@ from bootlight.runs.folder import SAMPLES
 STORED, AVAILABLE, DRAWN = 200, 180, 80  # images: decoded, for training (a third in use); kept of each generation
 GENERATIONS = 4
 CURE = "choose by rng.numpy_rng(archive.seed, ...)"
-
-
-class OriginTrials(Trials):
-    """Of an `Origin`."""
-
-    kind = Origin
-    name = "origin"
-    filled: ClassVar[Mapping[str, Any]] = {"image_size": 8, "channels": 1}
-
-    def told(self) -> None:
-        """`name`, `shape` (C, H, W) and `dtype` are told before anything is read."""
-        shape = self.thing.shape
-        whole = len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)
-        demand(whole, f"shape is {shape!r}; it must be three whole numbers (C, H, W)")
-        demand(isinstance(self.thing.name, str) and self.thing.name != "", f"name is {self.thing.name!r}; give a text")
-        demand(self.thing.dtype in ("uint8", "float32"), f"dtype is {self.thing.dtype!r}; it must be 'uint8' or 'float32'")
-
-    def loads(self) -> str:
-        """`load` gives images of that shape and type, with labels and names that fit."""
-        store, held_out = loaded(self.thing)
-        for images in (store, held_out):
-            if images is None:
-                continue
-            count = len(images.images)
-            demand(len(images.labels) == count, f"there are {len(images.labels)} labels of {count} images")
-            demand(len(images.names) == count, f"there are {len(images.names)} names of {count} images")
-            demand(len(set(images.names)) == count, "several images have one name")
-            inside = ((images.labels >= -1) & (images.labels < max(1, len(images.class_names)))).all()
-            demand(bool(inside), f"there are labels beyond the {len(images.class_names)} names of classes, or below -1")
-            finite = images.images.dtype != np.float32 or bool(np.isfinite(images.images).all())
-            demand(finite, "there are numbers that are not finite")
-        demand(held_out is None or held_out.class_names == store.class_names, "the held-out images have other classes")
-        demand(tuple(self.thing.class_names()) == store.class_names, "class_names() are not those of the images")
-        return f"{len(store.images):,} images" + ("" if held_out is None else f", {len(held_out.images):,} held out")
-
-    def same(self) -> None:
-        """The same images in the same order at each call, also of a fresh one."""
-        once = repeated(lambda: loaded(self.thing), _equal, "load", "take all randomness from a seed of its own")
-        fresh = self._fresh()
-        demand(_equal(once, loaded(fresh)), "a fresh one loads other images: a run that was interrupted would go on with those")
-        demand(fresh.shape == self.thing.shape and fresh.dtype == self.thing.dtype, "a fresh one tells another shape or dtype")
-
-
-def _equal(one: tuple[Store, Store | None], other: tuple[Store, Store | None]) -> bool:
-    return all(
-        (a is None and b is None)
-        or (
-            a is not None
-            and b is not None
-            and (a.key, a.names, a.class_names) == (b.key, b.names, b.class_names)
-            and np.array_equal(a.labels, b.labels)
-            and np.array_equal(a.images, b.images)
-        )
-        for a, b in zip(one, other, strict=True)
-    )
 
 
 @dataclass(frozen=True)
