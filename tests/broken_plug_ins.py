@@ -220,6 +220,8 @@ class Detached(bootlight.DSM):
 class NotQuiteNothing(bootlight.Extrapolate):
     """Extrapolates a little more than it says."""
 
+    identity = {"w": 0.0}  # noqa: RUF012
+
     def __init__(self):
         super().__init__("@-1/model", 0.5)
 
@@ -670,16 +672,12 @@ class BatchMean(Denoiser):
 class Forgets(bootlight.Alone):
     """Draws with a denoiser of its own, and not with that which it is given."""
 
-    identity = None
-
     def __call__(self, denoiser):
         return HalfEstimate(denoiser.schedule)
 
 
 class AveragesToo(bootlight.Alone):
     """Keeps the denoiser, and answers the mean of the batch."""
-
-    identity = None
 
     def __call__(self, denoiser):
         composed = BatchMean(denoiser.schedule)
@@ -761,3 +759,23 @@ class SomeGenerations(bootlight.Stage):
 
     def run(self, generation):
         (generation.folder.path / "done.txt").touch()
+
+
+class NearlySimple(bootlight.P2):
+    """Calls a setting the identity that is none."""
+
+    identity = {"gamma": 1.0}  # noqa: RUF012
+
+
+class NearlyClean(bootlight.GaussianNoise):
+    identity = {"level": 0.0}  # noqa: RUF012  (which nothing reads)
+
+    def __init__(self):
+        super().__init__(0.3)
+
+
+class NearlyAll(bootlight.ByReward):
+    identity = {"share": 0.9}  # noqa: RUF012
+
+    def __init__(self):
+        super().__init__(bootlight.Brightness())

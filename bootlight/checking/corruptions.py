@@ -72,6 +72,12 @@ class CorruptionTrials(Trials):
             return
         demand(torch.equal(self._made(self._images()), self._images()), "level is 0, but images change")
 
+    def identity(self) -> None:
+        """With the settings that it calls `identity` it changes nothing."""
+        corruption, x = self._at_identity(), self._images()
+        same = near(corruption(x, IDS, SEED), self._images(), TOLERANCE)
+        demand(same, f"with {dict(corruption.identity)} it changes images")
+
     def _images(self) -> Tensor:
         return uniform(COUNT, self.channels, EDGE, EDGE, name="images") * 1.8 - 0.9
 

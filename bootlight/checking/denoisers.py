@@ -75,24 +75,20 @@ class CompositionTrials(Trials):
 
     def identity(self) -> None:
         """At the settings that it calls `identity` it changes nothing."""
-        if self.thing.identity is None:
-            raise NotHere("it names none")
-        for name, value in self.thing.identity.items():
-            setattr(self.thing, name, value)
-        own = Exact(CosineSchedule(), 0.1, 0.2)
+        composition, own = self._at_identity(), Exact(CosineSchedule(), 0.1, 0.2)
         x_t, t = noisy_images(own.schedule)
-        wanted, found = own(x_t, t), self._composed(own)(x_t, t)
+        wanted, found = own(x_t, t), self._composed(own, composition)(x_t, t)
         same = near(found.x0, wanted.x0, TOLERANCE) and near(found.epsilon, wanted.epsilon, TOLERANCE)
-        demand(same, f"with {dict(self.thing.identity)} estimates are not those of the denoiser that it was given")
+        demand(same, f"with {dict(composition.identity)} estimates are not those of the denoiser that it was given")
 
     def told(self) -> None:
         """`protocol` can be written down."""
         readable(self.thing.protocol(), "protocol()")
 
-    def _composed(self, own: Denoiser | None = None) -> Denoiser:
-        own = own or Exact(CosineSchedule(), 0.1, 0.2)
-        self.thing.attach({name: Model(own.schedule) for name in self.thing.references})
-        composed = self.thing(own)
+    def _composed(self, own: Denoiser | None = None, composition: Any = None) -> Denoiser:
+        own, composition = own or Exact(CosineSchedule(), 0.1, 0.2), composition or self.thing
+        composition.attach({name: Model(own.schedule) for name in composition.references})
+        composed = composition(own)
         demand(isinstance(composed, Denoiser), f"it answers {type(composed).__name__}, which is no Denoiser")
         return composed
 

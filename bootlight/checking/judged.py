@@ -197,6 +197,14 @@ class CuratorTrials(Trials):
         )
         demand(self._asked(self._fresh()) == rows, "a fresh one judges otherwise: a run that was interrupted would go on so")
 
+    def identity(self) -> None:
+        """With the settings that it calls `identity` all images are kept, count alike and have their labels."""
+        curator = self._at_identity()
+        rows, asked = self._asked(curator), self._rows(True)
+        alike = all(row.keep for row in rows) and len({row.weight for row in rows}) == 1
+        demand(alike, f"with {dict(curator.identity)} some are not kept, or count otherwise than others")
+        demand([row.label for row in rows] == [row.label for row in asked], f"with {dict(curator.identity)} labels change")
+
     def _rows(self, labelled: bool) -> list[Row]:
         return [Row(f"00000/{i:06d}.png", label=i % CLASSES if labelled else None) for i in range(COUNT)]
 

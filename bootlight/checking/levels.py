@@ -52,8 +52,15 @@ class WeightingTrials(Trials):
         alone = torch.cat([self._weights(part(level, i)) for i in range(len(SIGMAS))])
         demand(near(alone, together, 1e-6), "the weight of a level changes with the other levels of the batch")
 
-    def _weights(self, level: Level) -> Tensor:
-        return tensor(self.thing(level), (len(torch.as_tensor(level.noise)), 1, 1, 1), "the weight")
+    def identity(self) -> None:
+        """With the settings that it calls `identity` it is `Simple`, the signal-to-noise ratio."""
+        weighting, level = self._at_identity(), levels(True)
+        found, wanted = self._weights(level, weighting), (level.signal / level.noise) ** 2
+        ratio = (found / wanted).log()
+        demand(near(ratio, 0 * ratio, 1e-4), f"with {dict(weighting.identity)} its weights are not the signal-to-noise ratio")
+
+    def _weights(self, level: Level, weighting: Any = None) -> Tensor:
+        return tensor((weighting or self.thing)(level), (len(torch.as_tensor(level.noise)), 1, 1, 1), "the weight")
 
 
 class PredictionTrials(Trials):

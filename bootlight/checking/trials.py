@@ -55,6 +55,20 @@ class Trials:
         seed_everywhere("check", "fresh")
         return self._build()
 
+    def _at_identity(self) -> Any:
+        """A fresh one with the settings by which it changes nothing, those that its own class names.
+
+        Raises:
+            NotHere: it names none.
+        """
+        if vars(type(self.thing)).get("identity") is None:  # what a base says need not hold for what is made of it
+            raise NotHere("it names none")
+        found = self._fresh()
+        for name, value in found.identity.items():
+            demand(hasattr(found, name), f"identity names {name}, which is none of its attributes")
+            setattr(found, name, value)
+        return found
+
     def _findings(self) -> Iterator[Finding]:
         """One for each trial."""
         functions = [name for base in reversed(type(self).__mro__) for name, value in vars(base).items() if isfunction(value)]

@@ -1,6 +1,8 @@
 """What may be wrong with images, as functions of an image and its name: noise that is frozen, parts that are missing."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,9 +17,11 @@ class Corruption(ABC):
 
     Attributes:
         level: how strong, 0 = none; of noise its sigma, of a view the share that is lost.
+        identity: attributes, with their values, by which it changes nothing; None = there are none.
     """
 
     level: float = 0.0
+    identity: Mapping[str, Any] | None = None
 
     @abstractmethod
     def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
@@ -33,6 +37,8 @@ class Corruption(ABC):
 class Clean(Corruption):
     """None."""
 
+    identity: Mapping[str, Any] | None = {}
+
     def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
         """See `Corruption`."""
         return x
@@ -47,6 +53,8 @@ class GaussianNoise(Corruption):
     Raises:
         ValueError: it is negative.
     """
+
+    identity: Mapping[str, Any] | None = {"tau": 0.0}
 
     def __init__(self, tau: float) -> None:
         if not tau >= 0:
@@ -79,6 +87,8 @@ class View(Corruption):
 
 class Whole(View):
     """All of it."""
+
+    identity: Mapping[str, Any] | None = {}
 
     def project(self, x: Tensor) -> Tensor:
         """See `View`."""

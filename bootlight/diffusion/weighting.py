@@ -1,6 +1,9 @@
 """How much the error at each noise level counts."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +17,13 @@ def snr(level: Level) -> Tensor:
 
 
 class Weighting(ABC):
-    """A weight of the squared error in x0, whatever the network predicts."""
+    """A weight of the squared error in x0, whatever the network predicts.
+
+    Attributes:
+        identity: attributes, with their values, by which it is `Simple`; None = there are none.
+    """
+
+    identity: Mapping[str, Any] | None = None
 
     @abstractmethod
     def __call__(self, level: Level) -> Tensor:
@@ -23,6 +32,8 @@ class Weighting(ABC):
 
 class Simple(Weighting):
     """The signal-to-noise ratio: the plain squared error of the noise (Ho et al. 2020, equation 14)."""
+
+    identity: Mapping[str, Any] | None = {}
 
     def __call__(self, level: Level) -> Tensor:
         """See `Weighting`."""
@@ -38,6 +49,8 @@ class MinSNR(Weighting):
     Raises:
         ValueError: it is not above 0.
     """
+
+    identity: Mapping[str, Any] | None = {"gamma": math.inf}
 
     def __init__(self, gamma: float = 5.0) -> None:
         if not gamma > 0:
@@ -59,6 +72,8 @@ class P2(Weighting):
     Raises:
         ValueError: one of them is negative, or `k` is 0.
     """
+
+    identity: Mapping[str, Any] | None = {"gamma": 0.0}
 
     def __init__(self, k: float = 1.0, gamma: float = 1.0) -> None:
         if not k > 0 or not gamma >= 0:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bootlight.errors import BootlightError, check_range
 from bootlight.metrics.reward import rewards
@@ -19,7 +19,13 @@ BATCH_SIZE = 100
 
 
 class Curator(ABC):
-    """Looks at the images of a generation when they have been drawn."""
+    """Looks at the images of a generation when they have been drawn.
+
+    Attributes:
+        identity: attributes, with their values, by which all images are kept and count alike; None = there are none.
+    """
+
+    identity: Mapping[str, Any] | None = None
 
     @abstractmethod
     def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
@@ -34,6 +40,8 @@ class Curator(ABC):
 
 class KeepAll(Curator):
     """Everything stays as it was drawn."""
+
+    identity: Mapping[str, Any] | None = {}
 
     def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
         """See `Curator`."""
@@ -51,6 +59,8 @@ class ByReward(Curator):
         share: of the images, in (0, 1]; rounded, at least one is kept.
         beta: an image that is kept counts in proportion to exp(reward / beta); None = all alike.
     """
+
+    identity: Mapping[str, Any] | None = {"share": 1.0, "beta": None}
 
     def __init__(self, reward: Reward, share: float = 0.5, beta: float | None = None) -> None:
         check_range("share", share, 0, 1)
