@@ -225,3 +225,50 @@ class Notes(bootlight.Stage):
             (generation.folder.path / "note.txt").write_text(
                 f"{generation.number} {len(list(generation.folder.samples.glob('*/*')))}"
             )
+
+
+class LogsMuch(Lazy):
+    """Uses its logger and its trainer."""
+
+    def training_step(self, batch, batch_idx):
+        self.logger.log_metrics({"step": self.global_step})
+        self.log("share", self.global_step / self.trainer.estimated_stepping_batches)
+        return super().training_step(batch, batch_idx)
+
+
+class Counts(Lazy):
+    """Keeps a number in checkpoints by hand."""
+
+    def __init__(self, image_size, channels):
+        super().__init__(image_size=image_size, channels=channels)
+        self.steps = 0
+
+    def training_step(self, batch, batch_idx):
+        self.steps += 1
+        return super().training_step(batch, batch_idx) / self.steps
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["steps"] = self.steps
+
+    def on_load_checkpoint(self, checkpoint):
+        self.steps = checkpoint["steps"]
+
+
+class ByClass(bootlight.Curator):
+    """The brightest image of each class."""
+
+    def rows(self, rows, images, generation):
+        bright = torch.cat([batch.float().mean((1, 2, 3)) for batch in images.batches(5)]).tolist()
+        classes = sorted({row.label for row in rows}, key=int)
+        best = {max((i for i, row in enumerate(rows) if row.label == label), key=bright.__getitem__) for label in classes}
+        return [row._replace(keep=i in best) for i, row in enumerate(rows)]
+
+
+class OwnSchedule(bootlight.TimestepSampler):
+    """Does without what the base keeps."""
+
+    def setup(self, schedule):
+        self.levels = schedule
+
+    def draw(self, u, position):
+        return self.levels.drawn(u[position]), None

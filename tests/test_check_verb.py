@@ -95,6 +95,7 @@ def test_an_argument_that_is_a_class(check):
     [
         ("weightings_of_mine", "FILE.CLASS"),
         ("weightings_of_mine.py", "without .py"),
+        ("DDIM", "such as bootlight.DDIM"),
         ("./weightings_of_mine.Half", "FILE.CLASS"),
         ("weightings_of_mine.Haf", "Half, Broken, Unfinished, Refuses, Leaves"),
         ("weightings_of_mine.function", "no class"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+import bootlight
 from bootlight.checking.blame import blamed
 from bootlight.checking.kinds import KINDS, kind_of
 from bootlight.errors import BootlightError
@@ -29,7 +30,8 @@ def find_class(path: str) -> type:
     """
     module, _, name = path.rpartition(".")
     if name == "py" or not all(part.isidentifier() for part in path.split(".")) or not module:
-        raise BootlightError(f"{path!r} is no class path; give FILE.CLASS without .py, such as my_file.MyThing")
+        like = f"bootlight.{path}" if path in bootlight.__all__ else "my_file.MyThing"
+        raise BootlightError(f"{path!r} is no class path; give FILE.CLASS without .py, such as {like}")
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:

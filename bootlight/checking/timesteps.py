@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from scipy import stats
@@ -15,11 +15,18 @@ from bootlight.diffusion.schedule import Schedule
 from bootlight.diffusion.schedules import CosineSchedule, SigmaSchedule
 from bootlight.diffusion.timesteps import TimestepSampler
 
-TOTAL, STEPS = 64, 400  # images of a step, steps
+TOTAL, STEPS = 256, 400  # images of a step, steps
 TABLE = 50  # timesteps: so few that one that learns has seen each of them many times
 FALSE_ALARM = 1e-7  # of a mean, with one normal number for each step; below 1e-6 for the five of a schedule
 ROUNDING = 1e-5  # a shorter tensor may be rounded otherwise
-RESOLUTION = 2e-3  # of the expected means, which are sums over a table or over 2^14 midpoints
+RESOLUTION = 5e-4  # of the expected means, which are sums over a table or over 2^14 midpoints
+
+
+class Pair(NamedTuple):
+    """A sampler that knows its schedule, and the schedule."""
+
+    sampler: TimestepSampler
+    schedule: Schedule
 
 
 class TimestepTrials(Trials):
@@ -30,33 +37,33 @@ class TimestepTrials(Trials):
 
     def __init__(self, build: Any) -> None:
         super().__init__(build)
-        self.samplers = []
+        self.pairs: list[Pair] = []
         for schedule in (CosineSchedule(TABLE), SigmaSchedule()):
             with suppress(ValueError):  # by which it says that it is for others alone
-                self.samplers.append(self._set_up(schedule))
-        if not self.samplers:
+                self.pairs.append(self._set_up(schedule))
+        if not self.pairs:
             self._set_up(CosineSchedule())
 
     def inside(self) -> str:
         """Times are levels of the schedule, (B,), and weights finite and at least 0."""
-        for sampler in self.samplers:
-            t, weight = _drawn(sampler, uniform(TOTAL))
-            low, high = sampler.schedule.sigmas()
-            sigma = _sigma(sampler.schedule, t)
+        for pair in self.pairs:
+            t, weight = _drawn(pair, uniform(TOTAL))
+            low, high = pair.schedule.sigmas()
+            sigma = _sigma(pair.schedule, t)
             outside = sigma[(sigma < low * 0.999) | (sigma > high * 1.001)]
             demand(len(outside) == 0, f"draw leads to sigma {outside[:1].tolist()}; the schedule has {low:.3g} to {high:.3g}")
             demand(weight.min() >= 0, f"draw gives a weight of {weight.min():.3g}, below 0")
-        return "with " + " and ".join(type(sampler.schedule).__name__ for sampler in self.samplers)
+        return "with " + " and ".join(type(schedule).__name__ for _, schedule in self.pairs)
 
     def own_share(self) -> None:
         """Images of an optimizer step get the same times and weights, however many processes share it."""
-        for sampler in self.samplers:
+        for pair in self.pairs:
             u = uniform(TOTAL)
-            whole = repeated(lambda s=sampler, u=u: _drawn(s, u), _equal, "draw", "take all randomness from `u`")  # type: ignore[misc]
-            place = _place(sampler.schedule, whole[0])
-            for low, high in ((0, 16), (16, 64), (63, 64)):
-                t, weight = _drawn(sampler, u, torch.arange(low, high))
-                same = near(_place(sampler.schedule, t), place[low:high], ROUNDING)
+            whole = repeated(lambda p=pair, u=u: _drawn(p, u), _equal, "draw", "take all randomness from `u`")  # type: ignore[misc]
+            place = _place(pair.schedule, whole[0])
+            for low, high in ((0, 16), (16, TOTAL), (63, 64)):
+                t, weight = _drawn(pair, u, torch.arange(low, high))
+                same = near(_place(pair.schedule, t), place[low:high], ROUNDING)
                 demand(
                     same and near(weight, whole[1][low:high], ROUNDING),
                     f"images {low} to {high} of a step get other times or weights than when the whole step is drawn at once",
@@ -66,57 +73,57 @@ class TimestepTrials(Trials):
         """The mean of weight * f(t) is that of f over the schedule's own measure."""
         if self.thing.biased:
             raise NotHere("it says that it is `biased`")
-        for sampler in self.samplers:
-            if sampler.observes:
-                _watch(sampler)
-            _compare(sampler)
+        for pair in self.pairs:
+            if pair.sampler.observes:
+                _watch(pair)
+            _compare(pair)
         return f"{TOTAL * STEPS} draws; a false alarm in less than one of a million"
 
     def state_saved(self) -> None:
         """What it has learned is in its state: saved, loaded into a fresh one, it draws the same."""
-        for sampler in self.samplers:
-            _watch(sampler)
-            fresh = self._set_up(sampler.schedule)
+        for pair in self.pairs:
+            _watch(pair)
+            fresh = self._set_up(pair.schedule)
             try:
-                fresh.load_state_dict({name: value.clone() for name, value in sampler.state_dict().items()})
+                fresh.sampler.load_state_dict({name: value.clone() for name, value in pair.sampler.state_dict().items()})
             except RuntimeError as error:
                 cause = " ".join(str(error).split())
                 demand(False, f"its state does not fit a fresh one ({cause}); give buffers their sizes in setup(schedule)")
             for seed in range(4):
                 u = uniform(TOTAL, name=f"saved {seed}")
                 demand(
-                    _equal(_drawn(fresh, u), _drawn(sampler, u)),
+                    _equal(_drawn(fresh, u), _drawn(pair, u)),
                     "loaded from its state it draws otherwise: what observe() learns must be in buffers (register_buffer), "
                     "where a checkpoint finds it",
                 )
-                _watch(sampler, steps=3, seed=seed)
+                _watch(pair, steps=3, seed=seed)
                 _watch(fresh, steps=3, seed=seed)
 
-    def _set_up(self, schedule: Schedule) -> TimestepSampler:
+    def _set_up(self, schedule: Schedule) -> Pair:
         sampler: TimestepSampler = self._fresh()
         sampler.setup(schedule)
-        return sampler
+        return Pair(sampler, schedule)
 
 
-def _watch(sampler: TimestepSampler, steps: int = 30, seed: int = 0) -> None:
+def _watch(pair: Pair, steps: int = 30, seed: int = 0) -> None:
     """Let it see losses that are much larger at high levels, until it has had time to prefer some."""
     for step in range(steps):
-        t, _ = _drawn(sampler, uniform(TOTAL, name=f"watch {seed} {step}"))
-        place = _place(sampler.schedule, t)
-        sampler.observe(t.double(), 0.1 + place**2 + 0.05 * uniform(TOTAL, name=f"loss {seed} {step}").double())
+        t, _ = _drawn(pair, uniform(TOTAL, name=f"watch {seed} {step}"))
+        place = _place(pair.schedule, t)
+        pair.sampler.observe(t.double(), 0.1 + place**2 + 0.05 * uniform(TOTAL, name=f"loss {seed} {step}").double())
 
 
-def _compare(sampler: TimestepSampler) -> None:
+def _compare(pair: Pair) -> None:
     """Means of weight * f(t) over steps against those of f.
 
     Images of a step may be chosen together, as in strata; steps are independent.
     """
     grid = (torch.arange(2**14) + 0.5) / 2**14
-    wanted = _functions(_place(sampler.schedule, sampler.schedule.drawn(grid))).mean(1)
+    wanted = _functions(_place(pair.schedule, pair.schedule.drawn(grid))).mean(1)
     means = []
     for step in range(STEPS):
-        t, weight = _drawn(sampler, uniform(TOTAL, name=f"step {step}"))
-        means.append((weight.double() * _functions(_place(sampler.schedule, t))).mean(1))
+        t, weight = _drawn(pair, uniform(TOTAL, name=f"step {step}"))
+        means.append((weight.double() * _functions(_place(pair.schedule, t))).mean(1))
     found = torch.stack(means)
     allowed = stats.t.isf(FALSE_ALARM / 2, STEPS - 1) * found.std(0) / math.sqrt(STEPS) + RESOLUTION
     off = found.mean(0) - wanted
@@ -147,9 +154,9 @@ def _sigma(schedule: Schedule, t: Tensor) -> Tensor:
     return (torch.as_tensor(level.noise).double() / torch.as_tensor(level.signal).double()).flatten()
 
 
-def _drawn(sampler: TimestepSampler, u: Tensor, position: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _drawn(pair: Pair, u: Tensor, position: Tensor | None = None) -> tuple[Tensor, Tensor]:
     position = torch.arange(len(u)) if position is None else position
-    answer: Any = sampler.draw(u, position)
+    answer: Any = pair.sampler.draw(u, position)
     demand(isinstance(answer, tuple) and len(answer) == 2, "draw(u, position) must answer times and weights (or None)")
     t, weight = answer
     size = (len(position),)

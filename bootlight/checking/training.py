@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
 from torch.utils.data import Dataset
 
 from bootlight.batch import Batch
@@ -83,12 +85,12 @@ def train(module: Any, folder: Path, *, resume: bool = False) -> Trainer:
             accelerator="cpu",
             devices=1,
             max_epochs=1,
-            logger=False,
+            logger=DummyLogger(),  # nobody listens, but a module may log
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=[] if resume else [SaveHalfway(folder / NAME)],
-            plugins=[AtomicCheckpointIO(folder)],
+            plugins=[AtomicCheckpointIO(folder), LightningEnvironment()],  # alone, also inside of a job of a cluster
             default_root_dir=elsewhere,
         )
         trainer.fit(module, loader, ckpt_path=str(folder / NAME) if resume else None, weights_only=True)
