@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from bootlight.errors import BootlightError
+from bootlight.generators.as_drawn import COMPOSITION, Kept
 from bootlight.generators.denoising import DenoisingModule
 from bootlight.generators.parts import attach_parts
 from bootlight.io.atomic import read_json
@@ -14,6 +15,8 @@ from bootlight.io.atomic import read_json
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.bootstrap.stage import Stage
     from bootlight.diffusion.compose import Composition
     from bootlight.generators.base import GeneratorModule
     from bootlight.generators.parts import Load
@@ -46,18 +49,6 @@ def compose_with(
     return record
 
 
-class Kept:
-    """A composition that remembers what it was given."""
-
-    def __init__(self, composition: Composition) -> None:
-        self.composition, self.references, self.parts = composition, composition.references, dict[str, Any]()
-
-    def attach(self, parts: Any) -> None:
-        """See `Composition.attach`."""
-        self.parts = dict(parts)
-        self.composition.attach(parts)
-
-
 def denoising(generator: GeneratorModule) -> DenoisingModule:
     """The generator, as one that draws by denoising.
 
@@ -70,6 +61,18 @@ def denoising(generator: GeneratorModule) -> DenoisingModule:
             "model, or leave compose out"
         )
     return generator
+
+
+def written(builder: Builder, stage: Stage, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Class path and arguments of the composition of a stage, with what was chosen for it, for the protocol of its images."""
+    stages = zip(builder.bootstrap.stages or (), builder.config.bootstrap.stages or (), strict=True)
+    config = next((config.init_args.compose for own, config in stages if own is stage), None)
+    if config is None:
+        return {}
+    described = config.as_dict()
+    values = {key.removeprefix("compose."): value for key, value in chosen.items() if key.startswith("compose.")}
+    described["init_args"] = {**described.get("init_args", {}), **values}
+    return {COMPOSITION: described}
 
 
 def with_choice(

@@ -1,6 +1,7 @@
 """`bootlight sample RUN[@GENERATION[/PART]]`: draw images from a trained generation, by its EMA weights."""
 
 import math
+from argparse import Namespace
 
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.lines import MAX_IMAGES
@@ -13,14 +14,15 @@ BATCH_SIZE, BATCH_PIXELS = 64, 2**20  # of one network call; 64 images of 128 x 
 TRUST = "import this class, such as my_file.MyFlow, where the run was made with code that is not bootlight's; may be repeated"
 
 
-def main(args: list[str]) -> None:
-    """Draw and write, `SEED.png` for each seed; `SEED.npy`, (C, H, W), of float data and of what no PNG can hold."""
+def parse(args: list[str]) -> Namespace:
+    """The arguments of the command."""
     parser = Usage(prog="bootlight sample", description=__doc__)
     parser.add_argument(
         "run", help="folder of a run; its newest trained generation unless @GENERATION or @GENERATION/PART follows"
     )
     parser.add_argument("--seeds", default="0-15", help="such as 0-99 or 3,5,7 (default: %(default)s)")
     parser.add_argument("--label", type=int, help="class of all images, for a class-conditional model")
+    parser.add_argument("--alone", action="store_true", help="without the composition that its samples were drawn through")
     parser.add_argument("--steps", type=int, help="sampler steps, for a diffusion model (default: as configured)")
     parser.add_argument("--batch-size", type=int, help="images of one network call (default: 64, fewer of large ones)")
     parser.add_argument("--device", default="cpu", help="such as cuda (default: %(default)s)")
@@ -29,11 +31,18 @@ def main(args: list[str]) -> None:
     options = parser.parse_args(args)
     if options.batch_size is not None:
         check_range("--batch-size", options.batch_size, 1)
+    return options
+
+
+def main(args: list[str]) -> None:
+    """Draw and write, `SEED.png` for each seed; `SEED.npy`, (C, H, W), of float data and of what no PNG can hold."""
+    options = parse(args)
     folder, seeds = find_generation(options.run), parse_seeds(options.seeds)
 
     import torch
     from tqdm import tqdm
 
+    from bootlight.generators.as_drawn import compose_as_drawn
     from bootlight.generators.load import load_generator
     from bootlight.io.arrays import encode_array
     from bootlight.io.atomic import write_bytes
@@ -42,6 +51,7 @@ def main(args: list[str]) -> None:
     from bootlight.synthesis.written import as_numbers
 
     module = load_generator(folder, num_steps=options.steps, trust=options.trust)
+    through = "" if options.alone else compose_as_drawn(module, folder, options.trust)
     try:
         module = module.to(options.device)
     except (RuntimeError, AssertionError) as error:  # torch has many ways to say so
@@ -60,7 +70,8 @@ def main(args: list[str]) -> None:
         for seed, image in zip(chunk, images, strict=True):
             data = encode_png(image) if pictures else encode_array(image.transpose(2, 0, 1))
             write_bytes(options.to / f"{seed:06d}.{'png' if pictures else 'npy'}", data)
-    say(f"{len(seeds)} images of {folder.path} in {options.to}")
+    how = f", drawn through {through} as its samples are" if through else ""
+    say(f"{len(seeds)} images of {folder.path} in {options.to}{how}")
 
 
 def find_generation(text: str) -> GenerationFolder:
