@@ -7,7 +7,9 @@ import torch
 from bootlight.data.batches import image_ids
 from bootlight.data.corrupted import Corrupted
 from bootlight.data.digits import Digits
-from bootlight.diffusion.corruption import Box, Clean, GaussianNoise, Whole
+from bootlight.data.origin import StoreOrigin
+from bootlight.data.store import store_from_arrays
+from bootlight.diffusion.corruption import Box, Clean, Corruption, GaussianNoise, Whole
 
 IDS = torch.tensor([0, 5, 2**40 + 5, 2**62])
 
@@ -79,3 +81,22 @@ def test_an_origin_of_corrupted_images():
     assert (
         Corrupted(Digits(), GaussianNoise(0.3), seed=8).load()[0].key != Corrupted(Digits(), GaussianNoise(0.3)).load()[0].key
     )
+
+
+def test_corruptions_that_differ_in_what_they_hide_make_other_images():
+    class Times(Corruption):
+        def __init__(self, factor):
+            self._factor = factor
+
+        def __call__(self, x, ids, seed):
+            return self._factor(x) if callable(self._factor) else x * self._factor
+
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 1), dtype=np.uint8)
+    origin, good = StoreOrigin(store_from_arrays(pixels)), pixels / 127.5 - 1
+    mask = torch.ones(1, 1, 40, 40)  # more numbers than torch prints
+    other = mask.clone()
+    other[..., 20, 20] = 0
+    for pair in ((0.5, 0.25), (mask, other), (lambda x: x, lambda x: 0 * x)):
+        for factor, found in zip(pair, [Corrupted(origin, Times(factor)).load()[0].images for factor in pair], strict=True):
+            by = factor[0].permute(1, 2, 0).numpy() if isinstance(factor, torch.Tensor) else factor
+            np.testing.assert_allclose(found, by(good) if callable(by) else good * by, atol=1e-6)  # float32 near 1

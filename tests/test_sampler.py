@@ -232,3 +232,13 @@ def test_protocol_names_the_sampler_and_every_setting():
     assert ddim.protocol() == {"sampler": "DDIM", "num_steps": 20, "eta": 0.5, "spacing": "linspace", **common}
     expected = {"sampler": "Ancestral", "num_steps": None, "fixed_variance": "small", "spacing": "linspace"}
     assert ancestral.protocol() == expected | common
+
+
+def test_a_protocol_leaves_out_what_is_no_setting():
+    class Own(DDIM):
+        def __init__(self):
+            super().__init__(num_steps=3)
+            self.strength, self.table, self._cache = [0.5, 1], torch.ones(2), 7
+
+    wanted = {"sampler": "Own", "num_steps": 3, "strength": [0.5, 1], "eta": 0.0, "guidance": 1.0, "clip": True}
+    assert Own().protocol() == wanted | {"spacing": "linspace"}

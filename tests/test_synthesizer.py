@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bootlight.data.generation_images import GenerationImages
 from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays
+from bootlight.diffusion.compose import Composition
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import decode, to_float, to_uint8
@@ -20,7 +21,7 @@ from bootlight.rng import derive_seed
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.manifest import read_metadata
-from bootlight.synthesis.asking import check_needs, drawing_of, previews
+from bootlight.synthesis.asking import check_needs, check_protocol, drawing_of, previews
 from bootlight.synthesis.batches import Share, in_batches
 from bootlight.synthesis.complete import complete
 from bootlight.synthesis.drawing import draw_missing
@@ -373,3 +374,29 @@ def test_labels_by_weight(context):
         Draw({"bird": 1.0}).requests(module, IMAGES, context, 4)
     with pytest.raises(BootlightError, match="num_classes"):
         Draw({"dog": 1.0}).requests(generator(), IMAGES, context, 4)
+
+
+def test_a_protocol_that_cannot_be_written_is_told_before_anything_is_drawn():
+    class Untold(Draw):
+        def protocol(self, generator):
+            return super().protocol(generator) | {"factor": np.float32(2)}
+
+    class Other(Composition):
+        def __init__(self):
+            self.references, self.share, self.other = {"other": "@0"}, 0.5, None
+
+        def attach(self, parts):
+            self.other = parts["other"]  # a network is no setting
+
+        def __call__(self, denoiser):
+            return denoiser
+
+    other = Other()
+    other.attach({"other": torch.nn.Linear(1, 1)})
+    assert other.protocol() == {"class": "Other", "share": 0.5, "other": "@0"}
+    check_protocol(Draw(), Gaussian(2), other)
+    with pytest.raises(BootlightError, match="Untold, Gaussian"):
+        check_protocol(Untold(), Gaussian(2), None)
+    other.protocol = lambda: {"other": other.other}
+    with pytest.raises(BootlightError, match="Other"):
+        check_protocol(Draw(), Gaussian(2), other)

@@ -21,7 +21,7 @@ from bootlight.io.shown import REFERENCE
 from bootlight.runs.folder import MODEL, SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
-from bootlight.synthesis.asking import check_needs, drawing_of, previews
+from bootlight.synthesis.asking import check_needs, check_protocol, drawing_of, previews
 from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
 from bootlight.synthesis.complete import complete
 from bootlight.synthesis.drawing import draw_missing
@@ -128,9 +128,11 @@ class Synthesize(Stage):
             generator = builder.model_of(self.part) if own else builder.model
         count = builder.num_drawn(self.into)
         check_needs(self.synthesizer, generator, count)
-        if self.compose is not None:
+        composition = deepcopy(self.compose)
+        if composition is not None:
             denoising(generator)
-            PublishedParts(builder).attach_stand_ins(deepcopy(self.compose), first)
+            PublishedParts(builder).attach_stand_ins(composition, first)
+        check_protocol(self.synthesizer, generator, composition)
         if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:
             with suppress(NotDrawnYet):
                 drawing_of(generator, self.synthesizer, GenerationImages.of(data, first.folder), first, count, self.into)

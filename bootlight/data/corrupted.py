@@ -1,5 +1,6 @@
 """Images of another origin, made worse for good: noisy ones, or parts."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from bootlight.diffusion.corruption import Corruption
 from bootlight.io.pictures import to_float
 
 BATCH_SIZE = 256
-_made: dict[tuple[str, str, str, int], Store] = {}  # by content: every generation asks for the same
+_made: dict[tuple[str, type, object, int], Store] = {}  # by content: every generation asks for the same
 
 
 class Corrupted(Origin):
@@ -41,8 +42,7 @@ class Corrupted(Origin):
         return self.origin.class_names()
 
     def _corrupted(self, store: Store) -> Store:
-        settings = {name: value for name, value in vars(self.corruption).items() if not name.startswith("_")}
-        key = store.key, f"{type(self.corruption).__qualname__} {settings}", type(self.corruption).__module__, self.seed
+        key = store.key, type(self.corruption), contents(self.corruption), self.seed
         if key not in _made:
             images = np.empty(store.images.shape, np.float32)
             ids = torch.from_numpy(image_ids(store.key, np.arange(len(images))))
@@ -53,3 +53,11 @@ class Corrupted(Origin):
             made = store_from_arrays(images, store.labels, store.class_names, store.names)
             _made[key] = replace(made, skipped=store.skipped)
         return _made[key]
+
+
+def contents(corruption: Corruption) -> object:
+    """What tells a corruption from others of its class: all that it holds, or, where that cannot be said, the object itself."""
+    try:
+        return pickle.dumps(vars(corruption))
+    except (pickle.PicklingError, TypeError, AttributeError):  # of a function that has no name, a lock, ...
+        return corruption

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bootlight.diffusion.denoiser import Denoiser, mixed
 from bootlight.diffusion.prediction import Estimate
+from bootlight.diffusion.settings import settings_of
 
 
 class HasDenoiser(Protocol):
@@ -32,8 +33,8 @@ class Composition(ABC):
         """Take the models that `references` names, by the same names; called after the constructor, before the first use."""
 
     def protocol(self) -> dict[str, Any]:
-        """What a reader must know of it; its public settings unless said otherwise."""
-        settings = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "references"}
+        """What a reader must know of it; its settings, see `settings_of`, unless said otherwise."""
+        settings = {name: value for name, value in settings_of(self).items() if name != "references"}
         return {"class": type(self).__name__, **settings, **self.references}
 
     @abstractmethod

@@ -17,6 +17,7 @@ from torch import Tensor
 from bootlight.diffusion.denoiser import Denoiser, Guided
 from bootlight.diffusion.inversion import Recorded, cycle, upward
 from bootlight.diffusion.prediction import Estimate
+from bootlight.diffusion.settings import settings_of
 from bootlight.diffusion.spacing import Spacing
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Sampler(ABC):
         return num_steps
 
     def protocol(self) -> dict[str, Any]:
-        """What a reader must know to draw the same images: name and every setting."""
-        return {"sampler": type(self).__name__} | vars(self)
+        """What a reader must know to draw the same images: name and every setting, see `settings_of`."""
+        return {"sampler": type(self).__name__} | settings_of(self)
 
     @torch.no_grad()
     def __call__(

@@ -49,6 +49,7 @@ class Diffusion(DenoisingModule):
     """
 
     accepts_unlabelled = True
+    reads_noise = True
     network_name = "net"  # what its weights are published under
     unpublished = (EMA_PREFIX, "timesteps.", "objective.")
 
@@ -155,10 +156,16 @@ class Diffusion(DenoisingModule):
         return losses, parts, weight
 
     def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Noise levels, and weights of the losses; those that came with the images, where they did."""
+        """Noise levels, those that came with the images where they did; and weights of the losses, 0 beyond an image's range."""
         if batch.t is not None:
             return batch.t, None
-        return self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
+        t, weight = self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
+        if batch.noise is None:
+            return t, weight
+        level = self.schedule.level(t)
+        sigma = torch.as_tensor(level.noise / level.signal).flatten()
+        allowed = ((batch.noise[:, 0] <= sigma) & (sigma <= batch.noise[:, 1])).to(sigma.dtype)
+        return t, allowed if weight is None else weight * allowed
 
     def _observe(self, t: Tensor, losses: Tensor) -> None:
         """Keep the losses of all devices until the whole optimizer step is there: all its parts are drawn alike."""

@@ -1,11 +1,13 @@
 """What a synthesizer asks of a generator, checked: for a folder, and for the previews of a generation."""
 
+import json
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from bootlight.data.generation_images import GenerationImages
+from bootlight.diffusion.compose import Composition
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.runs.context import GenerationContext
@@ -32,6 +34,22 @@ def check_needs(synthesizer: Synthesizer, generator: object, count: int) -> None
         raise BootlightError(f"{name}.length is {length!r}; it must be an integer from 1 on")
     if count % length:
         raise BootlightError(f"{name} draws clips of {length} images, into which {count} images do not divide; ask for others")
+
+
+def check_protocol(synthesizer: Synthesizer, generator: object, composition: Composition | None) -> None:
+    """Whether what decides the images can be written down when they have been drawn.
+
+    Raises:
+        BootlightError: it cannot.
+    """
+    try:
+        json.dumps([synthesizer.protocol(generator), None if composition is None else composition.protocol()])
+    except (TypeError, ValueError, RecursionError) as error:
+        names = [type(part).__name__ for part in (synthesizer, generator, composition) if part is not None]
+        raise BootlightError(
+            f"the protocol of {', '.join(names)} cannot be written as JSON: {error}; let it have numbers, texts, lists and "
+            "dictionaries"
+        ) from error
 
 
 def drawing_of(
