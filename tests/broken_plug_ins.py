@@ -779,3 +779,18 @@ class NearlyAll(bootlight.ByReward):
 
     def __init__(self):
         super().__init__(bootlight.Brightness())
+
+
+class Forgot(Sound):
+    """Returns no loss."""
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+
+
+class LogOfSignal(bootlight.DSM):
+    """Is infinite at the lowest level."""
+
+    def forward(self, denoiser, batch, t):
+        loss, parts = super().forward(denoiser, batch, t)
+        return loss / (t > 0), parts

@@ -284,3 +284,16 @@ class ByAnotherName(nn.Module):
 
     def forward(self, x, t, labels=None):
         return self.last(torch.tanh(self.first(x) + torch.cos(t / 1000).view(-1, 1, 1, 1)))
+
+
+class PureNoise(bootlight.GeneratorModule):
+    """Nothing to learn: a law that is known."""
+
+    def draw(self, noise, labels):
+        return noise.normal(*self.image_shape) / 2
+
+    def training_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        pass

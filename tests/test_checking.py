@@ -168,6 +168,8 @@ BROKEN = {
     "NearlySimple": ("identity",),
     "NearlyClean": ("identity",),
     "NearlyAll": ("identity",),
+    "Forgot": ("trains",),
+    "LogOfSignal": ("losses",),
     "Standardized": ("image_alone", "no_label", "gradients"),
 }
 

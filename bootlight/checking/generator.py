@@ -43,15 +43,18 @@ class GeneratorTrials(Trials):
         super().__init__(build)
         self._folder = tempfile.TemporaryDirectory(prefix="bootlight-check-")
 
-    def trains(self) -> None:
+    def trains(self) -> str | None:
         """A few steps of training change its state and leave it finite."""
         self._why_not = "it cannot be trained"
         before, after = self._awake().state_dict(), self._train()[1]
         for name, value in after.items():
             if isinstance(value, Tensor) and value.is_floating_point():
                 demand(bool(torch.isfinite(value).all()), f"{name} is not finite after a few steps")
-        demand(different(before, after) != [], "training changes nothing of its state_dict")
+        changed = different(before, after) != []
+        idle = not any(parameter.requires_grad for parameter in self.thing.parameters())
+        demand(changed or idle, "training changes nothing of its state_dict: does training_step return the loss?")
         self._why_not = ""
+        return None if changed else "it has nothing to learn"
 
     def sizes(self) -> None:
         """`image_shape` tells the shape of its images, which are finite."""
