@@ -297,3 +297,23 @@ class PureNoise(bootlight.GeneratorModule):
 
     def configure_optimizers(self):
         pass
+
+
+class BesideAnother(Lazy):
+    """Refers to another model, a frozen one that is not in its state, and draws half of what that draws."""
+
+    references = {"base": "@-1/model"}  # noqa: RUF012
+
+    def attach(self, parts):
+        self.parts = [parts["base"].shortened()[0]]
+
+    def draw(self, noise, labels):
+        base = self.parts[0].draw(noise, labels)
+        return (super().draw(noise, labels) + base) / 2
+
+
+class OfTheJudge(BesideAnother):
+    """Refers to a model of another kind than there is here."""
+
+    def draw(self, noise, labels):
+        return super().draw(noise, labels) * self.parts[0].judged(labels)

@@ -13,12 +13,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from bootlight.checking.stand_ins import Blend
+from bootlight.checking.references import stand_in
 from bootlight.checking.states import different, equal, global_generators, kept, other_attributes, spoken
 from bootlight.checking.training import train
 from bootlight.checking.trials import SEEDS, NotHere, Trials, Wrong, demand, farthest, near, noise, readable, repeated, tensor
 from bootlight.generators.base import GeneratorModule
-from bootlight.generators.diffusion import Diffusion
 from bootlight.rng import seed_everywhere
 
 TOLERANCE = 1e-3  # of drawn images; a network rounds otherwise in a batch of another size
@@ -238,16 +237,3 @@ class GeneratorTrials(Trials):
         seeds = SEEDS if chosen is None else [SEEDS[i] for i in chosen]
         images = module.shortened()[0].sample(seeds, labels=self._labels(chosen))
         return tensor(images, (len(seeds), *self.thing.image_shape), "what draw answers")
-
-
-def stand_in(module: Any) -> GeneratorModule:
-    """A small frozen diffusion model for a module that refers to one."""
-    _, height, width = module.image_shape
-    model = Diffusion(
-        height if height == width else [height, width],
-        lambda sizes: Blend(sizes.shape[0], sizes.outputs),
-        module.image_shape[0],
-        schedule=getattr(module, "schedule", None),
-        num_classes=module.num_classes,
-    )
-    return model.eval().requires_grad_(False)
