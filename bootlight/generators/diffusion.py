@@ -72,6 +72,11 @@ class Diffusion(DenoisingModule):
         gradient_clip: float | None = None,
         ema_decay: float | None = 0.9999,
     ) -> None:
+        if sampler is not None and sampler.guidance != 1 and (num_classes is None or label_dropout == 0):
+            raise BootlightError(
+                f"model.sampler.guidance is {sampler.guidance}, but the network learns nothing to guide by; set "
+                "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
+            )
         super().__init__(image_size, channels, num_classes, schedule, sampler, compose)
         check_range("model.label_dropout", label_dropout, 0, 1)
         for key, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
@@ -89,17 +94,12 @@ class Diffusion(DenoisingModule):
         self.timesteps = timesteps or UniformTimesteps()
         self.timesteps.setup(self.schedule)
         self._observed: list[Tensor] = []  # times and losses (2, n) of the batches of an optimizer step
-        self._check_parts()
+        self._check_prediction()
         sizes = Sizes(self.image_shape, self.prediction.num_outputs(self.channels), self.num_classes)
         self.add_module(self.network_name, network(sizes))
         self.average(self.network, ema_decay)
 
-    def _check_parts(self) -> None:
-        if self.sampler.guidance != 1 and (self.num_classes is None or self.label_dropout == 0):
-            raise BootlightError(
-                f"model.sampler.guidance is {self.sampler.guidance}, but the network learns nothing to guide by; set "
-                "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
-            )
+    def _check_prediction(self) -> None:
         if self.prediction.needs_constant_variance and not self.schedule.keeps_variance:
             raise BootlightError(
                 f"model.prediction is {type(self.prediction).__name__}, which is not meant for a "
