@@ -48,7 +48,7 @@ class Diffusion(DenoisingModule):
         ema_decay: of the average that images are drawn from; None = no average.
     """
 
-    accepts_unlabelled = True
+    accepts_unlabelled = has_noise_levels = True
     network_name = "net"  # what its weights are published under
     unpublished = (EMA_PREFIX, "timesteps.", "objective.")
 
@@ -149,10 +149,19 @@ class Diffusion(DenoisingModule):
     def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         """Losses (B,), their parts, and the weights of their noise levels."""
         t, weight = self._times(batch)
+        if batch.noise is not None:
+            allowed = self._allowed(t, batch.noise)
+            weight = allowed if weight is None else allowed * weight
         losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
         if self.timesteps.observes:
             self._observe(t, losses.detach())
         return losses, parts, weight
+
+    def _allowed(self, t: Tensor, ranges: Tensor) -> Tensor:
+        """1 where an image may be trained at its noise level, else 0, (B,)."""
+        level = self.schedule.level(t)
+        sigma = torch.as_tensor(level.noise / level.signal).flatten()
+        return ((ranges[:, 0] <= sigma) & (sigma <= ranges[:, 1])).to(sigma.dtype)
 
     def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Noise levels, and weights of the losses; those that came with the images, where they did."""
