@@ -212,7 +212,7 @@ def test_no_promise_is_kept_by_every_plug_in(kind):
 
 def test_a_class_that_is_no_plug_in_is_told_which_kinds_there_are():
     for thing in (int, bootlight.Batch, nn.Linear):
-        with pytest.raises(BootlightError, match=r"GeneratorModule.*Curator.*sizes"):
+        with pytest.raises(BootlightError, match=r"GeneratorModule.*Curator.*Sizes"):
             bootlight.check(thing)
 
 

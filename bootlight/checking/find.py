@@ -62,7 +62,7 @@ def arguments_of(cls: type, path: str, args: list[str]) -> Callable[[], dict[str
         SystemExit: with 2, there is no such argument, or one is missing.
     """
     given = {arg.removeprefix("--").split("=")[0].split(".")[0].rstrip("+") for arg in args if arg.startswith("--")}
-    left_out = set(kind_of(cls).filled) - given
+    left_out = set(kind_of(cls)._filled(cls)) - given
     parser = Parser(prog=f"bootlight check {path}", description=inspect.getdoc(cls))
     parser.add_class_arguments(cls, fail_untyped=False, skip=left_out, sub_configs=False)
     config = parser.parse_args(args)

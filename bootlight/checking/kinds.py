@@ -106,7 +106,7 @@ def kind_of(cls: type) -> type[Trials]:
         bases = ", ".join(dict.fromkeys(kind.kind.__name__ for kind in KINDS))
         raise BootlightError(
             f"{cls.__module__}.{cls.__qualname__} is no plug-in that could be tried: derive it from one of {bases}; a Module "
-            "is tried as a network where its first argument is `sizes`"
+            "is tried as a network where its first argument is a `Sizes`"
         )
     return found
 
@@ -119,7 +119,7 @@ def filled(kind: type[Trials], cls: type, given: Any) -> dict[str, Any]:
         if "__init__" in vars(base) and not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
             break  # else they are handed on to the next one
         taken = {name: parameter for name, parameter in taken.items() if parameter.kind is not parameter.VAR_KEYWORD}
-    return {name: value for name, value in kind.filled.items() if name in taken and name not in given}
+    return {name: value for name, value in kind._filled(cls).items() if name in taken and name not in given}
 
 
 def _unusual(cls: type, settings: dict[str, Any]) -> dict[str, Any]:

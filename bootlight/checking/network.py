@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,10 @@ TOLERANCE = 1e-4
 
 
 class NetworkTrials(Trials):
-    """Of a module whose first argument is `sizes`, as a denoising network."""
+    """Of a module whose first argument is its `Sizes`, as a denoising network."""
 
     kind = nn.Module
     name = "network"
-    filled: ClassVar[Mapping[str, Any]] = {"sizes": SIZES}
 
     def __init__(self, build: Callable[[], Any]) -> None:
         super().__init__(build)
@@ -34,7 +33,11 @@ class NetworkTrials(Trials):
 
     @classmethod
     def _takes(cls, thing: type) -> bool:
-        return issubclass(thing, nn.Module) and next(iter(inspect.signature(thing).parameters), None) == "sizes"
+        return issubclass(thing, nn.Module) and _first(thing) is not None
+
+    @classmethod
+    def _filled(cls, thing: type) -> Mapping[str, Any]:
+        return {str(_first(thing)): SIZES}
 
     def outputs(self) -> None:
         """It answers (B, outputs, H, W), with labels and without."""
@@ -74,3 +77,10 @@ class NetworkTrials(Trials):
         with torch.no_grad():
             answer = self.thing(images, times, label if labels else None)
         return tensor(answer, (len(images), SIZES.outputs, *SIZES.shape[1:]), "its answer")
+
+
+def _first(thing: type) -> str | None:
+    """Name of the first argument of a module, if it is its `Sizes`."""
+    parameter = next(iter(inspect.signature(thing).parameters.values()), None)
+    known = parameter is not None and (parameter.name == "sizes" or "Sizes" in str(parameter.annotation))
+    return parameter.name if parameter is not None and known else None

@@ -50,6 +50,11 @@ class Trials:
         """Whether a class is of this kind."""
         return issubclass(thing, cls.kind)
 
+    @classmethod
+    def _filled(cls, thing: type) -> Mapping[str, Any]:
+        """Arguments that its constructor gets from elsewhere."""
+        return cls.filled
+
     def _fresh(self) -> Any:
         """A fresh plug-in with the same weights each time."""
         seed_everywhere("check", "fresh")
