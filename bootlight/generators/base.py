@@ -34,6 +34,7 @@ class GeneratorModule(LightningModule, ABC):
     references: Mapping[str, str] = {}  # published networks that it needs besides its own, by a name of its choice
     image_dtype = "uint8"  # of the data; what is drawn is rounded to it, or left as it is where that is float32
     unpublished: tuple[str, ...] = (EMA_PREFIX,)  # beginnings of names in the state that is for resuming alone
+    has_noise_levels = False  # whether an image can be trained at some levels of noise and not at others
     accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
 
     def __init__(
@@ -151,7 +152,15 @@ class GeneratorModule(LightningModule, ABC):
         """Seed dropout and the like by step and share of its images, so that no random state needs saving.
 
         A share is a rank's; where gradients are accumulated, a rank's in one of the batches.
+
+        Raises:
+            BootlightError: images may be trained at some levels of noise only, and this model has none.
         """
+        if isinstance(batch, Batch) and batch.noise is not None and not self.has_noise_levels:
+            raise BootlightError(
+                f"some images may be trained at certain noise levels only, and {type(self).__name__} has none; take a "
+                "diffusion model, or leave the ranges out of the curation or mixture"
+            )
         if isinstance(batch, Batch) and len(batch.images):
             seed_torch(batch.seed, batch.start // len(batch.images))
 
