@@ -131,7 +131,7 @@ def _compare(pair: Pair) -> None:
     what = ("weight", "weight, for f = 1 at low noise levels", *(f"weight * cos({k} pi t)" for k in (1, 2, 3)))[worst]
     demand(
         bool((off.abs() <= allowed).all()),
-        f"the mean of {what} is {found.mean(0)[worst]:.4g}, which should be {wanted[worst]:.4g} within {allowed[worst]:.2g}: "
+        f"the mean of {what} is {found.mean(0)[worst]:.3f}, which should be {wanted[worst]:.3f} within {allowed[worst]:.2g}: "
         "its weights do not make up for how often a level is drawn; if that is meant, set `biased = True`",
     )
 
