@@ -170,6 +170,10 @@ BROKEN = {
     "NearlyAll": ("identity",),
     "Forgot": ("trains",),
     "LogOfSignal": ("losses",),
+    "RandomFeatures": ("continues", "published"),
+    "OwnAverage": ("continues", "published"),
+    "Untrained": ("fixed",),
+    "ShuffledOnce": ("same",),
     "Standardized": ("image_alone", "no_label", "gradients"),
 }
 

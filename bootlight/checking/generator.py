@@ -74,7 +74,7 @@ class GeneratorTrials(Trials):
 
     def continues(self) -> None:
         """Continued from a checkpoint it ends as if it never had stopped, bit for bit."""
-        trained, resumed = self._trained, self._fresh()
+        trained, resumed = self._trained, self._fresh(1)
         train(resumed, Path(self._folder.name), resume=True)
         state, images = kept(resumed.state_dict()), self._images(resumed)
         lost = spoken(set(other_attributes(resumed, trained)) - set(self._by_chance))
@@ -89,7 +89,7 @@ class GeneratorTrials(Trials):
 
     def published(self) -> None:
         """A fresh one with the published weights draws the same images."""
-        trained, fresh = self._trained, self._fresh()
+        trained, fresh = self._trained, self._fresh(1)
         fresh.load_published(kept(self._ended[2]))
         images = self._images(fresh)
         lost = spoken(other_attributes(fresh, trained, but=trained.unpublished))
@@ -183,8 +183,8 @@ class GeneratorTrials(Trials):
     def _close(self) -> None:
         self._folder.cleanup()
 
-    def _fresh(self) -> Any:
-        module = super()._fresh()
+    def _fresh(self, number: int = 0) -> Any:
+        module = super()._fresh(number)
         if getattr(module, "references", None):
             module.attach({name: stand_in(module) for name in module.references})
         return module
