@@ -1,6 +1,7 @@
 """Plug-ins as users write them, each with one usual mistake; `Sound` is what the generators would be without it."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -779,3 +780,68 @@ class NearlyAll(bootlight.ByReward):
 
     def __init__(self):
         super().__init__(bootlight.Brightness())
+
+
+class Forgot(Sound):
+    """Returns no loss."""
+
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+
+
+class LogOfSignal(bootlight.DSM):
+    """Is infinite at the lowest level."""
+
+    def forward(self, denoiser, batch, t):
+        loss, parts = super().forward(denoiser, batch, t)
+        return loss / (t > 0), parts
+
+
+class RandomFeatures(Sound):
+    """A random matrix that is no buffer: another one wherever the model is loaded."""
+
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.features = torch.randn(6, 6)
+
+    def draw(self, noise, labels):
+        return torch.tanh(self.latent(noise.normal(6) @ self.features)).unflatten(1, self.image_shape)
+
+
+class OwnAverage(Sound):
+    """An average of the weights that no state has."""
+
+    def __init__(self, image_size, channels=1):
+        super().__init__(image_size, channels)
+        self.averaged = [deepcopy(self.latent)]
+
+    def on_train_batch_end(self, *args):
+        with torch.no_grad():
+            for mine, theirs in zip(self.averaged[0].parameters(), self.latent.parameters(), strict=True):
+                mine.lerp_(theirs, 0.5)
+
+    def draw(self, noise, labels):
+        return torch.tanh(self.averaged[0](noise.normal(6))).unflatten(1, self.image_shape)
+
+
+class Untrained(bootlight.Reward):
+    """Judges by a network with the weights of the moment."""
+
+    def __init__(self):
+        super().__init__()
+        self.score = nn.Conv2d(1, 1, 3)
+
+    def forward(self, images, labels=None):
+        return self.score(images.float().mean(1, keepdim=True)).mean((1, 2, 3))
+
+
+class ShuffledOnce(bootlight.Digits):
+    """In an order that is another one in each process."""
+
+    def __init__(self):
+        super().__init__()
+        self.order = np.random.permutation(1797)
+
+    def load(self):
+        store, _ = super().load()
+        return store_from_arrays(store.images[self.order], store.labels[self.order], store.class_names), None

@@ -284,3 +284,36 @@ class ByAnotherName(nn.Module):
 
     def forward(self, x, t, labels=None):
         return self.last(torch.tanh(self.first(x) + torch.cos(t / 1000).view(-1, 1, 1, 1)))
+
+
+class PureNoise(bootlight.GeneratorModule):
+    """Nothing to learn: a law that is known."""
+
+    def draw(self, noise, labels):
+        return noise.normal(*self.image_shape) / 2
+
+    def training_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        pass
+
+
+class BesideAnother(Lazy):
+    """Refers to another model, a frozen one that is not in its state, and draws half of what that draws."""
+
+    references = {"base": "@-1/model"}  # noqa: RUF012
+
+    def attach(self, parts):
+        self.parts = [parts["base"].shortened()[0]]
+
+    def draw(self, noise, labels):
+        base = self.parts[0].draw(noise, labels)
+        return (super().draw(noise, labels) + base) / 2
+
+
+class OfTheJudge(BesideAnother):
+    """Refers to a model of another kind than there is here."""
+
+    def draw(self, noise, labels):
+        return super().draw(noise, labels) * self.parts[0].judged(labels)

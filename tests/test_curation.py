@@ -272,35 +272,3 @@ def test_a_reward_sees_the_labels_of_its_images():
     assert torch.cat(seen).tolist() == labels and len(seen) == 2
     rewards(Wrong(note), [GREY], [*labels[:4], None], CPU)
     assert seen[-1] is None
-
-
-def test_an_image_is_trained_only_at_the_noise_levels_it_allows():
-    """The gradient is that of the images whose level lies in their range, as if the others had weight 0."""
-    module = DDPM(8, 3, width=8, channel_multipliers=[1], num_res_blocks=1, attention_resolutions=[], num_heads=1)
-    module.log = lambda *_, **__: None
-    images = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    batch = Batch(images, None, seed=1, start=0, total=8)
-    t, _ = module.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
-    level = module.schedule.level(t)
-    sigma = (level.noise / level.signal).flatten()
-    middle = float(sigma.median())
-    high = batch._replace(noise=torch.tensor([[middle, math.inf]] * 4 + [[0.0, middle]] * 4))
-    allowed = torch.cat([sigma[:4] >= middle, sigma[4:] <= middle]).float()
-    assert 0 < allowed.sum() < 8
-
-    def gradient(batch):
-        module.zero_grad()
-        module.training_step(batch, 0).backward()
-        return torch.cat([p.grad.flatten() for p in module.network.parameters()])
-
-    ranged, weighted = gradient(high), gradient(batch._replace(weights=allowed))
-    assert torch.equal(ranged, weighted)  # products with 0 and 1 are exact
-    assert not torch.equal(ranged, gradient(batch))
-    assert torch.equal(gradient(batch._replace(noise=torch.tensor([[0.0, math.inf]] * 8))), gradient(batch))
-
-
-def test_a_generator_that_does_not_look_at_ranges_refuses_them():
-    ranged = Batch(torch.zeros(1, 1, 2, 2), None, 0, 0, 1, noise=torch.tensor([[0.5, math.inf]]))
-    with pytest.raises(BootlightError, match="PixelGaussian"):
-        PixelGaussian(2, 1).on_train_batch_start(ranged, 0)
-    PixelGaussian(2, 1).on_train_batch_start(ranged._replace(noise=None), 0)

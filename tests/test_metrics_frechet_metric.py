@@ -187,6 +187,8 @@ def test_one_process_can_measure_alone() -> None:
     assert score_of(metric).n == 21
 
 
-def test_float_images_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"uint8 images, not torch\.float32"):
-        FrechetDistance(features=PixelFeatures()).update(REAL.float(), real=True)
+def test_numbers_that_are_no_images_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"not torch\.float64"):
+        FrechetDistance(features=PixelFeatures()).update(REAL.double(), real=True)
+    with pytest.raises(BootlightError, match="8-bit"):
+        FrechetDistance(features=nn.Identity()).update(REAL.float(), real=True)

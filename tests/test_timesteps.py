@@ -15,6 +15,8 @@ from bootlight.diffusion.prediction import EDM, X0, Epsilon, Estimate, LearnedVa
 from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule, SigmaSchedule
 from bootlight.diffusion.timesteps import LogNormal, TimestepSampler, UniformTimesteps
 from bootlight.diffusion.weighting import P2, EDMWeighting, MinSNR, Simple
+from bootlight.errors import BootlightError
+from bootlight.generators.fitted import FittedGaussian
 
 LINEAR, SIGMAS = LinearSchedule(100), SigmaSchedule()
 EVERY = (torch.arange(2000) + 0.5) / 2000  # as uniform as numbers can be
@@ -77,6 +79,18 @@ def test_weights_of_noise_levels_reach_the_loss_before_those_of_images():
     torch.testing.assert_close(losses, parts["mse"] * torch.tensor([3.0, 1.0, 3.0, 1.0]), rtol=0, atol=0)
     given, _ = plain.losses(batch._replace(t=torch.tensor([10, 90, 10, 90])))  # where the images came with their levels
     torch.testing.assert_close(given, parts["mse"], rtol=0, atol=0)
+
+
+def test_images_are_trained_at_the_noise_levels_that_they_may_be_trained_at():
+    module, batch = tiny_ddpm(learned_variance=False), random_batch(4)._replace(t=torch.tensor([10, 50, 50, 90]))
+    sigma = [float(LINEAR.grid().sigma(99 - t)) for t in (10, 50, 90)]
+    free, _ = module.losses(batch)
+    ranges = torch.tensor([[0, sigma[0] - 0.01], [0, math.inf], [sigma[1] - 0.01, sigma[1] + 0.01], [sigma[2] + 0.1, math.inf]])
+    held, _ = module.losses(batch._replace(noise=ranges))
+    assert torch.equal(held, free * torch.tensor([0.0, 1.0, 1.0, 0.0])) and (free > 0).all()
+    with pytest.raises(BootlightError, match="noise levels"):
+        FittedGaussian(8, 1).on_train_batch_start(batch._replace(noise=ranges), 0)
+    module.on_train_batch_start(batch._replace(noise=ranges), 0)
 
 
 def test_what_a_network_is_told_of_a_time():

@@ -44,7 +44,7 @@ class CorruptionTrials(Trials):
         """What becomes of an image depends on its name and the seed alone: not on its batch, or on random generators."""
         x = self._images()
         whole = repeated(lambda: self._made(x), torch.equal, "it", CURE)
-        for chosen in ([0], [2, 1], [3, 0, 2]):
+        for chosen in ([2, 1], [3, 0, 2], [0]):
             alone = self._made(x[chosen], IDS[chosen])
             demand(
                 near(alone, whole[chosen], TOLERANCE),

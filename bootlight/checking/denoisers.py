@@ -110,6 +110,7 @@ class ObjectiveTrials(Trials):
             try:
                 self.denoiser = denoiser
                 self._losses(images())
+                self._at_the_ends(denoiser)
                 return f"with {describe(denoiser)}"
             except (ValueError, BootlightError) as error:  # it says what it is not for
                 self.denoiser = None
@@ -148,6 +149,11 @@ class ObjectiveTrials(Trials):
         found = self._losses(weighted)
         seed_everywhere("check", "weights")
         demand(near(found, self._losses(batch), TOLERANCE), "losses change with batch.weights; they would count twice")
+
+    def _at_the_ends(self, denoiser: NetworkDenoiser) -> None:
+        t = denoiser.schedule.drawn(torch.tensor([0.0, 1 - 2.0**-24]).repeat(COUNT // 2))
+        found = self.thing(denoiser, images(), t)[0]
+        tensor(found, (COUNT,), "the loss at the lowest and the highest level")
 
     def _denoiser(self) -> NetworkDenoiser:
         if self.denoiser is None:

@@ -82,23 +82,27 @@ class RewardTrials(Trials):
                 )
 
     def fixed(self) -> None:
-        """Judging changes nothing of what it judges by."""
+        """What it judges by is fixed: judging changes nothing, a fresh one judges alike."""
         before = {name: value.clone() for name, value in self.thing.state_dict().items()}
         for images in self._kinds():
             self._asked(images)
         changed = [name for name, value in self.thing.state_dict().items() if not torch.equal(value, before[name])]
         demand(changed == [], f"it changes {', '.join(changed[:3])} while it judges")
+        fresh = self._fresh(1).eval()
+        for images in self._kinds():
+            same = near(self._asked(images, reward=fresh), self._asked(images), 1e-4)
+            demand(same, "a fresh one judges otherwise: what it judges by must come from a file, or from a seed of its own")
 
     def _kinds(self) -> list[Tensor]:
         if not self.images:
             raise NotHere("there are no rewards")
         return self.images
 
-    def _asked(self, images: Tensor, chosen: list[int] | None = None) -> Tensor:
+    def _asked(self, images: Tensor, chosen: list[int] | None = None, reward: Any = None) -> Tensor:
         labels = torch.arange(COUNT) % CLASSES
         which = list(range(COUNT)) if chosen is None else chosen
         with torch.no_grad():
-            return self.thing(images[which], labels[which] if self.labelled else None)
+            return (reward or self.thing)(images[which], labels[which] if self.labelled else None)
 
 
 class ArrayImages:
@@ -195,7 +199,7 @@ class CuratorTrials(Trials):
         rows = repeated(
             lambda: self._asked(self.thing), lambda a, b: a == b, "rows", "take randomness from generation.context.seed"
         )
-        demand(self._asked(self._fresh()) == rows, "a fresh one judges otherwise: a run that was interrupted would go on so")
+        demand(self._asked(self._fresh(1)) == rows, "a fresh one judges otherwise: a run that was interrupted would go on so")
 
     def identity(self) -> None:
         """With the settings that it calls `identity` all images are kept, count alike and have their labels."""

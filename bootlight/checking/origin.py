@@ -55,7 +55,7 @@ class OriginTrials(Trials):
     def same(self) -> None:
         """The same images in the same order at each call, also of a fresh one."""
         once = repeated(lambda: loaded(self.thing), _equal, "load", "take all randomness from a seed of its own")
-        fresh = self._fresh()
+        fresh = self._fresh(1)
         demand(_equal(once, loaded(fresh)), "a fresh one loads other images: a run that was interrupted would go on with those")
         demand(fresh.shape == self.thing.shape and fresh.dtype == self.thing.dtype, "a fresh one tells another shape or dtype")
 

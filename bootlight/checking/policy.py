@@ -125,7 +125,7 @@ class PolicyTrials(Trials):
         for number in self._need():
             archive = self._archive(number)
             once = repeated(lambda a=archive: self._asked(self.thing, a), _alike, "sources", CURE)  # type: ignore[misc]
-            again = self._asked(self._fresh(), archive)
+            again = self._asked(self._fresh(1), archive)
             demand(
                 _alike(once, again), f"a fresh one chooses others in generation {number}: a run that was interrupted would too"
             )

@@ -30,7 +30,8 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two values are equal bit for bit; of what is neither number, text, tensor nor made of them, yes."""
+    """Whether two values are equal bit for bit; of what is no number, text, tensor, random generator nor made of them, yes."""
+    one, other = _state_of(one), _state_of(other)
     if isinstance(one, Tensor | np.ndarray) or isinstance(other, Tensor | np.ndarray):
         one, other = (value.detach().cpu().numpy() if isinstance(value, Tensor) else value for value in (one, other))
         kept = isinstance(one, np.ndarray) and isinstance(other, np.ndarray)
@@ -41,6 +42,15 @@ def equal(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(equal, one, other))
     plain = isinstance(one, bool | int | float | str | None) and isinstance(other, bool | int | float | str | None)
     return one == other or (one != one and other != other) if plain else True
+
+
+def _state_of(value: Any) -> Any:
+    """That of a random generator; any other value itself."""
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    return value.getstate() if isinstance(value, random.Random) else value
 
 
 def other_attributes(found: nn.Module, wanted: nn.Module, but: tuple[str, ...] = ()) -> list[str]:

@@ -55,9 +55,9 @@ class Trials:
         """Arguments that its constructor gets from elsewhere."""
         return cls.filled
 
-    def _fresh(self) -> Any:
-        """A fresh plug-in with the same weights each time."""
-        seed_everywhere("check", "fresh")
+    def _fresh(self, number: int = 0) -> Any:
+        """A fresh plug-in, with the same weights each time; of another number with others."""
+        seed_everywhere("check", "fresh", number)
         return self._build()
 
     def _at_identity(self) -> Any:

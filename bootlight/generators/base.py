@@ -34,8 +34,8 @@ class GeneratorModule(LightningModule, ABC):
     references: Mapping[str, str] = {}  # published networks that it needs besides its own, by a name of its choice
     image_dtype = "uint8"  # of the data; what is drawn is rounded to it, or left as it is where that is float32
     unpublished: tuple[str, ...] = (EMA_PREFIX,)  # beginnings of names in the state that is for resuming alone
+    has_noise_levels = False  # whether an image can be trained at some levels of noise and not at others
     accepts_unlabelled = False  # whether a class-conditional model can train on images without a label, -1 in the batch
-    reads_noise = False  # whether it trains an image only at the noise levels in `Batch.noise`
 
     def __init__(
         self, image_size: int | list[int], channels: int = 3, num_classes: int | Literal["auto"] | None = None
@@ -154,24 +154,15 @@ class GeneratorModule(LightningModule, ABC):
         A share is a rank's; where gradients are accumulated, a rank's in one of the batches.
 
         Raises:
-            BootlightError: images have ranges of noise, which this generator does not look at.
+            BootlightError: images may be trained at some levels of noise only, and this model has none.
         """
-        if isinstance(batch, Batch) and batch.noise is not None:
-            self.check_noise()
+        if isinstance(batch, Batch) and batch.noise is not None and not self.has_noise_levels:
+            raise BootlightError(
+                f"some images may be trained at certain noise levels only, and {type(self).__name__} has none; take a "
+                "diffusion model, or leave the ranges out of the curation or mixture"
+            )
         if isinstance(batch, Batch) and len(batch.images):
             seed_torch(batch.seed, batch.start // len(batch.images))
-
-    def check_noise(self) -> None:
-        """Refuse images with a range of noise levels if this generator does not look at it.
-
-        Raises:
-            BootlightError: it does not.
-        """
-        if not self.reads_noise:
-            raise BootlightError(
-                f"{type(self).__name__} cannot train an image at some noise levels alone; take bootlight.Diffusion, or leave "
-                "`noise` out of data.mixing and of the curator"
-            )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then update the average: before any callback can save a checkpoint without it."""

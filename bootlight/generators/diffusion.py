@@ -48,8 +48,7 @@ class Diffusion(DenoisingModule):
         ema_decay: of the average that images are drawn from; None = no average.
     """
 
-    accepts_unlabelled = True
-    reads_noise = True
+    accepts_unlabelled = has_noise_levels = True
     network_name = "net"  # what its weights are published under
     unpublished = (EMA_PREFIX, "timesteps.", "objective.")
 
@@ -73,6 +72,11 @@ class Diffusion(DenoisingModule):
         gradient_clip: float | None = None,
         ema_decay: float | None = 0.9999,
     ) -> None:
+        if sampler is not None and sampler.guidance != 1 and (num_classes is None or label_dropout == 0):
+            raise BootlightError(
+                f"model.sampler.guidance is {sampler.guidance}, but the network learns nothing to guide by; set "
+                "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
+            )
         super().__init__(image_size, channels, num_classes, schedule, sampler, compose)
         check_range("model.label_dropout", label_dropout, 0, 1)
         for key, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
@@ -90,17 +94,12 @@ class Diffusion(DenoisingModule):
         self.timesteps = timesteps or UniformTimesteps()
         self.timesteps.setup(self.schedule)
         self._observed: list[Tensor] = []  # times and losses (2, n) of the batches of an optimizer step
-        self._check_parts()
+        self._check_prediction()
         sizes = Sizes(self.image_shape, self.prediction.num_outputs(self.channels), self.num_classes)
         self.add_module(self.network_name, network(sizes))
         self.average(self.network, ema_decay)
 
-    def _check_parts(self) -> None:
-        if self.sampler.guidance != 1 and (self.num_classes is None or self.label_dropout == 0):
-            raise BootlightError(
-                f"model.sampler.guidance is {self.sampler.guidance}, but the network learns nothing to guide by; set "
-                "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
-            )
+    def _check_prediction(self) -> None:
         if self.prediction.needs_constant_variance and not self.schedule.keeps_variance:
             raise BootlightError(
                 f"model.prediction is {type(self.prediction).__name__}, which is not meant for a "
@@ -150,22 +149,25 @@ class Diffusion(DenoisingModule):
     def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         """Losses (B,), their parts, and the weights of their noise levels."""
         t, weight = self._times(batch)
+        if batch.noise is not None:
+            allowed = self._allowed(t, batch.noise)
+            weight = allowed if weight is None else allowed * weight
         losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
         if self.timesteps.observes:
             self._observe(t, losses.detach())
         return losses, parts, weight
 
-    def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Noise levels, those that came with the images where they did; and weights of the losses, 0 beyond an image's range."""
-        if batch.t is not None:
-            return batch.t, None
-        t, weight = self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
-        if batch.noise is None:
-            return t, weight
+    def _allowed(self, t: Tensor, ranges: Tensor) -> Tensor:
+        """1 where an image may be trained at its noise level, else 0, (B,)."""
         level = self.schedule.level(t)
         sigma = torch.as_tensor(level.noise / level.signal).flatten()
-        allowed = ((batch.noise[:, 0] <= sigma) & (sigma <= batch.noise[:, 1])).to(sigma.dtype)
-        return t, allowed if weight is None else weight * allowed
+        return ((ranges[:, 0] <= sigma) & (sigma <= ranges[:, 1])).to(sigma.dtype)
+
+    def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Noise levels, and weights of the losses; those that came with the images, where they did."""
+        if batch.t is not None:
+            return batch.t, None
+        return self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
 
     def _observe(self, t: Tensor, losses: Tensor) -> None:
         """Keep the losses of all devices until the whole optimizer step is there: all its parts are drawn alike."""
