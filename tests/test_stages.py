@@ -31,6 +31,7 @@ from bootlight.bootstrap.train import Train
 from bootlight.cli.sample import find_generation
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
+from bootlight.diffusion.compose import Extrapolate
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.load import load_generator
@@ -396,13 +397,44 @@ def test_stages_that_cannot_work_are_refused_before_anything(bootlight, pictures
 def test_what_a_stage_needs_is_known_before_a_training(listed, generations, fits):
     def check() -> None:
         check_stages(listed)
-        check_needs(listed, generations)
+        check_needs(listed, generations, lambda part, number: ())
 
     if fits:
         check()
     else:
         with pytest.raises(BootlightError, match=r"^bootstrap\.stages"):
             check()
+
+
+def composed(reference, **kwargs):
+    return Synthesize(compose=Extrapolate(reference, 1.0), **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("listed", "of_models", "fits"),
+    [
+        ([Train("a"), Train(), composed("a")], {}, True),
+        ([Train(), composed("@0/model")], {}, True),
+        ([Train(), composed("runs/other@3/a")], {}, True),  # looked for elsewhere
+        ([Train(), composed("@-1/model")], {}, False),  # generation 0 has none before it
+        ([Train(), Synthesize(generations="first"), composed("@-1/model", generations="later")], {}, True),
+        ([Train("a", generations="first"), Train(), composed("@0/a")], {}, True),
+        ([Train("a", generations="later"), Train(), composed("@0/a", generations="later")], {}, False),
+        ([Train("a", generations="first"), Train(), composed("a")], {}, False),
+        ([Train(), composed("@1/model")], {}, False),  # of a later generation
+        ([Train(), composed("@-1/a", generations="later")], {}, False),
+        ([Train("a"), Train()], {"model": "a"}, True),
+        ([Train(), Train("a")], {"model": "a"}, False),
+        ([Train()], {"model": "model"}, False),  # it refers to itself
+        ([Train()], {"model": "@-1/model"}, False),
+        ([Train()], {"model": "runs/other@3"}, True),
+        ([Train("a", start_from="@-1/a"), Train("b", start_from="@-2/b"), Train("c", start_from="@0/a")], {}, True),  # or anew
+        ([Train(start_from="@0/a"), Train("a")], {}, False),
+    ],
+)
+def test_networks_that_are_referred_to_are_looked_for_before_a_training(listed, of_models, fits):
+    with nullcontext() if fits else pytest.raises(BootlightError, match=r"^bootstrap\.stages: generation .* needs "):
+        check_needs(listed, 3, lambda part, number: [of_models[part]] if part in of_models else [])
 
 
 @pytest.mark.parametrize(

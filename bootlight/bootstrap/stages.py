@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from bootlight.bootstrap.curate import Curate
@@ -10,7 +11,7 @@ from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
 from bootlight.runs.folder import MODEL, SAMPLES
-from bootlight.runs.references import parse_reference
+from bootlight.runs.references import Reference, parse_reference
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
@@ -38,10 +39,15 @@ def check_stages(stages: list[Stage]) -> None:
             )
 
 
-def check_needs(stages: list[Stage], num_generations: int) -> None:
+def check_needs(stages: list[Stage], num_generations: int, model_needs: Callable[[str, int], Iterable[str]]) -> None:
     """Look whether each stage will find what it needs; not where a stage of the user's own may leave it.
 
     What mixtures need is asked with the images open: see `Builder.drawn_by`.
+
+    Args:
+        stages: of a generation.
+        num_generations: of the run.
+        model_needs: references of the model of a part, by name and generation.
 
     Raises:
         BootlightError: one will not, which the run would find out after a training.
@@ -52,12 +58,13 @@ def check_needs(stages: list[Stage], num_generations: int) -> None:
         parts: set[str] = set()
         folders: set[str] = set()
         for stage in (stage for stage in stages if stage.takes_part(number)):
-            part, images = _needed(stage)
-            for name in sorted(part - parts):
-                raise BootlightError(
-                    f"bootstrap.stages: generation {number}: {stage.name} needs {name}, which no Train before it trains"
-                )
-            for name in sorted(images - folders):
+            for reference in _networks(stage, number, model_needs):
+                if not _is_there(reference, number, parts, stages):
+                    raise BootlightError(
+                        f"bootstrap.stages: generation {number}: {stage.name} needs {reference}, which no Train before it "
+                        "trains"
+                    )
+            for name in sorted(_images(stage) - folders):
                 raise BootlightError(
                     f"bootstrap.stages: generation {number}: {stage.name} needs {name}, into which nobody has drawn"
                 )
@@ -65,16 +72,33 @@ def check_needs(stages: list[Stage], num_generations: int) -> None:
             folders |= {stage.into} if isinstance(stage, Synthesize) else set()
 
 
-def _needed(stage: Stage) -> tuple[set[str], set[str]]:
-    """Parts and folders of images of its own generation without which a stage cannot run."""
+def _networks(stage: Stage, number: int, model_needs: Callable[[str, int], Iterable[str]]) -> list[Reference]:
+    """Without which a stage cannot run; a training that starts from a generation before the first one starts anew."""
     if isinstance(stage, Train):
         start = stage.start_from
-        return ({start.part} if start is not None and start.is_of_same_generation else set()), set()
+        starts = start is not None and (start.generation is None or start.generation + number >= 0)
+        return [*([start] if start and starts else []), *map(parse_reference, model_needs(stage.part, number))]
     if isinstance(stage, Synthesize):
-        references = () if stage.compose is None else map(parse_reference, stage.compose.references.values())
-        return {stage.part} | {found.part for found in references if found.is_of_same_generation}, set()
+        texts = () if stage.compose is None else stage.compose.references.values()
+        return [Reference(stage.part), *map(parse_reference, texts)]
+    return []
+
+
+def _is_there(reference: Reference, number: int, parts: set[str], stages: list[Stage]) -> bool:
+    """Whether a generation finds a network of this run when these parts of its own are trained."""
+    if reference.run is not None:
+        return True
+    of = number if reference.generation is None else reference.generation + (number if reference.generation < 0 else 0)
+    if of == number:
+        return reference.part in parts
+    trained = any(isinstance(stage, Train) and stage.part == reference.part and stage.takes_part(of) for stage in stages)
+    return 0 <= of < number and trained
+
+
+def _images(stage: Stage) -> set[str]:
+    """Folders of images of its own generation without which a stage cannot run."""
     of = stage.of if isinstance(stage, Curate | Evaluate) else []
-    return set(), {of} if isinstance(of, str) else set(of)
+    return {of} if isinstance(of, str) else set(of)
 
 
 def beside_the_first(stages: list[Stage]) -> list[str]:
@@ -97,7 +121,7 @@ def chosen_stages(builder: Builder) -> list[Stage]:
     """
     stages, names = stages_of(builder), builder.config.stages
     check_stages(stages)
-    check_needs(stages, builder.bootstrap.num_generations)
+    check_needs(stages, builder.bootstrap.num_generations, builder.needs_of)
     if names is None:
         return stages
     wanted = [name.strip().lower() for name in names.split(",")]
