@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from bootlight.bootstrap.changes import changed, made
 from bootlight.bootstrap.config_text import written
@@ -222,13 +221,6 @@ class Builder(LightningCLI):
             where = f"bootstrap.stages: generation {generation}"
             raise BootlightError(f"{where} draws nothing into {into}, which later ones train on, by data.mixing")
         return self.num_drawn(into)
-
-    def needs_of(self, part: str, number: int = 0) -> list[str]:
-        """References of the model of a part in a generation."""
-        if not self.settings_of(part, number):
-            return list(self.model.references.values())
-        with isolate_rng(include_cuda=False):
-            return list(self.model_of(part, number).references.values())
 
     def model_of(self, part: str, number: int = 0) -> GeneratorModule:
         """A fresh model of a part in a generation, alone."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
+
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
@@ -108,6 +111,14 @@ def beside_the_first(stages: list[Stage]) -> list[str]:
     return [f"{name} {what}".strip() for kind, what, name in named if (kind, what) not in usual and kind is not Evaluate]
 
 
+def references_of(builder: Builder, part: str, number: int) -> Iterable[str]:
+    """Of the model of a part in a generation."""
+    if not builder.settings_of(part, number):
+        return builder.model.references.values()  # type: ignore[no-any-return]
+    with isolate_rng(include_cuda=False):
+        return builder.model_of(part, number).references.values()
+
+
 def stages_of(builder: Builder) -> list[Stage]:
     """Of a generation, in their order."""
     return builder.bootstrap.stages or default_stages(builder.bootstrap.warm_start)
@@ -121,7 +132,7 @@ def chosen_stages(builder: Builder) -> list[Stage]:
     """
     stages, names = stages_of(builder), builder.config.stages
     check_stages(stages)
-    check_needs(stages, builder.bootstrap.num_generations, builder.needs_of)
+    check_needs(stages, builder.bootstrap.num_generations, partial(references_of, builder))
     if names is None:
         return stages
     wanted = [name.strip().lower() for name in names.split(",")]
