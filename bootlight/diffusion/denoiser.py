@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from bootlight.diffusion.grid import Level
 from bootlight.diffusion.prediction import Estimate, Prediction
 from bootlight.diffusion.schedule import Schedule
 
@@ -42,12 +43,15 @@ class NetworkDenoiser(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Estimate:
         """See `Denoiser`."""
-        return self.read(self.output(x_t, t, labels, **cond), x_t, t)
+        level = self.schedule.level(t)
+        return self.prediction.estimate(self._answer(x_t, t, level, labels, cond), x_t, level)
 
     def output(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Tensor:
         """What the network answers, at least in float32."""
-        seen = self.schedule.seen(t).to(x_t.dtype)
-        x, time = self.prediction.inputs(x_t, self.schedule.level(t), seen)
+        return self._answer(x_t, t, self.schedule.level(t), labels, cond)
+
+    def _answer(self, x_t: Tensor, t: Tensor, level: Level, labels: Tensor | None, cond: dict[str, Tensor]) -> Tensor:
+        x, time = self.prediction.inputs(x_t, level, self.schedule.seen(t).to(x_t.dtype))
         output: Tensor = self.network(x, time, labels, **cond)
         return output.to(torch.promote_types(output.dtype, torch.float32))
 
