@@ -223,6 +223,14 @@ def test_a_view_that_gives_another_shape_is_told(monkeypatch):
         seen()
 
 
+def test_drawn_images_that_a_view_cannot_look_at_are_told_before_a_training():
+    data, _ = seen()
+    assert len(data.planned(0, 30)) == 1
+    with pytest.raises(BootlightError, match=r"^data\.mixing: .* \(1, 2, 2\)"):  # Accumulate takes what generation 0 draws
+        data.planned(1, 30)
+    assert len(seen(mixing=OnlyReal())[0].planned(1, 30)) == 1
+
+
 class Later(Also):
     """Those of the other origin from generation 1 on."""
 

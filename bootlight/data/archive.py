@@ -71,6 +71,7 @@ class DiskArchive(Archive):
         origins: further origins, by name.
         expected: how many images a teacher will have that has none yet, by what it is called.
         opened: keys of the stores that came from outside of the run, by what they are called; filled here.
+        drawn_shape: (C, H, W) of what generations draw; that of the real images if left out.
     """
 
     run: RunFolder
@@ -78,6 +79,7 @@ class DiskArchive(Archive):
     origins: Mapping[str, Origin] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
+    drawn_shape: tuple[int, int, int] | None = None
 
     def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
         """See `Archive`."""
@@ -104,7 +106,8 @@ class DiskArchive(Archive):
     def _counted(self, role: Role, count: int, generation: int | None = None) -> Source:
         """So many images of which nothing else is known; they take no memory, and have some label where there are classes."""
         real = self.real.store
-        images = np.broadcast_to(np.zeros((), real.images.dtype), (count, *real.images.shape[1:]))
+        channels, *size = self.drawn_shape or (real.images.shape[3], *real.images.shape[1:3])
+        images = np.broadcast_to(np.zeros((), real.images.dtype), (count, *size, channels))
         labels = np.broadcast_to(np.int64(0 if real.class_names else -1), (count,))
         return Source(role, Store(images, labels, real.class_names, (), "counted"), np.arange(count), generation)
 

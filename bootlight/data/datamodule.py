@@ -162,7 +162,7 @@ class BootstrapData(LightningDataModule):
         """What a mixture can choose from, after the real images are open."""
         seed, run = self.context.seed, self.context.run
         found = self.real, self.available, run, self._build, self.origins, self.expected
-        return DiskArchive(seed, self.subset_seed, *found)
+        return DiskArchive(seed, self.subset_seed, *found, drawn_shape=self.origin.shape)
 
     def planned(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> list[Source]:
         """The training set of a generation, as far as it can be known before; of drawn images only how many they will be.

@@ -42,6 +42,13 @@ def checked(sources: list[Source], origin: Origin) -> list[Source]:
         BootlightError: its images are not of the shape and type of the others, or its parts do not fit each other.
     """
     for source in sources:
+        _, height, width, channels = source.store.images.shape
+        if tuple(origin.stored_shape) != tuple(origin.shape) == (channels, height, width):
+            raise BootlightError(
+                f"data.mixing: images of role {source.role} are {tuple(origin.shape)}, and the view of {type(origin).__name__} "
+                f"makes such of {tuple(origin.stored_shape)}: it cannot look at them; take bootlight.OnlyReal, or a view of "
+                "images of the same shape"
+            )
         _check(source.store, origin, f"data.mixing: a source of role {source.role}")
         for name in ("weights", "noise"):
             values = getattr(source, name)

@@ -122,9 +122,9 @@ class FittedMixture(DenoisingModule):
 
         images = torch.cat(self._seen)
         self._seen = []
-        sources = getattr(getattr(self.trainer, "datamodule", None), "sources", None)  # all images of the training set
+        sources: Any = getattr(getattr(self.trainer, "datamodule", None), "sources", None)  # all images of the training set
         on_trial = sources is not None and self.trainer.checkpoint_callback is None
-        wanted, total = len(self.weights), sum(map(len, sources)) if on_trial else len(images)
+        wanted, total = len(self.weights), sum(len(source) for source in sources) if on_trial else len(images)
         if total < wanted:
             raise BootlightError(f"model.num_components is {wanted}, but there are only {total} images; lower it")
         count = min(wanted, max(1, len(images) // 10)) if len(images) < wanted else wanted
