@@ -1,6 +1,7 @@
 """Exact denoisers of known distributions, and the modules that fit them: against quadrature and closed forms."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,6 +138,24 @@ def test_a_fit_goes_on_from_a_checkpoint():
     second.on_load_checkpoint(copy.deepcopy(checkpoint))
     fit(second, parts[3:])
     assert torch.equal(second.means, whole.means) and torch.equal(second.covariances, whole.covariances)
+
+
+def test_a_trial_sees_fewer_images_than_there_are_gaussians(monkeypatch):
+    """40 images of 200: 4 Gaussians instead of 60, the others as good as none."""
+
+    def tried(count):
+        module = FittedMixture(1, 2, num_components=60, schedule=LINEAR, sampler=DDIM(3, clip=False))
+        data = SimpleNamespace(sources=[range(count - 20), range(20)])
+        monkeypatch.setattr(FittedMixture, "trainer", SimpleNamespace(datamodule=data, checkpoint_callback=None))
+        module._seen = [points(40).flatten(1).double()]
+        module.on_train_epoch_end()
+        return module
+
+    module = tried(200)
+    assert (module.weights > 0).sum() == 4 and module.weights.sum().item() == pytest.approx(1)
+    assert module.sample(range(4)).isfinite().all()
+    with pytest.raises(BootlightError, match="only 50 images"):
+        tried(50)
 
 
 def test_what_a_mixture_cannot_do():
