@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracle import Answer, Says, random_batch, tiny_ddpm
+from oracle import Answer, Says, fit, random_batch, tiny_ddpm
 
 from bootlight.diffusion.compose import Alone, Extrapolate
 from bootlight.diffusion.denoiser import NetworkDenoiser
@@ -79,6 +79,24 @@ def test_weights_of_noise_levels_reach_the_loss_before_those_of_images():
     torch.testing.assert_close(losses, parts["mse"] * torch.tensor([3.0, 1.0, 3.0, 1.0]), rtol=0, atol=0)
     given, _ = plain.losses(batch._replace(t=torch.tensor([10, 90, 10, 90])))  # where the images came with their levels
     torch.testing.assert_close(given, parts["mse"], rtol=0, atol=0)
+
+
+class Shifted(Epsilon):
+    """An error that is least where a number of the prediction's own is 3."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift = torch.nn.Parameter(torch.zeros(()))
+
+    def error(self, output, x0, noise, level, weight=None):
+        return super().error(output, x0, noise, level, weight) + (self.shift - 3) ** 2
+
+
+def test_what_a_prediction_has_to_learn_is_learned_and_published():
+    module = tiny_ddpm(prediction=Shifted(), learned_variance=False, learning_rate=0.1)
+    fit(module, [random_batch(seed=seed) for seed in range(3)])
+    # Three steps of AdamW, each of the learning rate where the gradient keeps its sign.
+    assert module.published_state()["prediction.shift"].item() == pytest.approx(0.3, rel=0.05)
 
 
 def test_images_are_trained_at_the_noise_levels_that_they_may_be_trained_at():

@@ -185,7 +185,8 @@ class Diffusion(DenoisingModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear warm-up, and a linear decay where it is wanted."""
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        modules = self.network, self.prediction, self.objective  # the others may have something to learn too
+        trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
         def share(step: int) -> float:
