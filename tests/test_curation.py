@@ -2,6 +2,7 @@
 
 import io
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bootlight.batch import Batch
+from bootlight.bootstrap.curate import Curate
 from bootlight.data.extra import open_curated
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
@@ -272,3 +274,18 @@ def test_a_reward_sees_the_labels_of_its_images():
     assert torch.cat(seen).tolist() == labels and len(seen) == 2
     rewards(Wrong(note), [GREY], [*labels[:4], None], CPU)
     assert seen[-1] is None
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda rows: [row._asdict() for row in rows], lambda rows: rows[1:], lambda rows: rows[::-1]]
+)
+def test_answers_that_are_no_rows_of_the_images_are_told(folder, answer):
+    class Odd(KeepAll):
+        def rows(self, rows, images, generation):
+            return answer(rows)
+
+    data = SimpleNamespace(image_shape=(3, 4, 4))
+    generation = SimpleNamespace(open_data=lambda: data, drawn=lambda of: folder, writes=True, number=0)
+    with pytest.raises(BootlightError, match=r"^Odd\.rows"):
+        Curate(Odd()).run(generation)
+    assert not folder.curation.exists()

@@ -42,8 +42,8 @@ class InMemory(BootstrapData):
         origin = StoreOrigin(store_from_arrays(PIXELS, np.arange(COUNT) % 2, ("even", "odd")), name="memory")
         super().__init__(origin=origin, **options)
 
-    def opened_archive(self):
-        return Pool(**vars(super().opened_archive()))
+    def opened_archive(self, generation):
+        return Pool(**vars(super().opened_archive(generation)))
 
 
 def in_memory(generation=0, seed=0, **options):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from few_digits import Drawn, grey
+from few_digits import Drawn, FewDigits, grey
 
 from bootlight.data.around import WithCopies, WithTeacher
 from bootlight.data.datamodule import BootstrapData
-from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, OnlyReal, Replace
+from bootlight.data.mixing import Accumulate, AccumulateSubsample, FreshReal, MixingPolicy, OnlyReal, Replace
 from bootlight.data.origin import StoreOrigin
 from bootlight.errors import BootlightError
 from bootlight.rng import numpy_rng
@@ -189,3 +189,31 @@ def test_subsets_are_those_of_their_streams():
     pool = np.concatenate([real, 100 + six, 200 + six])
     found = chosen(AccumulateSubsample(8))
     assert [i + 100 * k for k, part in enumerate(found) for i in part] == some(pool, 8, 5, 2, "subsample")
+
+
+class Answers(MixingPolicy):
+    """What a function of generation and archive does."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def sources(self, generation, archive):
+        return self.function(generation, archive)
+
+
+@pytest.mark.parametrize(
+    ("function", "generation"),
+    [
+        (lambda number, archive: archive.real, 0),
+        (lambda number, archive: None, 0),
+        (lambda number, archive: [archive.real, 3], 0),
+        (lambda number, archive: [archive.real, archive.drawn(number)], 0),  # which trains before it draws
+        (lambda number, archive: [archive.real, archive.drawn(number - 1)], 0),
+        (lambda number, archive: [archive.real, *([archive.drawn(number, "probe")] if number else [])], 1),
+    ],
+)
+def test_what_no_mixture_can_be_is_told_before_a_run(function, generation):
+    with pytest.raises(BootlightError, match=r"^data\.mixing"):
+        FewDigits(mixing=Answers(function)).planned(generation, 7)
+    earlier = Answers(lambda number, archive: (archive.real, *map(archive.drawn, range(number))))
+    assert [len(source) for source in FewDigits(mixing=earlier).planned(2, 7)] == [90, 7, 7]

@@ -72,6 +72,7 @@ class DiskArchive(Archive):
         expected: how many images a teacher will have that has none yet, by what it is called.
         opened: keys of the stores that came from outside of the run, by what they are called; filled here.
         drawn_shape: (C, H, W) of what generations draw; that of the real images if left out.
+        before: the generation that is to train; None = whichever asks for what is there.
     """
 
     run: RunFolder
@@ -80,9 +81,11 @@ class DiskArchive(Archive):
     expected: Mapping[str, int] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
     drawn_shape: tuple[int, int, int] | None = None
+    before: int | None = None
 
     def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
         """See `Archive`."""
+        self._check_earlier(generation, folder)
         images = self.run.generation(generation).of_images(folder)
         return replace(open_curated(images, self.real.store.class_names, self.build), generation=generation)
 
@@ -102,6 +105,13 @@ class DiskArchive(Archive):
         found = open_teacher(text, self.real.store.class_names, self.build)
         self.opened[f"data.mixing: {text}"] = found.store.key
         return found
+
+    def _check_earlier(self, generation: int, folder: str) -> None:
+        if self.before is not None and not 0 <= generation < self.before:
+            raise BootlightError(
+                f"data.mixing: generation {self.before} asks for {folder} of generation {generation}; earlier ones alone, from "
+                "0 on, have drawn"
+            )
 
     def _counted(self, role: Role, count: int, generation: int | None = None) -> Source:
         """So many images of which nothing else is known; they take no memory, and have some label where there are classes."""
@@ -124,4 +134,5 @@ class CountedArchive(DiskArchive):
 
     def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
         """So many images as will be drawn; a curator may leave fewer."""
+        self._check_earlier(generation, folder)
         return self._counted("synthetic", self.num_drawn(generation, folder), generation)

@@ -147,7 +147,7 @@ class BootstrapData(LightningDataModule):
         if len(self.real) == 0:
             left = "no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
             raise BootlightError(f"{self.root}: {left}")
-        self.archive = self.opened_archive()
+        self.archive = self.opened_archive(self.context.generation)
         self.sources = checked(self.mixing.sources(self.context.generation, self.archive), self.origin)
         self.opened |= self.archive.opened
 
@@ -158,11 +158,11 @@ class BootstrapData(LightningDataModule):
             raise BootlightError(f"data.num_real is {self.limit_real}, but {self.root} has {num_available} to train on")
         return self.limit_real
 
-    def opened_archive(self) -> DiskArchive:
-        """What a mixture can choose from, after the real images are open."""
+    def opened_archive(self, generation: int) -> DiskArchive:
+        """What the mixture of a generation can choose from, after the real images are open."""
         seed, run = self.context.seed, self.context.run
         found = self.real, self.available, run, self._build, self.origins, self.expected
-        return DiskArchive(seed, self.subset_seed, *found, drawn_shape=self.origin.shape)
+        return DiskArchive(seed, self.subset_seed, *found, drawn_shape=self.origin.shape, before=generation)
 
     def planned(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> list[Source]:
         """The training set of a generation, as far as it can be known before; of drawn images only how many they will be.
@@ -175,7 +175,7 @@ class BootstrapData(LightningDataModule):
             BootlightError: it cannot be had.
         """
         many = num_drawn if callable(num_drawn) else lambda *_: num_drawn
-        archive = CountedArchive(**vars(self.opened_archive()), num_drawn=many)
+        archive = CountedArchive(**vars(self.opened_archive(generation)), num_drawn=many)
         found = checked(self.mixing.sources(generation, archive), self.origin)
         self.opened |= archive.opened
         return found

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootlight.data.extra import Build
+from bootlight.data.mixing import Source
 from bootlight.data.reading import Reading
 from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError
 
 if TYPE_CHECKING:
-    from bootlight.data.mixing import Source
     from bootlight.data.origin import Origin
 
 
@@ -39,8 +39,13 @@ def checked(sources: list[Source], origin: Origin) -> list[Source]:
     """A mixture as a policy has given it.
 
     Raises:
-        BootlightError: its images are not of the shape and type of the others, or its parts do not fit each other.
+        BootlightError: it is no list of sources, its images are not of the shape and type of the others, or its parts do not
+            fit each other.
     """
+    if not isinstance(sources, list | tuple) or not all(isinstance(source, Source) for source in sources):
+        raise BootlightError(
+            f"data.mixing: sources answered {type(sources).__name__}; correct it to a list of the archive's sources"
+        )
     for source in sources:
         _, height, width, channels = source.store.images.shape
         if tuple(origin.stored_shape) != tuple(origin.shape) == (channels, height, width):
@@ -57,7 +62,7 @@ def checked(sources: list[Source], origin: Origin) -> list[Source]:
                     f"data.mixing: a source of role {source.role} has {len(values)} {name} for {len(source)} images; give each "
                     "image one"
                 )
-    return sources
+    return list(sources)
 
 
 def _check(store: Store, origin: Origin, who: str) -> None:
