@@ -1,22 +1,27 @@
 """Which levels a step sees, what they weigh, what is trained on: identities, closed forms, limit cases."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from oracle import Answer, Says, fit, random_batch, tiny_ddpm
 
+from bootlight.batch import Batch
 from bootlight.diffusion.compose import Alone, Extrapolate
 from bootlight.diffusion.denoiser import NetworkDenoiser
 from bootlight.diffusion.grid import Level
 from bootlight.diffusion.objective import DSM, Hybrid
 from bootlight.diffusion.prediction import EDM, X0, Epsilon, Estimate, LearnedVariance, V
+from bootlight.diffusion.sampler import DDIM
 from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule, SigmaSchedule
 from bootlight.diffusion.timesteps import LogNormal, TimestepSampler, UniformTimesteps
 from bootlight.diffusion.weighting import P2, EDMWeighting, MinSNR, Simple
 from bootlight.errors import BootlightError
+from bootlight.generators.diffusion import Diffusion
 from bootlight.generators.fitted import FittedGaussian
+from bootlight.networks.mlp import MLP
 
 LINEAR, SIGMAS = LinearSchedule(100), SigmaSchedule()
 EVERY = (torch.arange(2000) + 0.5) / 2000  # as uniform as numbers can be
@@ -111,6 +116,23 @@ def test_images_are_trained_at_the_noise_levels_that_they_may_be_trained_at():
     module.on_train_batch_start(batch._replace(noise=ranges), 0)
 
 
+class Doubled(UniformTimesteps):
+    def draw(self, u, position):
+        t, _ = super().draw(u, position)
+        return t.double(), torch.ones(len(t), dtype=torch.float64)
+
+
+def test_times_in_float64_train_a_network_of_float32():
+    losses = []
+    for timesteps in (UniformTimesteps(), Doubled()):
+        torch.manual_seed(0)
+        module = Diffusion(
+            [4, 4], partial(MLP, width=8, depth=1), 1, SigmaSchedule(), EDM(), timesteps=timesteps, sampler=DDIM(2)
+        )
+        losses.append(module.losses(Batch(torch.ones(4, 1, 4, 4), None, 0, 0, 4))[0])
+    assert torch.equal(losses[0].double(), losses[1].double())  # times that float32 holds, and weights of 1
+
+
 def test_what_a_network_is_told_of_a_time():
     assert LINEAR.seen(torch.tensor([0, 7, 99])).tolist() == [0, 70, 990]  # t * 1000 / T
     np.testing.assert_allclose(SIGMAS.seen(torch.tensor([1.0, math.e, 0.002])), [0, 250, 250 * math.log(0.002)], rtol=1e-6)
@@ -182,6 +204,8 @@ def test_the_plain_error_of_epsilon_is_the_simple_weight():
     for wrong in (denoiser, Says(LINEAR, None), NetworkDenoiser(network, LearnedVariance(Epsilon()), SIGMAS)):
         with pytest.raises(ValueError, match="LearnedVariance"):
             Hybrid()(wrong, batch, t)
+    with pytest.raises(ValueError, match="UniformTimesteps"):
+        Hybrid()(two, batch, t + 0.5)
 
 
 def constant(value, fraction):

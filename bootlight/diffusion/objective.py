@@ -81,7 +81,7 @@ class Hybrid(Objective):
         """See `Objective`.
 
         Raises:
-            ValueError: there is no learned variance, or no table.
+            ValueError: there is no learned variance, no table, or a level between its entries.
         """
         schedule = denoiser.schedule
         prediction = denoiser.prediction if isinstance(denoiser, NetworkDenoiser) else None
@@ -91,6 +91,8 @@ class Hybrid(Objective):
             and isinstance(schedule, DiscreteSchedule)
         ):
             raise ValueError("the hybrid objective needs a prediction with LearnedVariance and a schedule with timesteps")
+        if t.is_floating_point():
+            raise ValueError("the hybrid objective needs whole timesteps, not levels between them; take UniformTimesteps")
         x0, noise, x_t = noisy(denoiser, batch, t)
         level = schedule.level(t)
         output = denoiser.output(x_t, t, batch.labels, **batch.cond)

@@ -164,10 +164,12 @@ class Diffusion(DenoisingModule):
         return ((ranges[:, 0] <= sigma) & (sigma <= ranges[:, 1])).to(sigma.dtype)
 
     def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Noise levels, and weights of the losses; those that came with the images, where they did."""
+        """Noise levels, no finer than the images, or those that came with them; and weights of the losses."""
         if batch.t is not None:
             return batch.t, None
-        return self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
+        t, weight = self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
+        finer = t.is_floating_point() and t.element_size() > batch.images.element_size()
+        return t.to(batch.images.dtype) if finer else t, weight
 
     def _observe(self, t: Tensor, losses: Tensor) -> None:
         """Keep the losses of all devices until the whole optimizer step is there: all its parts are drawn alike."""
