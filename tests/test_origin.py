@@ -17,12 +17,15 @@ from bootlight import (
     StoreOrigin,
     store_from_arrays,
 )
+from bootlight.bootstrap.check_features import check_features
 from bootlight.bootstrap.parser import image_channels, image_size
 from bootlight.data.batches import StepDataset
 from bootlight.errors import BootlightError
+from bootlight.evaluation.generation import Evaluation
 from bootlight.evaluation.real_images import check_same_images, describe_images
 from bootlight.io.atomic import write_json
 from bootlight.io.pictures import encode_png
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.rng import numpy_rng
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
@@ -192,6 +195,14 @@ def seen(world_size=1, rank=0, workers=0, **options):
     origin = data.train_dataloader().dataset.origin
     dataset = StepDataset(data.sources, 7, 3, 8, rank=rank, world_size=world_size, origin=origin)
     return data, [dataset[step] for step in range(3)]
+
+
+def test_views_cannot_be_measured_against_what_is_stored():
+    data, _ = seen()
+    asked = Evaluation(features=lambda: PixelFeatures(2, 1), metrics=["kid"])
+    with pytest.raises(BootlightError, match=r"evaluation\.features: .* 2 x 2 .* 3 x 3"):
+        check_features(asked, data, 100)
+    assert check_features(Evaluation(features=None), data, 100) is None
 
 
 def test_a_view_gives_crops_and_pairs_from_counters():

@@ -26,6 +26,12 @@ def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: i
     """
     if evaluation.features is None:
         return None
+    channels, height, width = data.image_shape
+    if (height, width, channels) != (stored := data.real.store.images.shape[1:]):
+        raise BootlightError(
+            f"evaluation.features: images of {height} x {width} are drawn, and the real ones are {stored[0]} x {stored[1]}, of "
+            "which each step sees a view; they cannot be compared: set evaluation.features to null"
+        )
     least = least_images(evaluation.metrics)
     if num_synthetic < least:
         raise BootlightError(f"bootstrap.num_synthetic is {num_synthetic}; evaluation.metrics needs at least {least} images")

@@ -66,7 +66,9 @@ def findings(thing: Any, arguments: Callable[[], dict[str, Any]]) -> Iterator[Fi
     else:
         build, note = partial(deepcopy, deepcopy(thing)), "copies of an instance"
     with _generators_kept():
-        yield from _all(kind, build, Finding("made", f"{cls.__name__} is a {kind.name} that can be made", note=note), cls)
+        yield from _all(
+            kind, build, Finding("made", f"{cls.__name__} is {article(kind.name)} that can be made", note=note), cls
+        )
 
 
 @contextmanager
@@ -79,6 +81,11 @@ def _generators_kept() -> Iterator[None]:
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+def article(name: str) -> str:
+    """A name with a or an before it."""
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _all(kind: type[Trials], build: Any, made: Finding, cls: type) -> Iterator[Finding]:

@@ -91,6 +91,7 @@ class FittedMixture(DenoisingModule):
         for name, shape in (("weights", (count,)), ("means", (count, size)), ("covariances", (count, size, size))):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
         self._seen: list[Tensor] = []
+        self._seed = 0  # of the step that begins a pass
 
     def setup(self, stage: str) -> None:
         """Refuse several processes: each would fit its own images.
@@ -109,6 +110,7 @@ class FittedMixture(DenoisingModule):
         """
         if batch.weights is not None:
             raise BootlightError("FittedMixture cannot weigh images; take FittedGaussian, or leave the weights out")
+        self._seed = self._seed if self._seen else batch.seed
         self._seen.append(batch.images.flatten(1).double().cpu())
         self.log("train/loss", self._seen[-1].square().mean())
 
@@ -129,18 +131,19 @@ class FittedMixture(DenoisingModule):
             raise BootlightError(f"model.num_components is {wanted}, but there are only {total} images; lower it")
         count = min(wanted, max(1, len(images) // 10)) if len(images) < wanted else wanted
         fit = GaussianMixture(
-            count, reg_covar=self.regularization, random_state=derive_seed("mixture", len(images)) % 2**32
+            count, reg_covar=self.regularization, random_state=derive_seed("mixture", self._seed) % 2**32
         ).fit(images.numpy())
         for name, values in (("weights", fit.weights_), ("means", fit.means_), ("covariances", fit.covariances_)):
             getattr(self, name).zero_()[:count] = torch.from_numpy(values)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was seen of the pass."""
-        checkpoint[SEEN] = list(self._seen)
+        checkpoint[SEEN] = {"images": list(self._seen), "seed": self._seed}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
-        self._seen = list(checkpoint.get(SEEN, []))
+        seen = checkpoint.get(SEEN, {"images": [], "seed": 0})
+        self._seen, self._seed = list(seen["images"]), seen["seed"]
 
     def configure_optimizers(self) -> Any:
         """None is needed."""
