@@ -687,8 +687,8 @@ class AveragesToo(bootlight.Alone):
 
 
 class UntoldComposition(bootlight.Alone):
-    def __init__(self):
-        self.weight = torch.ones(2)
+    def protocol(self):
+        return {"weight": torch.ones(2)}
 
 
 class Chance(bootlight.Whole):

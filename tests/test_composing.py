@@ -10,6 +10,17 @@ from bootlight.errors import BootlightError
 from bootlight.runs.folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and of the parser, in this process
+PROBING = """
+import bootlight
+
+
+class Probe(bootlight.MixingPolicy):
+    def __init__(self, folder: str = "probe") -> None:
+        self.folder = folder
+
+    def sources(self, generation, archive):
+        return [archive.drawn(generation, self.folder)]
+"""
 SAMPLER = {"schedule": named("SigmaSchedule"), "sampler": named("Heun", num_steps=40, clip=False)}
 
 
@@ -76,7 +87,7 @@ def test_extrapolation_of_two_fits(run, bootlight, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("model", "auxiliary", "message"),
     [
-        (named("PixelGaussian"), "@-1/model", "PixelGaussian has no denoiser"),
+        (named("PixelGaussian"), "model", "PixelGaussian has no denoiser"),
         (named("FittedGaussian", **SAMPLER), "other", "synthesize needs other"),
     ],
 )
@@ -87,3 +98,31 @@ def test_what_cannot_be_composed_is_told_before_training(bootlight, tmp_path, mo
     with pytest.raises(BootlightError, match=message):
         bootlight("fit", "--config", "config.json")
     assert not list((tmp_path / "run").glob("gen_*/*.safetensors"))
+
+
+def test_a_part_trains_on_what_an_earlier_part_of_its_generation_has_drawn(bootlight, tmp_path, monkeypatch):
+    """An auxiliary on the probe alone, as its moments say; the model cannot train on its own images, and is told before."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "probing.py").write_text(PROBING)
+    stages = [
+        named("Train"),
+        named("Synthesize", into="probe", n=100),
+        named("Train", part="auxiliary", settings={"data.mixing": "probing.Probe"}),
+        named("Synthesize", n=20),
+    ]
+    mixed = config("run", named("FittedGaussian", **SAMPLER), stages, size=8)
+    (tmp_path / "config.json").write_text(json.dumps(mixed))
+    bootlight("fit", "--config", "config.json")
+    generation = RunFolder(tmp_path / "run").generation(0)
+    probe = images(generation, "probe").astype(float)
+    mean, variance = fitted(generation, "auxiliary")
+    # Sums of float32 numbers in float64.
+    np.testing.assert_allclose(mean, probe.mean(0), atol=1e-7)
+    np.testing.assert_allclose(variance, probe.var(0), atol=1e-7)
+    mixed["data"]["init_args"]["mixing"] = {"class_path": "probing.Probe", "init_args": {"folder": "samples"}}
+    mixed["bootstrap"]["run_dir"] = "other"
+    (tmp_path / "config.json").write_text(json.dumps(mixed))
+    with pytest.raises(BootlightError, match="nobody has drawn by then"):
+        bootlight("fit", "--config", "config.json")
+    assert not list((tmp_path / "other").glob("gen_*/*.safetensors"))

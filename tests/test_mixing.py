@@ -209,7 +209,7 @@ class Answers(MixingPolicy):
         (lambda number, archive: [archive.real, 3], 0),
         (lambda number, archive: [archive.real, archive.drawn(number)], 0),  # which trains before it draws
         (lambda number, archive: [archive.real, archive.drawn(number - 1)], 0),
-        (lambda number, archive: [archive.real, *([archive.drawn(number, "probe")] if number else [])], 1),
+        (lambda number, archive: [archive.real, archive.drawn(number + 1, "probe")], 1),
     ],
 )
 def test_what_no_mixture_can_be_is_told_before_a_run(function, generation):

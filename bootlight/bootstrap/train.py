@@ -81,6 +81,7 @@ class Train(Stage):
         if self.changes:
             check_trainer_settings(builder.changed(self.changes).trainer)
             check_training(model, own, trainer)
+            own.ahead = builder.drawn_by
             open_images(own, trainer, context)
             check_labels(model, own)
             check_clip(model, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -72,7 +73,8 @@ class DiskArchive(Archive):
         expected: how many images a teacher will have that has none yet, by what it is called.
         opened: keys of the stores that came from outside of the run, by what they are called; filled here.
         drawn_shape: (C, H, W) of what generations draw; that of the real images if left out.
-        before: the generation that is to train; None = whichever asks for what is there.
+        number: of the generation that is to train; None = whichever asks for what is there.
+        ahead: how many images a generation, by number, will draw into a folder, by name; for a trial before they are there.
     """
 
     run: RunFolder
@@ -81,12 +83,15 @@ class DiskArchive(Archive):
     expected: Mapping[str, int] = field(default_factory=dict)
     opened: dict[str, str] = field(default_factory=dict)
     drawn_shape: tuple[int, int, int] | None = None
-    before: int | None = None
+    number: int | None = None
+    ahead: Callable[[int, str], int] | None = None
 
     def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
         """See `Archive`."""
-        self._check_earlier(generation, folder)
         images = self.run.generation(generation).of_images(folder)
+        if self.ahead is not None and not images.is_synthesized:
+            return self._counted("synthetic", self.ahead(generation, folder), generation)
+        self._check_drawn(generation, folder, images.is_synthesized)
         return replace(open_curated(images, self.real.store.class_names, self.build), generation=generation)
 
     def origin(self, name: str) -> Source:
@@ -106,11 +111,13 @@ class DiskArchive(Archive):
         self.opened[f"data.mixing: {text}"] = found.store.key
         return found
 
-    def _check_earlier(self, generation: int, folder: str) -> None:
-        if self.before is not None and not 0 <= generation < self.before:
+    def _check_drawn(self, generation: int, folder: str, is_there: bool) -> None:
+        """Of its own generation there is what a stage before has drawn, of later ones nothing."""
+        latest = math.inf if self.number is None else self.number if is_there else self.number - 1
+        if not 0 <= generation <= latest:
             raise BootlightError(
-                f"data.mixing: generation {self.before} asks for {folder} of generation {generation}; earlier ones alone, from "
-                "0 on, have drawn"
+                f"data.mixing: generation {self.number} asks for {folder} of generation {generation}, which nobody has "
+                "drawn by then; earlier ones have, from 0 on"
             )
 
     def _counted(self, role: Role, count: int, generation: int | None = None) -> Source:
@@ -134,5 +141,5 @@ class CountedArchive(DiskArchive):
 
     def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
         """So many images as will be drawn; a curator may leave fewer."""
-        self._check_earlier(generation, folder)
+        self._check_drawn(generation, folder, folder != SAMPLES)  # another folder may be drawn before the training
         return self._counted("synthetic", self.num_drawn(generation, folder), generation)

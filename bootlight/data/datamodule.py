@@ -111,6 +111,7 @@ class BootstrapData(LightningDataModule):
         self.context = GenerationContext(RunFolder(Path("runs/default")), 0, 0)
         self.accumulate = 1  # batches of an optimizer step: `trainer.accumulate_grad_batches`
         self.expected: dict[str, int] = {}  # images of teachers that are still to be trained, by what these are called
+        self.ahead: Callable[[int, str], int] | None = None  # see `DiskArchive`
         self.opened: dict[str, str] = {}  # keys of what mixtures have taken from elsewhere, by what it is called
         self.sources: list[Source] = []
 
@@ -162,7 +163,7 @@ class BootstrapData(LightningDataModule):
         """What the mixture of a generation can choose from, after the real images are open."""
         seed, run = self.context.seed, self.context.run
         found = self.real, self.available, run, self._build, self.origins, self.expected
-        return DiskArchive(seed, self.subset_seed, *found, drawn_shape=self.origin.shape, before=generation)
+        return DiskArchive(seed, self.subset_seed, *found, drawn_shape=self.origin.shape, number=generation, ahead=self.ahead)
 
     def planned(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> list[Source]:
         """The training set of a generation, as far as it can be known before; of drawn images only how many they will be.
