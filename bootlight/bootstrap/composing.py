@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from bootlight.errors import BootlightError
-from bootlight.generators.as_drawn import COMPOSITION, Kept
+from bootlight.generators.as_drawn import COMPOSITION
 from bootlight.generators.denoising import DenoisingModule
-from bootlight.generators.parts import attach_parts
+from bootlight.generators.parts import find_parts
 from bootlight.io.atomic import read_json
 
 if TYPE_CHECKING:
@@ -43,9 +43,8 @@ def compose_with(
     """
     if composition is None:
         return {}
-    kept = Kept(composition)
-    record = attach_parts(kept, folder, load)
-    denoising(generator).draw_through(composition, kept.parts)
+    parts, record = find_parts(composition.references, folder, load)
+    denoising(generator).draw_through(composition, parts)
     return record
 
 
@@ -63,16 +62,16 @@ def denoising(generator: GeneratorModule) -> DenoisingModule:
     return generator
 
 
-def written(builder: Builder, stage: Stage, chosen: dict[str, Any]) -> dict[str, Any]:
+def described(builder: Builder, stage: Stage, chosen: dict[str, Any]) -> dict[str, Any]:
     """Class path and arguments of the composition of a stage, with what was chosen for it, for the protocol of its images."""
     stages = zip(builder.bootstrap.stages or (), builder.config.bootstrap.stages or (), strict=True)
     config = next((config.init_args.compose for own, config in stages if own is stage), None)
     if config is None:
         return {}
-    described = config.as_dict()
+    found = config.as_dict()
     values = {key.removeprefix("compose."): value for key, value in chosen.items() if key.startswith("compose.")}
-    described["init_args"] = {**described.get("init_args", {}), **values}
-    return {COMPOSITION: described}
+    found["init_args"] = {**found.get("init_args", {}), **values}
+    return {COMPOSITION: found}
 
 
 def with_choice(

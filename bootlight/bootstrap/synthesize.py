@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from bootlight.bootstrap.composing import compose_with, denoising, with_choice, written
+from bootlight.bootstrap.composing import compose_with, denoising, described, with_choice
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Stage
 from bootlight.data.generation_images import GenerationImages, NotDrawnYet
@@ -115,7 +115,7 @@ class Synthesize(Stage):
                 if points:
                     write_scatter(folder.previews, Written.by(generator, folder), count, some(images.real))
                 part = {"reference": self.part, "weights_sha256": weights_hash(folder)}
-                own = {} if composition is None else written(generation.builder, self, chosen.get("chosen", {}))
+                own = {} if composition is None else described(generation.builder, self, chosen.get("chosen", {}))
                 decided = {"part": part, **references, **own}
                 known: dict[str, Any] = {"batch_size": batch_size, "digests": digests, "decided": decided}
                 complete(drawing, folder, generation=generation.number, chosen=chosen, **known)

@@ -68,9 +68,10 @@ class DenoisingModule(GeneratorModule, ABC):
         """Draw from now on by a composition of the denoiser that was trained.
 
         Args:
-            composition: has `parts` already.
+            composition: fresh.
             parts: published models that it refers to; they go where this module goes.
         """
+        composition.attach(parts)
         super().attach({f"then.{name}": part for name, part in parts.items()})
         self.then = composition
 

@@ -55,7 +55,7 @@ def load_generator(folder: GenerationFolder, *, num_steps: int | None = None, tr
         if not trusted:
             check_shape(config["init_args"])
         with only(importable(class_paths(config), trust)), limit:
-            module = _build(config)
+            module: GeneratorModule = build(GeneratorModule, config)
         module.load_published(state)
         module.image_dtype = noted_dtype(folder)
         attach_recorded(module, folder, partial(load_generator, trust=trust))
@@ -115,12 +115,17 @@ def noted_dtype(folder: GenerationFolder) -> str:
     return str(dtype)
 
 
-def _build(config: dict[str, Any]) -> GeneratorModule:
+def build(kind: type, config: Any) -> Any:
+    """An object of a class path and arguments from a file; what it may import is limited by `trust.only`.
+
+    Raises:
+        BootlightError: it cannot be built.
+    """
     # Texts are JSON, not YAML, and no text is the name of a file with more of the configuration, as on a command line.
     parser = ArgumentParser(exit_on_error=False, parser_mode="json")
-    parser.add_argument("--model", type=GeneratorModule)
+    parser.add_argument("--built", type=kind)
     try:
-        module: GeneratorModule = parser.instantiate(parser.parse_object({"model": config})).model
+        built = parser.instantiate(parser.parse_object({"built": config})).built
     except Exception as error:  # constructors may raise anything, and so may jsonargparse on the way to them
         known: BaseException | None = error
         while known is not None and not isinstance(known, BootlightError):
@@ -131,8 +136,9 @@ def _build(config: dict[str, Any]) -> GeneratorModule:
         if stranger:
             raise BootlightError(distrust([stranger])) from error
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BootlightError(f"cannot build {config['class_path']} ({reason})") from error
-    return module
+        name = config.get("class_path") if isinstance(config, dict) else config
+        raise BootlightError(f"cannot build {name} ({reason})") from error
+    return built
 
 
 class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -22,29 +22,38 @@ class Referring(Protocol):
         """Take them, by the names of the references."""
 
 
-def attach_parts(module: Referring, folder: GenerationFolder, load: Load) -> dict[str, Any]:
-    """Give a fresh module or composition the networks that it refers to.
+def find_parts(
+    references: Mapping[str, str], folder: GenerationFolder, load: Load
+) -> tuple[dict[str, GeneratorModule], dict[str, Any]]:
+    """The networks that references lead to.
 
     Args:
-        module: with `references`.
-        folder: of its generation.
+        references: texts, by name.
+        folder: of the generation that refers.
         load: of the network in a folder.
 
     Returns:
-        For its JSON file: text and SHA-256 of the weights behind each reference; empty where there is none.
+        The networks, frozen, and, for a JSON file, text and SHA-256 of the weights behind each reference; empty where there is
+        none.
 
     Raises:
         BootlightError: one is not there.
     """
     parts, record = {}, {}
-    for name, text in module.references.items():
+    for name, text in references.items():
         found = parse_reference(text).resolve(folder)
         if found is None:
             raise BootlightError(f"{text} names a generation before the first one")
         parts[name] = load(found).eval().requires_grad_(False)
         record[name] = {"reference": text, "weights_sha256": weights_hash(found)}
+    return parts, {"references": record} if record else {}
+
+
+def attach_parts(module: Referring, folder: GenerationFolder, load: Load) -> dict[str, Any]:
+    """Give a fresh module the networks that it refers to; the record of `find_parts`."""
+    parts, record = find_parts(module.references, folder, load)
     module.attach(parts)
-    return {"references": record} if record else {}
+    return record
 
 
 def attach_recorded(module: GeneratorModule, folder: GenerationFolder, load: Load) -> None:
@@ -54,11 +63,23 @@ def attach_recorded(module: GeneratorModule, folder: GenerationFolder, load: Loa
         BootlightError: one is missing, or is another one by now.
     """
     described = read_json(folder.model_config)
+    check_recorded(attach_parts(module, folder, load), described, f"{folder.model_config}", "in its training")
+
+
+def check_recorded(found: Mapping[str, Any], described: Any, where: str, when: str) -> None:
+    """Compare the networks that were found with those of a record.
+
+    Args:
+        found: see `find_parts`.
+        described: content of the file with the record.
+        where: the file.
+        when: the record was made.
+
+    Raises:
+        BootlightError: names one that is another network.
+    """
     recorded = described.get("references", {}) if isinstance(described, dict) else {}
-    found = attach_parts(module, folder, load).get("references", {})
-    for name, now in found.items():
+    for name, now in found.get("references", {}).items():
         before = recorded.get(name) if isinstance(recorded, dict) else None
         if not isinstance(before, dict) or before.get("weights_sha256") != now["weights_sha256"]:
-            raise BootlightError(
-                f"{folder.model_config}: {name} ({now['reference']}) is another network than in its training; restore it"
-            )
+            raise BootlightError(f"{where}: {name} ({now['reference']}) is another network than {when}; restore it")
