@@ -67,14 +67,14 @@ def test_a_step_asks_for_no_number(model, device):
 
 def test_a_question_would_be_noticed(monkeypatch):
     model = MODELS["ddpm"]()
-    losses = model._losses
+    losses = model.losses
 
     def asking(batch):
         found = losses(batch)
         found[0].mean().item()
         return found
 
-    monkeypatch.setattr(model, "_losses", asking)
+    monkeypatch.setattr(model, "losses", asking)
     assert len(train(model, Watch("cpu")).found) == NUM_STEPS - 2
 
 

@@ -152,7 +152,7 @@ def test_the_bound_of_an_optimal_model_is_the_entropy_of_gaussian_data(num_steps
     fraction = np.log(best[1:] / tilde[1:]) / np.log(beta[1:] / tilde[1:])
     t = torch.arange(1, num_steps).repeat_interleave(4)
     x0 = column(0.25, 0.25, -0.25, -0.25).repeat(num_steps - 1, 1, 1, 1)
-    x_t = schedule.add_noise(x0, column(1.0, -1.0, 1.0, -1.0).repeat(num_steps - 1, 1, 1, 1), t)
+    x_t = schedule.level(t).noisy(x0, column(1.0, -1.0, 1.0, -1.0).repeat(num_steps - 1, 1, 1, 1))
     a = torch.from_numpy(abar[1:]).float()[t].view(-1, 1, 1, 1)
     terms = variational_term(
         schedule,

@@ -82,7 +82,7 @@ def test_posterior_mean_and_noisy_image_for_each_image_of_a_batch():
     beta = 1 - a / before
     mean = np.sqrt(before) * beta / (1 - a) * x0.flatten().numpy() + np.sqrt(1 - beta) * (1 - before) / (1 - a) * x_t
     # Two products and a sum in float32: 3 roundings of 6e-8 of numbers below 3.
-    np.testing.assert_allclose(schedule.add_noise(x0, noise, t).flatten().numpy(), x_t, atol=6e-7)
+    np.testing.assert_allclose(schedule.level(t).noisy(x0, noise).flatten().numpy(), x_t, atol=6e-7)
     ours = schedule.posterior_mean(x0, torch.from_numpy(x_t).float().view(3, 1, 1, 1), t)
     np.testing.assert_allclose(ours.flatten().numpy(), mean, atol=6e-7)
 

@@ -80,9 +80,10 @@ def test_weights_of_noise_levels_reach_the_loss_before_those_of_images():
     module, plain = (tiny_ddpm(learned_variance=False) for _ in range(2))
     module.timesteps = Weighed()
     batch = random_batch(4)
-    losses, parts = module.losses(batch)
-    torch.testing.assert_close(losses, parts["mse"] * torch.tensor([3.0, 1.0, 3.0, 1.0]), rtol=0, atol=0)
-    given, _ = plain.losses(batch._replace(t=torch.tensor([10, 90, 10, 90])))  # where the images came with their levels
+    losses, parts, weight = module.losses(batch)
+    torch.testing.assert_close(losses * weight, parts["mse"] * torch.tensor([3.0, 1.0, 3.0, 1.0]), rtol=0, atol=0)
+    given, _, weight = plain.losses(batch._replace(t=torch.tensor([10, 90, 10, 90])))  # where the images came with their levels
+    assert weight is None
     torch.testing.assert_close(given, parts["mse"], rtol=0, atol=0)
 
 
@@ -107,9 +108,11 @@ def test_what_a_prediction_has_to_learn_is_learned_and_published():
 def test_images_are_trained_at_the_noise_levels_that_they_may_be_trained_at():
     module, batch = tiny_ddpm(learned_variance=False), random_batch(4)._replace(t=torch.tensor([10, 50, 50, 90]))
     sigma = [float(LINEAR.grid().sigma(99 - t)) for t in (10, 50, 90)]
-    free, _ = module.losses(batch)
+    free, _, weight = module.losses(batch)
+    assert weight is None
     ranges = torch.tensor([[0, sigma[0] - 0.01], [0, math.inf], [sigma[1] - 0.01, sigma[1] + 0.01], [sigma[2] + 0.1, math.inf]])
-    held, _ = module.losses(batch._replace(noise=ranges))
+    losses, _, weight = module.losses(batch._replace(noise=ranges))
+    held = losses * weight
     assert torch.equal(held, free * torch.tensor([0.0, 1.0, 1.0, 0.0])) and (free > 0).all()
     with pytest.raises(BootlightError, match="noise levels"):
         FittedGaussian(8, 1).on_train_batch_start(batch._replace(noise=ranges), 0)
@@ -129,7 +132,8 @@ def test_times_in_float64_train_a_network_of_float32():
         module = Diffusion(
             [4, 4], partial(MLP, width=8, depth=1), 1, SigmaSchedule(), EDM(), timesteps=timesteps, sampler=DDIM(2)
         )
-        losses.append(module.losses(Batch(torch.ones(4, 1, 4, 4), None, 0, 0, 4))[0])
+        found, _, weight = module.losses(Batch(torch.ones(4, 1, 4, 4), None, 0, 0, 4))
+        losses.append(found if weight is None else found * weight)
     assert torch.equal(losses[0].double(), losses[1].double())  # times that float32 holds, and weights of 1
 
 

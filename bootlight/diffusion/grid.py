@@ -18,6 +18,10 @@ class Level(NamedTuple):
     signal: Tensor | float
     noise: Tensor | float
 
+    def noisy(self, x0: Tensor, epsilon: Tensor) -> Tensor:
+        """x_t of clean images and noise (B, C, H, W)."""
+        return self.signal * x0 + self.noise * epsilon
+
 
 class Reverse(NamedTuple):
     """The posterior q(x_s | x_t, x0) of the forward process between two levels: from_x0 * x0 + from_xt * x_t, and variances.

@@ -59,8 +59,7 @@ def cycle(sampler: MarkovSampler, ask: Ask, grid: Grid, x0: Tensor, noise: Noise
     Returns:
         x at the first level of the grid, and the record.
     """
-    first, epsilon = grid.level(0), noise.normal(*x0.shape[1:])
-    start = x = first.signal * x0 + first.noise * epsilon
+    start = x = grid.level(0).noisy(x0, noise.normal(*x0.shape[1:]))
     draws = []
     for i in range(grid.num_steps - 1):
         level = grid.level(i)
@@ -92,6 +91,6 @@ def upward(sampler: MarkovSampler, ask: Ask, grid: Grid, x0: Tensor) -> tuple[Te
     last = grid.num_steps - 1
     x = grid.level(last).signal * x0  # the image is its own estimate, without noise
     for i in reversed(range(last)):
-        estimate, level = ask(x, i + 1), grid.level(i)
-        x = level.signal * estimate.x0 + level.noise * estimate.epsilon
+        estimate = ask(x, i + 1)
+        x = grid.level(i).noisy(estimate.x0, estimate.epsilon)
     return x, Recorded([], x0 - sampler.walk(grid, ask, x, Recorded([], torch.zeros_like(x0)), None))

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from bootlight.batch import Batch
 from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
-from bootlight.diffusion.prediction import LearnedVariance, per_image
-from bootlight.diffusion.schedule import DiscreteSchedule
+from bootlight.diffusion.grid import Level
+from bootlight.diffusion.prediction import LearnedVariance, Prediction, per_image
+from bootlight.diffusion.schedule import DiscreteSchedule, Schedule
 from bootlight.diffusion.variational import variational_term
 from bootlight.diffusion.weighting import Simple, Weighting
 
@@ -27,12 +28,13 @@ class Objective(nn.Module, ABC):
             t: (B,).
         """
 
-    def mean(self, losses: Tensor, parts: dict[str, Tensor], mean: Callable[[Tensor], Tensor]) -> Tensor:
+    def mean(self, losses: Tensor, parts: dict[str, Tensor], schedule: Schedule, mean: Callable[[Tensor], Tensor]) -> Tensor:
         """The loss of a batch, as `forward` has answered it.
 
         Args:
             losses: of its images.
             parts: of the losses.
+            schedule: of the denoiser.
             mean: over the images, with all weights.
         """
         return mean(losses)
@@ -51,19 +53,21 @@ class DSM(Objective):
 
     def forward(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`."""
-        x0, noise, x_t = noisy(denoiser, batch, t)
-        level = denoiser.schedule.level(t)
+        noise, x_t, level = noisy(denoiser, batch, t)
         if isinstance(denoiser, NetworkDenoiser):
             output = denoiser.output(x_t, t, batch.labels, **batch.cond)
-            weight = None if self.weighting is None else self.weighting(level)
-            error = denoiser.prediction.error(output, x0, noise, level, weight)
+            error = self.error(denoiser.prediction, output, batch.images, noise, level)
         else:
             estimate = denoiser(x_t, t, batch.labels, **batch.cond)
-            error = per_image((estimate.x0 - x0) ** 2) * (self.weighting or Simple())(level).flatten()
+            error = per_image((estimate.x0 - batch.images) ** 2) * (self.weighting or Simple())(level).flatten()
         return error, {"mse": error}
 
+    def error(self, prediction: Prediction, output: Tensor, x0: Tensor, noise: Tensor, level: Level) -> Tensor:
+        """Of what a network has answered, (B,), weighted."""
+        return prediction.error(output, x0, noise, level, None if self.weighting is None else self.weighting(level))
 
-class Hybrid(Objective):
+
+class Hybrid(DSM):
     """The squared error, and the variational bound for the variance alone (Nichol and Dhariwal 2021, section 3.1).
 
     For a table of timesteps and a prediction with `LearnedVariance`.
@@ -71,11 +75,6 @@ class Hybrid(Objective):
     Args:
         weighting: of the squared error in x0; None = the error in the prediction's own units.
     """
-
-    def __init__(self, weighting: Weighting | None = None) -> None:
-        super().__init__()
-        self.weighting = weighting
-        self._share = 1.0  # of the bound
 
     def forward(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`.
@@ -93,11 +92,9 @@ class Hybrid(Objective):
             raise ValueError("the hybrid objective needs a prediction with LearnedVariance and a schedule with timesteps")
         if t.is_floating_point():
             raise ValueError("the hybrid objective needs whole timesteps, not levels between them; take UniformTimesteps")
-        x0, noise, x_t = noisy(denoiser, batch, t)
-        level = schedule.level(t)
+        x0, (noise, x_t, level) = batch.images, noisy(denoiser, batch, t)
         output = denoiser.output(x_t, t, batch.labels, **batch.cond)
-        weight = None if self.weighting is None else self.weighting(level)
-        error = prediction.error(output, x0, noise, level, weight)
+        error = self.error(prediction, output, x0, noise, level)
         # The bound trains the variance alone: the prediction is detached in it.
         answer, variance = prediction.split(output, x0)
         estimate = denoiser.read(torch.cat([answer.detach(), variance], 1), x_t, t)
@@ -105,18 +102,19 @@ class Hybrid(Objective):
         bound = variational_term(
             schedule, x0=x0, x_t=x_t, t=t, estimate_x0=estimate.x0, variance_fraction=estimate.variance_fraction
         )
-        # T / 1000 makes the term 0.001 L_vlb, since L_vlb is the sum of T such terms (Nichol and Dhariwal 2021, equation 16).
-        self._share = len(schedule) / 1000
-        return error + self._share * bound, {"mse": error, "vlb": bound}
+        return error + share_of_bound(schedule) * bound, {"mse": error, "vlb": bound}
 
-    def mean(self, losses: Tensor, parts: dict[str, Tensor], mean: Callable[[Tensor], Tensor]) -> Tensor:
+    def mean(self, losses: Tensor, parts: dict[str, Tensor], schedule: Schedule, mean: Callable[[Tensor], Tensor]) -> Tensor:
         """See `Objective`; of each part on its own, which is as it was always summed."""
-        return mean(parts["mse"]) + self._share * mean(parts["vlb"])
+        return mean(parts["mse"]) + share_of_bound(schedule) * mean(parts["vlb"])
 
 
-def noisy(denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Clean images, the noise of this step, and the sum of both at `t`."""
-    x0 = batch.images
-    noise = batch.normal("noise", *x0.shape[1:])
-    level = denoiser.schedule.level(t)
-    return x0, noise, level.signal * x0 + level.noise * noise
+def share_of_bound(schedule: Schedule) -> float:
+    """T / 1000 makes a term 0.001 L_vlb, since L_vlb is the sum of T such terms (Nichol and Dhariwal 2021, equation 16)."""
+    return (schedule.num_timesteps or 1000) / 1000
+
+
+def noisy(denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, Tensor, Level]:
+    """The noise of this step, the images with it at `t`, and the level of that."""
+    noise, level = batch.normal("noise", *batch.images.shape[1:]), denoiser.schedule.level(t)
+    return noise, level.noisy(batch.images, noise), level

@@ -225,11 +225,6 @@ class DiscreteSchedule(Schedule):
         kept = (kept - order).cummax(0).values + order  # at least one apart, upwards
         return torch.minimum(kept, torch.arange(len(self) - num_steps, len(self)))  # and not beyond the end
 
-    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t for clean images and noise (B, C, H, W) at timesteps (B,)."""
-        level = self.level(t)
-        return level.signal * x0 + level.noise * noise
-
     def posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x0) (Ho et al. 2020, equation 7)."""
         return self._at("posterior_mean_x0", t) * x0 + self._at("posterior_mean_xt", t) * x_t

@@ -133,21 +133,20 @@ class Diffusion(DenoisingModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective, its mean over the batch."""
-        losses, parts, weight = self._losses(batch)
-        loss = self.objective.mean(losses, parts, lambda each: batch.weighted(each if weight is None else each * weight))
+        losses, parts, weight = self.losses(batch)
+
+        def mean(values: Tensor) -> Tensor:
+            return batch.weighted(values if weight is None else values * weight)
+
+        loss = self.objective.mean(losses, parts, self.schedule, mean)
         size = len(batch.images)
         for name, values in parts.items():
             self.log(f"train/{name}", values.mean(), batch_size=size)
         self.log("train/loss", loss, batch_size=size, prog_bar=True)
         return loss
 
-    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Losses (B,) times the weights of their noise levels, not yet of the images; and the parts (B,) that are logged."""
-        losses, parts, weight = self._losses(batch)
-        return losses if weight is None else losses * weight, parts
-
-    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
-        """Losses (B,), their parts, and the weights of their noise levels."""
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """Losses (B,), the parts of them that are logged, and the weights of their noise levels, None = 1."""
         t, weight = self._times(batch)
         if batch.noise is not None:
             allowed = self._allowed(t, batch.noise)
