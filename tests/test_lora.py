@@ -13,7 +13,8 @@ from torch import nn
 
 from bootlight import MLP, LoRA, Sizes, UNet
 from bootlight.errors import BootlightError
-from bootlight.generators.load import _build, load_generator
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.load import build, load_generator
 from bootlight.networks.layers import Pointwise
 from bootlight.networks.lora import adapt, adapted, merge, plain_state
 from bootlight.runs.folder import RunFolder
@@ -147,7 +148,7 @@ def module(network, **options):
     """A diffusion model, as a published configuration builds it."""
     settings = {"image_size": 8, "channels": 1, "network": network, "num_classes": 3, "ema_decay": 0.5, "learning_rate": 1e-2}
     settings |= {"sampler": {"class_path": "bootlight.DDIM", "init_args": {"num_steps": 3}}} | options
-    return _build({"class_path": "bootlight.Diffusion", "init_args": settings})
+    return build(GeneratorModule, {"class_path": "bootlight.Diffusion", "init_args": settings})
 
 
 def lora(**options):

@@ -31,15 +31,15 @@ class Parser(Usage, LightningArgumentParser):  # type: ignore[misc]
 
 def image_size(data: Any) -> Any:
     """Of the images, as the model is to be told."""
-    given = data.init_args.get("image_size")
-    return made(BootstrapData, "data", data).image_size if given is None or _has_origin(data) else given
+    return _told("image_size", data)
 
 
 def image_channels(data: Any) -> Any:
     """Of the images, as the model is to be told."""
-    given = data.init_args.get("channels")
-    return made(BootstrapData, "data", data).channels if given is None or _has_origin(data) else given
+    return _told("channels", data)
 
 
-def _has_origin(data: Any) -> bool:
-    return data.init_args.get("origin") is not None
+def _told(key: str, data: Any) -> Any:
+    given = data.init_args.get(key)
+    has_origin = data.init_args.get("origin") is not None
+    return getattr(made(BootstrapData, "data", data), key) if given is None or has_origin else given

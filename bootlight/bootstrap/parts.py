@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lightning.pytorch.utilities.seed import isolate_rng
+
 from bootlight.generators.load import load_generator, noted_dtype
 from bootlight.generators.parts import Referring, attach_recorded
 from bootlight.generators.published import published_weights
@@ -44,6 +46,17 @@ class PublishedParts:
         if self.builder.bootstrap.compile:
             model.compile_networks()
         return model.eval()
+
+    def untrained(self, part: str, number: int = 0) -> GeneratorModule:
+        """A model of a part, for looking at: that of the configuration where the part has no settings of its own.
+
+        Its weights take nothing from global random generators.
+        """
+        if not self.builder.settings_of(part, number):
+            model: GeneratorModule = self.builder.model
+            return model
+        with isolate_rng(include_cuda=False):
+            return self.builder.model_of(part, number)
 
     def attach_stand_ins(self, model: Referring, context: GenerationContext) -> None:
         """Give a model on trial the networks that it refers to: untrained ones of this run, published ones of others."""

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightning.pytorch.utilities.seed import isolate_rng
-
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
@@ -113,10 +112,7 @@ def beside_the_first(stages: list[Stage]) -> list[str]:
 
 def references_of(builder: Builder, part: str, number: int) -> Iterable[str]:
     """Of the model of a part in a generation."""
-    if not builder.settings_of(part, number):
-        return builder.model.references.values()  # type: ignore[no-any-return]
-    with isolate_rng(include_cuda=False):
-        return builder.model_of(part, number).references.values()
+    return PublishedParts(builder).untrained(part, number).references.values()
 
 
 def stages_of(builder: Builder) -> list[Stage]:

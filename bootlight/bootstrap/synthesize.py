@@ -6,8 +6,6 @@ from contextlib import suppress
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from lightning.pytorch.utilities.seed import isolate_rng
-
 from bootlight.bootstrap.composing import compose_with, denoising, described, with_choice
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Stage
@@ -123,9 +121,7 @@ class Synthesize(Stage):
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether the generator is one that the synthesizer can ask, and whether it asks for what it should."""
-        own = builder.settings_of(self.part)
-        with isolate_rng(include_cuda=False):
-            generator = builder.model_of(self.part) if own else builder.model
+        generator = PublishedParts(builder).untrained(self.part)
         count = builder.num_drawn(self.into)
         check_needs(self.synthesizer, generator, count)
         composition = deepcopy(self.compose)

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from bootlight.checking.trials import noise
 from bootlight.diffusion.denoiser import Denoiser
+from bootlight.diffusion.exact import GaussianDenoiser
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.schedule import Schedule
 
 
-class Exact(Denoiser):
-    """The denoiser of independent normal pixels: E[x0 | x_t] and E[noise | x_t] for N(mean, variance).
+class Exact(GaussianDenoiser):
+    """That of independent normal pixels, all alike, with calls that are counted and something to train.
 
     Args:
         schedule: that it was trained on.
@@ -23,19 +24,15 @@ class Exact(Denoiser):
     """
 
     def __init__(self, schedule: Schedule, mean: float, variance: float) -> None:
-        super().__init__(schedule)
-        self.mean = mean
-        self.variance = variance
+        numbers = torch.tensor([mean, variance], dtype=torch.float64)
+        super().__init__(numbers[0], numbers[1], schedule, says_variance=False)
         self.one = nn.Parameter(torch.ones(()))
         self.calls = 0
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Estimate:
         """See `Denoiser`."""
         self.calls += 1
-        level = self.schedule.level(t)
-        total = level.signal**2 * self.variance + level.noise**2
-        centred = self.one * (x_t - level.signal * self.mean) / total
-        return Estimate(self.mean + level.signal * self.variance * centred, level.noise * centred)
+        return super().forward(self.one * x_t, t, labels, **cond)
 
 
 class Blend(nn.Module):

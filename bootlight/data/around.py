@@ -39,6 +39,11 @@ class AroundPolicy(MixingPolicy):
     def _key(self) -> str:
         return "number" if self.fraction is None else "fraction"
 
+    @property
+    def _said(self) -> str:
+        """The setting, for messages."""
+        return f"data.mixing.{self._key} is {self.number if self.fraction is None else f'{self.fraction:g}'}"
+
     def wanted(self, archive: Archive) -> int | None:
         """How many images join; None where neither number nor share was chosen."""
         return self.number if self.fraction is None else round(self.fraction * len(archive.available))
@@ -84,10 +89,7 @@ class WithTeacher(AroundPolicy):
         if wanted is None:
             return taught
         if wanted > len(taught):
-            value = self.number if self.fraction is None else f"{self.fraction:g}"
-            raise BootlightError(
-                f"data.mixing.{self._key} is {value}: {wanted} images of {self.root}, which has {len(taught)}; draw more there"
-            )
+            raise BootlightError(f"{self._said}: {wanted} images of {self.root}, which has {len(taught)}; draw more there")
         order = numpy_rng(archive.subset_seed, "teacher").permutation(len(taught))
         return taught.take(np.sort(order[:wanted]))
 
@@ -111,9 +113,8 @@ class WithCopies(AroundPolicy):
         count = self.wanted(archive) or 0
         real = next((source for source in mixed if source.role == "real"), archive.real.take(np.arange(0)))
         if count > len(real):
-            value = self.number if self.fraction is None else f"{self.fraction:g}"
             raise BootlightError(
-                f"data.mixing.{self._key} is {value}: {count} copies, but only {len(real)} real images are in use; lower it, "
+                f"{self._said}: {count} copies, but only {len(real)} real images are in use; lower it, "
                 "or take a mixture that keeps the real images"
             )
         chosen = np.sort(numpy_rng(archive.subset_seed, "duplicates").permutation(len(real))[:count])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -148,23 +149,29 @@ def marks(sources: list[Source], chosen: NDArray[np.int64]) -> dict[str, Any]:
     Weights and ranges are left out where no source has any; else an image without a weight counts 1, and one without a range
     may be trained at any sigma.
     """
-    ends = np.cumsum([len(source) for source in sources])
-    which = np.searchsorted(ends, chosen, side="right")
-    ids = np.empty(len(chosen), np.int64)
+    ids, which = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.int64)
     found: dict[str, NDArray[Any]] = {"ids": ids, "sources": which}
     if any(source.weights is not None for source in sources):
         found["weights"] = np.ones(len(chosen), np.float32)
     if any(source.noise is not None for source in sources):
         found["noise"] = np.tile(np.array([0, np.inf], np.float32), (len(chosen), 1))
-    for number, source in enumerate(sources):
-        here = np.flatnonzero(which == number)
-        items = chosen[here] - (ends[number] - len(source))
+    for number, (source, here, items) in enumerate(located(sources, chosen)):
+        which[here] = number
         ids[here] = image_ids(source.store.key, source.indices[items])
         if source.weights is not None:
             found["weights"][here] = source.weights[items]
         if source.noise is not None:
             found["noise"][here] = source.noise[items] if isinstance(source.noise, np.ndarray) else source.noise
     return {name: torch.from_numpy(values) for name, values in found.items()}
+
+
+def located(sources: list[Source], chosen: NDArray[np.int64]) -> Iterator[tuple[Source, NDArray[np.int64], NDArray[np.int64]]]:
+    """For each source, which of some positions in the sources one after the other are its own, and where among its images."""
+    low = 0
+    for source in sources:
+        here = np.flatnonzero((chosen >= low) & (chosen < low + len(source)))
+        yield source, here, chosen[here] - low
+        low += len(source)
 
 
 def image_ids(key: str, items: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -193,13 +200,11 @@ def _id_key(key: str) -> int:
 
 def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
     """Images (n, H, W, C) and labels (n,), -1 = none, at positions in the sources one after the other; None without classes."""
-    bounds = np.cumsum([0, *map(len, sources)])
     stored = sources[0].store.images
     images = np.empty((len(chosen), *stored.shape[1:]), stored.dtype)
     labels = np.full(len(chosen), -1)
-    for source, low, high in zip(sources, bounds[:-1], bounds[1:], strict=True):
-        here = np.flatnonzero((chosen >= low) & (chosen < high))
-        items = source.indices[chosen[here] - low]
+    for source, here, own in located(sources, chosen):
+        items = source.indices[own]
         labels[here] = source.store.labels[items]
         _copy(source.store.images, items, images, here)
     return images, labels if any(source.store.class_names for source in sources) else None

@@ -48,7 +48,7 @@ class Corrupted(Origin):
             ids = torch.from_numpy(image_ids(store.key, np.arange(len(images))))
             for part in (slice(start, start + BATCH_SIZE) for start in range(0, len(images), BATCH_SIZE)):
                 good = torch.from_numpy(np.array(store.images[part])).permute(0, 3, 1, 2)
-                bad = self.corruption(to_float(good) if good.dtype == torch.uint8 else good, ids[part], self.seed)
+                bad = self.corruption(to_float(good), ids[part], self.seed)
                 images[part] = bad.permute(0, 2, 3, 1).numpy()
             made = store_from_arrays(images, store.labels, store.class_names, store.names)
             _made[key] = replace(made, skipped=store.skipped)

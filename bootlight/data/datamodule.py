@@ -219,8 +219,7 @@ class BootstrapData(LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """To float in [-1, 1], on the device: uint8 travels. What is stored as floats stays as it is."""
         cond = {name: to_float(value) if value.dtype == torch.uint8 else value for name, value in batch.cond.items()}
-        images = to_float(batch.images) if batch.images.dtype == torch.uint8 else batch.images
-        return batch._replace(images=images, cond=cond)
+        return batch._replace(images=to_float(batch.images), cond=cond)
 
     def for_judge(self, num_steps: int, batch_size: int, seed: int = 0) -> "BootstrapData":
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""

@@ -92,8 +92,7 @@ class GenerationImages:
             BootlightError: there is no image of such a name.
         """
         found = [store.images[place] for store, place in map(self._find, names)]
-        images = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous()
-        return to_float(images) if images.dtype == torch.uint8 else images.float()
+        return to_float(torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous())
 
     def _find(self, name: str) -> tuple[Store, int]:
         into, _, own = name.partition("/")

@@ -5,7 +5,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from bootlight.data.layout import Layout
 from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
-from bootlight.io.arrays import ArrayReader, decode_array, sized_file, split_row
+from bootlight.io.arrays import ArrayReader, decode_array, open_arrays, split_row
 from bootlight.io.picture_header import Header
 from bootlight.io.pictures import decode
 from bootlight.io.shape import Shape
@@ -87,7 +86,7 @@ class DrawnSource:
         Raises:
             BootlightError: a picture is missing or cannot be decoded.
         """
-        with self._reader() as reader:
+        with open_arrays() as reader:
             try:
                 yield from in_batches(over_images(self, partial(self._read, reader), None), size)
             except BootlightError as error:
@@ -95,11 +94,8 @@ class DrawnSource:
 
     def pick(self, indices: list[int]) -> list[Image]:
         """Some images, arrays (H, W, C)."""
-        with self._reader() as reader:
+        with open_arrays() as reader:
             return [self._read(reader, i) for i in indices]
-
-    def _reader(self) -> closing[ArrayReader]:
-        return closing(ArrayReader(lambda path: sized_file(path, path)))
 
     def size(self, i: int) -> int:
         """Bytes that are read of image i; 0 where its file cannot be looked at, as reading it will tell."""
@@ -145,7 +141,7 @@ def drawn_source(where: str, folder: GenerationFolder, shape: Shape) -> DrawnSou
 def _dtype(folder: GenerationFolder, drawn: Sequence[DrawnImage], shape: Shape) -> str:
     """The type of the numbers; uint8 of pictures."""
     files = dict.fromkeys(file for file, row in (split_row(image.file_name) for image in drawn) if row is not None)
-    with closing(ArrayReader(lambda path: sized_file(path, path))) as reader:
+    with open_arrays() as reader:
         for file in files:
             header = reader.header(f"{folder.samples}/{file}")
             if header.shape != shape:

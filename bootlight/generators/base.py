@@ -1,7 +1,8 @@
 """The contract of a pluggable generator."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -125,18 +126,24 @@ class GeneratorModule(LightningModule, ABC):
             BootlightError: labels without a conditional model, the reverse, or a label out of range; images of another shape.
         """
         self._check_labels(len(seeds), labels)
-        was_training = self.training
-        self.eval()
-        try:
+        with self.drawing_mode():
             images = self.draw(NoiseStreams(list(seeds), self.device), None if labels is None else labels.to(self.device))
-        finally:
-            self.train(was_training)
         if tuple(images.shape) != (len(seeds), *self.image_shape):
             raise BootlightError(
                 f"{type(self).__name__}.draw answered {tuple(images.shape)} to {len(seeds)} noise streams; correct it to "
                 f"{(len(seeds), *self.image_shape)}"
             )
         return images
+
+    @contextmanager
+    def drawing_mode(self) -> Iterator[None]:
+        """In eval mode meanwhile."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
 
     def _check_labels(self, count: int, labels: Tensor | None) -> None:
         if labels is None and self.num_classes is not None:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -190,6 +191,11 @@ class ArrayReader:
             for opened, _ in self._held.values():
                 opened.close()
             self._held.clear()
+
+
+def open_arrays() -> closing[ArrayReader]:
+    """A reader of files by their paths, for a `with` block."""
+    return closing(ArrayReader(lambda path: sized_file(path, path)))
 
 
 def decode_array(data: bytes, name: str, *, shape: Shape, dtype: str) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -31,6 +31,24 @@ def timestep_embedding(t: Tensor, size: int) -> Tensor:
     return F.pad(torch.cat([angles.cos(), angles.sin()], 1), (0, size % 2))
 
 
+def conditioned(embed: nn.Module, embed_label: nn.Embedding | None, angles: Tensor, labels: Tensor | None) -> Tensor:
+    """The activated embedding (B, E) of times and labels.
+
+    Args:
+        embed: of times.
+        embed_label: of labels, one row more than there are classes: the last one stands for "no label" (classifier-free
+            guidance). None = without classes.
+        angles: see `timestep_embedding`.
+        labels: int64 (B,), or None = no label for the whole batch.
+    """
+    embedding: Tensor = embed(angles)
+    if embed_label is not None:
+        none = embed_label.num_embeddings - 1
+        labels = torch.full((len(angles),), none, device=angles.device) if labels is None else labels
+        embedding = embedding + embed_label(labels)
+    return F.silu(embedding)
+
+
 class Pointwise(nn.Conv2d):
     """A 1x1 convolution done as one matrix product over channels-last pixels: on CPUs torch has a slow path for the former."""
 

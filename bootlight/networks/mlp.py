@@ -2,12 +2,11 @@
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bootlight.errors import check_range
-from bootlight.networks.layers import timestep_embedding, zero_init
+from bootlight.networks.layers import conditioned, timestep_embedding, zero_init
 from bootlight.networks.sizes import Sizes
 
 
@@ -49,7 +48,6 @@ class MLP(nn.Module):
         self.width = width
         self.answer = (sizes.outputs, *sizes.shape[1:])
         self.embed = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        # One row more than there are classes: the last one stands for "no label" (classifier-free guidance).
         self.embed_label = None if sizes.num_classes is None else nn.Embedding(sizes.num_classes + 1, width)
         self.first = nn.Linear(math.prod(sizes.shape), width)
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
@@ -66,11 +64,8 @@ class MLP(nn.Module):
         Returns:
             (B, outputs, H, W).
         """
-        embedding = self.embed(timestep_embedding(t, self.width).to(x.dtype))
-        if self.embed_label is not None:
-            none = self.embed_label.num_embeddings - 1
-            embedding = embedding + self.embed_label(torch.full_like(t, none, dtype=torch.int64) if labels is None else labels)
-        embedding = F.silu(embedding)
+        angles = timestep_embedding(t, self.width).to(x.dtype)
+        embedding = conditioned(self.embed, self.embed_label, angles, labels)
         hidden = self.first(x.flatten(1))
         for block in self.blocks:
             hidden = block(hidden, embedding)

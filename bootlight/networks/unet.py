@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.shape import as_size
-from bootlight.networks.layers import Pointwise, normalization, timestep_embedding, zero_init
+from bootlight.networks.layers import Pointwise, conditioned, normalization, timestep_embedding, zero_init
 from bootlight.networks.sizes import Sizes
 
 
@@ -139,7 +139,6 @@ class UNet(nn.Module):
         self.width = width
         embedding = 4 * width
         self.embed = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        # One row more than there are classes: the last one stands for "no label" (classifier-free guidance).
         self.embed_label = None if sizes.num_classes is None else nn.Embedding(sizes.num_classes + 1, embedding)
 
         def layers(inputs: int, outputs: int, size: int) -> list[nn.Module]:
@@ -185,11 +184,8 @@ class UNet(nn.Module):
         Returns:
             (B, outputs, H, W).
         """
-        embedding = self.embed(timestep_embedding(t, self.width).to(x.dtype))
-        if self.embed_label is not None:
-            none = self.embed_label.num_embeddings - 1
-            embedding = embedding + self.embed_label(torch.full_like(t, none, dtype=torch.int64) if labels is None else labels)
-        embedding = F.silu(embedding)
+        angles = timestep_embedding(t, self.width).to(x.dtype)
+        embedding = conditioned(self.embed, self.embed_label, angles, labels)
         skips = []
         x = x.contiguous(
             memory_format=torch.channels_last

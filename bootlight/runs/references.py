@@ -34,11 +34,6 @@ class Reference(NamedTuple):
             return self.part
         return f"{self.run or ''}@{self.generation}/{self.part}"
 
-    @property
-    def is_of_same_generation(self) -> bool:
-        """Whether it names a part of the generation that refers."""
-        return self.generation is None
-
     def resolve(self, folder: GenerationFolder) -> GenerationFolder | None:
         """Where it leads from a generation; None where that has none before it.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -99,16 +98,6 @@ class Drawing(LightningModule):
         written = Written.by(self.generator, self.folder)
         frames = [numbers_of(requests, Part(slice(None), k), self.synthesizer.length) for k in range(first)]
         return torch.stack([written.read(numbers) for numbers in frames], 1)
-
-    @contextmanager
-    def drawing_mode(self) -> Iterator[None]:
-        """The generator in eval mode meanwhile."""
-        was_training = self.generator.training
-        self.generator.eval()
-        try:
-            yield
-        finally:
-            self.generator.train(was_training)
 
     @property
     def _name(self) -> str:
@@ -221,6 +210,6 @@ def draw_missing(
         say(f"{description}: images of one parent stay together: {batches.largest} in a network call, over {batch_size}")
     drawing.folder = folder
     bar.reset(total=batches.num_images)
-    with FolderWriter(written, bar) as writer, torch.no_grad(), drawing.drawing_mode():
+    with FolderWriter(written, bar) as writer, torch.no_grad(), drawing.generator.drawing_mode():
         predict(drawing, batches, writer)
     return writer.digests

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
-from bootlight.io.arrays import ArrayReader, decode_array, encode_array, row_name, sized_file
+from bootlight.io.arrays import decode_array, encode_array, open_arrays, row_name
 from bootlight.io.atomic import write_bytes
 from bootlight.io.pictures import decode, to_arrays, to_float
 from bootlight.io.shape import Shape, is_picture
@@ -120,14 +120,12 @@ class Written:
 
     def _rows(self, numbers: Sequence[int]) -> list[Images]:
         names = rows_on_disk(self.folder)
-        reader = ArrayReader(lambda path: sized_file(path, path))
         try:
             paths = [f"{self.folder.samples}/{names[i]}" for i in numbers]
-            return [decode_array(reader.read(path), path, shape=self.shape, dtype=self.dtype) for path in paths]
         except KeyError as error:
             raise BootlightError(f"{self.folder.samples} has no image {error}; run the same command again") from error
-        finally:
-            reader.close()
+        with open_arrays() as reader:
+            return [decode_array(reader.read(path), path, shape=self.shape, dtype=self.dtype) for path in paths]
 
 
 def as_numbers(images: Tensor) -> NDArray[np.float32]:
