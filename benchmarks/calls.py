@@ -18,6 +18,7 @@ from bootlight import DDIM, Ancestral, ClassifierFeatures, DPMSolver, Heun, Samp
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
 from bootlight.evaluation.compare import compare_measured, measure_set
+from bootlight.evaluation.trained_networks import real_images
 from bootlight.generators.ddpm import DDPM
 from bootlight.generators.load import load_generator
 from bootlight.io.pictures import to_uint8
@@ -53,7 +54,7 @@ def main() -> None:
     data = BootstrapData(origin=Digits(), num_steps=1)
     data.setup()
     network = ClassifierFeatures("digits")
-    network.fit_real(data, chosen.run / "reference", torch.device("cpu"))
+    network.fit_real(real_images(data), chosen.run / "reference", torch.device("cpu"))
     pixels = torch.from_numpy(data.real_images(data.available)).permute(0, 3, 1, 2)
     real = {"features": network(pixels).detach()}
     labels = torch.arange(chosen.count) % 10

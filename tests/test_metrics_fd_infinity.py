@@ -132,6 +132,7 @@ def test_the_score(count: int, method: str) -> None:
             },
             "interval": list(found.interval),
             "remarks": [remark] if remark else [],
+            "higher_is_better": False,
         }
     }
     assert remark.startswith("7 synthetic images are fewer than 2 for each of 4 features" if count == 7 else "")

@@ -68,6 +68,7 @@ def test_the_score_is_the_arithmetic_on_the_features() -> None:
         },
         "interval": None,
         "remarks": list(score.remarks),
+        "higher_is_better": False,
     }
 
 

@@ -1,17 +1,28 @@
 """How a score is written: with its error where that says most, with its interval where it does not."""
 
+import json
+from types import NoneType
+
+import numpy as np
 import pytest
 import scipy.stats
 import torch
+from tracking_run import make_run, metrics
 
 from bootlight.evaluation.answer import Answer
+from bootlight.evaluation.several_judges import pooled
+from bootlight.evaluation.suite import METRICS, measure_all
+from bootlight.io.atomic import write_json
+from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import discriminator_score
+from bootlight.metrics.distances.inception_score import InceptionScore
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.neighbours.authenticity import Authenticity
 from bootlight.metrics.neighbours.density_coverage import DensityCoverage
 from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
+from bootlight.metrics.pixel_statistics import NAMES, PixelDifference
 from bootlight.metrics.score import SHARE, Score, format_interval
-from bootlight.report.scores import GenerationScores
+from bootlight.report.scores import GenerationScores, read_generation
 from bootlight.report.table import score_column
 
 NETWORK = PixelFeatures(1)
@@ -77,3 +88,38 @@ def test_an_interval_keeps_the_digits_that_matter(value, interval, text):
 def test_a_table_says_what_brackets_are():
     row = GenerationScores(0, 1, 1, 1, 1, None, {"a": Score(1.0, None, 9, {SHARE: "Wilson"}, (0.7, 1.0))})
     assert score_column("a", [row.scores["a"]]) == ["a\nn=9", "1.000 [0.700, 1.000]"]
+
+
+def test_every_score_says_which_direction_is_better():
+    """None where the best value lies between others: 1 of a ratio, what real images have of a mean, the floor of a share."""
+    torch.manual_seed(0)
+    sides = [{"features": torch.randn(n, 3)} for n in (40, 90)]
+    names = [name for name, build in METRICS.items() if build(NETWORK).output == "features"]
+    scores = measure_all(names, NETWORK, real=sides[0], synthetic=sides[1], held_out=sides[0])
+    scores |= {
+        "logits": InceptionScore(features=NETWORK).measure(torch.empty(0, 4), torch.randn(9, 4))["inception_score"],
+        "discriminator_score": discriminator_score(torch.randn(9)),
+    }
+    scores |= PixelDifference().measure(torch.rand(4, 12), torch.rand(4, 12)) | {"pooled": pooled(torch.randn(2, 9))}
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    scores |= {"c2st": two_sample_test(images, images, epochs=1)}
+    told = {direction: {n for n, s in scores.items() if s.higher_is_better is direction} for direction in (True, False, None)}
+    assert told == {
+        True: {
+            "precision-k3", "precision-k5", "recall-k3", "recall-k5", "density", "coverage",
+            "logits", "discriminator_score", "pooled",
+        },
+        False: {"fd-pixels", "fd-pixels-infinity", "kid", "mmd-rbf", "mean-shift", "mifid", "c2st"},
+        None: {"authpct", "variance-ratio", "vendi", "vendi/real", "ct", "ct-global", *NAMES},
+    }  # fmt: skip
+    assert all(type(json.loads(json.dumps(s.to_json()))["higher_is_better"]) in (bool, NoneType) for s in scores.values())
+
+
+def test_a_direction_survives_the_file_and_older_files_have_none(tmp_path):
+    folder = make_run(tmp_path / "run", 1).generation(0)
+    entry = {"value": 1.0, "n": 4}
+    told = {"a": True, "b": False, "c": None}
+    scores = {name: {**entry, "higher_is_better": direction} for name, direction in told.items()} | {"old": entry}
+    write_json(folder.metrics, metrics(0) | {"scores": scores})
+    found = {name: score.higher_is_better for name, score in read_generation(folder).scores.items()}
+    assert found == told | {"old": None}

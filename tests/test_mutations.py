@@ -53,7 +53,8 @@ MODEL = {
 }  # fmt: skip
 SCORES = {
     "generation": 0, "num_real": 3, "num_synthetic": 4, "steps": 5, "images_seen": 6, "loss": None,
-    "scores": {"kid": {"value": 1.0, "standard_error": 0.1, "n": 4, "protocol": {}, "interval": [0, 2], "remarks": ["x"]}},
+    "scores": {"kid": {"value": 1.0, "standard_error": 0.1, "n": 4, "protocol": {}, "interval": [0, 2], "remarks": ["x"],
+                       "higher_is_better": False}},
 }  # fmt: skip
 
 

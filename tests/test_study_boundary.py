@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from study_folder import write_gaussian_weights, write_record, write_run
-from torch import nn
 from tracking_run import score
 
-from bootlight.evaluation.suite import METRICS
-from bootlight.metrics.discriminator import DiscriminatorScore
+from bootlight.evaluation.suite import METRICS, measure_all
+from bootlight.metrics.discriminator import DiscriminatorScore, discriminator_score
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.studies.boundary import better, closed_form, effects, place
 from bootlight.studies.derived import PIXEL_VARIANCE
 from bootlight.studies.gaussian_loop import Loop, expected_variances
@@ -92,17 +93,15 @@ def test_no_formula_no_curve():
 
 
 def test_direction_of_scores_is_that_of_their_metrics():
-    class Logits(nn.Module):
-        name, num_features, protocol = "tiny", 4, {}
+    class Three(PixelFeatures):
+        def outputs(self, images):
+            raise AssertionError("features are there already")
 
-        def forward(self, images):
-            return images
-
-    for key, make in METRICS.items():
-        names = {"precision-recall": ["precision-k3", "recall-k5"], "density-coverage": ["density", "coverage"]}
-        names |= {"inception-score": ["inception_score"], "fd": ["fd-tiny/train", "fid/holdout"], "sfid": ["sfid-tiny"]}
-        for name in names.get(key, [key]):
-            assert better(name) is make(Logits()).higher_is_better, name
+    sides = [dict.fromkeys(("features", "logits", "spatial"), torch.rand(n, 3)) for n in (30, 25)]
+    scores = measure_all(tuple(METRICS), Three(1), real=sides[0], synthetic=sides[1], held_out=sides[0])
+    scores |= {f"{DiscriminatorScore.name}/train": discriminator_score(torch.rand(4))}
+    assert len(scores) >= 20
+    assert {name: better(name) for name in scores} == {name: score.higher_is_better for name, score in scores.items()}
     assert better("discriminator_score") is DiscriminatorScore.higher_is_better
 
 

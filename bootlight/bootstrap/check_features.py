@@ -9,7 +9,7 @@ from torch import nn
 
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.evaluation.suite import check_metrics, least_images
-from bootlight.evaluation.trained_networks import TrainedOnReal
+from bootlight.evaluation.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.statistics import feature_statistics
 
@@ -43,10 +43,10 @@ def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: i
         raise BootlightError(f"evaluation.max_real is {evaluation.max_real}; evaluation.metrics needs at least {least}")
     try:
         network = cast(nn.Module, evaluation.features())
-        for name, given in (("check", ()), ("check_real", (data,))):
-            check = getattr(network, name, None)
-            if callable(check):
-                check(*given)
+        check = getattr(network, "check", None)
+        if callable(check):
+            check()
+        look_at(network, real_images(data))
         check_metrics(evaluation.metrics, network)
         if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
             probe_features(network, data)

@@ -13,7 +13,7 @@ from bootlight.bootstrap.trackers import start_loggers
 from bootlight.distributed.processes import rank
 from bootlight.evaluation.judge import train_judge
 from bootlight.evaluation.real_images import list_skipped, note_images, write_real_previews
-from bootlight.evaluation.trained_networks import TrainedOnReal
+from bootlight.evaluation.trained_networks import TrainedOnReal, real_images
 from bootlight.runs.config import save_config
 from bootlight.runs.environment import note_environment
 from bootlight.runs.timing import clock
@@ -55,7 +55,7 @@ def prepare(
     write_real_previews(run, data, builder.synthesis.num_previews)
     if isinstance(features, TrainedOnReal) and rank() == 0:  # it alone evaluates
         with clock.part("references"):
-            features.fit_real(data, run.references, builder.trainer.strategy.root_device)
+            features.fit_real(real_images(data), run.references, builder.trainer.strategy.root_device)
     if evaluation is None or evaluation.judge_steps == 0:
         return features, None
     judge = train_judge(

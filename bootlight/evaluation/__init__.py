@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "generation": "Evaluation",
-        "trained_networks": "ClassifierFeatures",
+        "classifier_features": "ClassifierFeatures",
     },
 )

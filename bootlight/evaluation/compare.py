@@ -10,7 +10,7 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bootlight.evaluation.suite import METRICS, Features, measure_all
+from bootlight.evaluation.suite import Features, measure_all
 from bootlight.metrics.score import Score, format_value
 from bootlight.metrics.uncertainty import Z95, jackknife_standard_error, without_groups
 
@@ -155,7 +155,7 @@ def compare_measured(first: Measured, second: Measured, network: nn.Module, *, p
                 standard_error=error,
                 quantile=quantile,
                 paired=paired,
-                higher_is_better=METRICS[name](network).higher_is_better,
+                higher_is_better=score.higher_is_better,
             )
     return found
 
@@ -163,7 +163,7 @@ def compare_measured(first: Measured, second: Measured, network: nn.Module, *, p
 def compare_means(first: Tensor, second: Tensor, *, paired: bool, protocol: dict[str, str]) -> Difference:
     """Difference of the means of one number for each image, such as a judge's probabilities, (N,) and (M,)."""
     scores = [
-        Score(v.mean().item(), (v.std() / len(v) ** 0.5).item() or None, len(v), protocol)
+        Score(v.mean().item(), (v.std() / len(v) ** 0.5).item() or None, len(v), protocol, higher_is_better=True)
         for v in (first.double(), second.double())
     ]
     error = _added(*scores)

@@ -72,6 +72,13 @@ class FileSource:
         with self._open() as images:
             return [self.decode(images.read(i), images.names[i]) for i in indices]
 
+    def labels(self) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Class of each image, int64 (N,), -1 = none; and the names of the classes."""
+        with self._open() as images:
+            number = {name: i for i, name in enumerate(images.class_names)}
+            of_images = [-1 if label is None else number[label] for label in images.labels]
+            return np.array(of_images, np.int64), images.class_names
+
     def _open(self) -> ImageSet:
         """The files, without those that were left out when the source was made."""
         images = open_images(self.root, self.split, self.reading)

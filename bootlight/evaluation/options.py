@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.features import extract
+from bootlight.evaluation.real_of_source import real_of_source
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_images
+from bootlight.evaluation.trained_networks import TrainedOnReal, look_at
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.shape import height_width
 from bootlight.metrics.features.feature_metric import look
@@ -63,6 +66,18 @@ class Setting(NamedTuple):
         if len(source.names) < least:
             raise BootlightError(f"{text} has {len(source.names)} images; the chosen metrics need at least {least}")
         return source
+
+    def learn(self, real: ImageSource) -> None:
+        """Train the network on the real images, or take it from the cache, if it is one that must be.
+
+        Raises:
+            BootlightError: it cannot be trained on these.
+        """
+        if isinstance(self.network, TrainedOnReal):
+            images = real_of_source(real, self.cache)
+            look_at(self.network, images)
+            with TemporaryDirectory() as folder:
+                self.network.fit_real(images, Path(folder), torch.device(self.device))
 
     def width(self, source: ImageSource) -> int:
         """How many features the network answers with, of one of the images."""

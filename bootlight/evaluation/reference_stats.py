@@ -124,4 +124,4 @@ def measure_against(path: Path, real: Statistics, network: nn.Module, synthetic:
     remark = f"of the reference only statistics are known; whether {path.name} was made with these features cannot be checked"
     tails = tails_remark(found.kurtosis, found.carriers, len(synthetic))
     remarks = (remark, *count_remark("synthetic", found.synthetic, found.bias), *tails)
-    return {score_name(network): Score(found.value, found.standard_error, len(synthetic), protocol, None, remarks)}
+    return {score_name(network): Score(found.value, found.standard_error, len(synthetic), protocol, None, remarks, False)}

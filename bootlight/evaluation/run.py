@@ -16,6 +16,7 @@ from bootlight.evaluation.several_judges import judge_scores, train_gans
 from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_store
 from bootlight.evaluation.suite import finite, measure_all
+from bootlight.evaluation.trained_networks import TrainedOnReal
 from bootlight.io.arrays import split_row
 from bootlight.io.pictures import resized
 from bootlight.io.shape import PICTURE_CHANNELS
@@ -69,6 +70,9 @@ def evaluate(
     for path in filter(None, (save_stats, neighbours)):
         if not Path(path).absolute().parent.is_dir():
             raise BootlightError(f"{path}: its folder does not exist; make it first")
+    if reference_stats is not None and isinstance(setting.network, TrainedOnReal):
+        name = type(setting.network).__name__
+        raise BootlightError(f"--reference-stats has no images, and {name} is trained on real ones; give --real")
     reference = None if reference_stats is None else load_statistics(Path(reference_stats))
     texts = {"real": real, "synthetic": synthetic, "held-out": held_out}
     sources = {role: setting.open(text) for role, text in texts.items() if text is not None}
@@ -80,6 +84,7 @@ def evaluate(
         scores = measure_against(Path(reference_stats), reference, setting.network, features)
         return Answer(counted(sources), remarked(scores, remarks), [], {})
     check_sizes(sources, judges=judges, c2st=c2st, pixels=pixels)
+    setting.learn(sources["real"])
     answers = {role: setting.ask(source) for role, source in sources.items()}
     failed: dict[str, str] = {}
     scores = measure_all(

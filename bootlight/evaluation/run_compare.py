@@ -109,6 +109,7 @@ def compare(
     judge_weights = None if judge is None else find_judge(Path(judge))
     reference, *sources = [setting.open(text) for text in (real, *sets)]
     check_alike({source.where: source for source in (reference, *sources)})
+    setting.learn(reference)
     reasons = _no_pairs(setting, sets, sources, asked=paired)
     pairs = [reason is None for reason in reasons]
     answers = [setting.ask(source) for source in sources]

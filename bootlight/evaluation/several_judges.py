@@ -142,4 +142,4 @@ def pooled(logits: torch.Tensor) -> Score:
         SHARE: PLUS_FOUR,
     }
     remarks = () if judges > 1 else ("one judge: how much another seed of it would say otherwise is not known; use --judges 3",)
-    return Score(value, error, n, protocol, interval, remarks)
+    return Score(value, error, n, protocol, interval, remarks, higher_is_better=True)

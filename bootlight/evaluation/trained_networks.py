@@ -1,30 +1,30 @@
-"""Networks trained once on the real images, against which synthetic images are measured; cached with the run by content."""
+"""Networks trained once on the real images, against which synthetic images are measured; kept by content."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from bootlight.distributed.processes import in_group
-from bootlight.errors import BootlightError, check_range
 from bootlight.io.atomic import read_weights, write_bytes, write_json
-from bootlight.io.pictures import to_float
-from bootlight.networks.classifier import Classifier
-from bootlight.rng import numpy_rng, seed_torch
 from bootlight.runs.shared_cache import shared
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bootlight.data.datamodule import BootstrapData
+    from bootlight.data.mixing import Source
+    from bootlight.data.store import Images, Store
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,7 +32,16 @@ Network = TypeVar("Network", bound=nn.Module)
 def reference_key(data: BootstrapData, **settings: Any) -> str:
     """Hash of all real training images, in use or not, and of all settings: what a trained network depends on."""
     parts = [data.available.store.key, hashlib.sha256(data.available.indices.tobytes()).hexdigest(), settings]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return _hash(parts)[:16]
+
+
+def known_as(store: Store, indices: NDArray[np.int64]) -> str:
+    """Key of some images of a store, in this order."""
+    return _hash([store.key, hashlib.sha256(indices.tobytes()).hexdigest()])
+
+
+def _hash(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def save_network(network: nn.Module, file: Path, settings: dict[str, Any]) -> None:
@@ -52,108 +61,89 @@ def load_network(network: Network, file: Path) -> Network:
     return network.eval()
 
 
-@runtime_checkable
-class TrainedOnReal(Protocol):
-    """A feature network that must see the real images before it can be used."""
-
-    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
-        """Train, or load what an earlier run has trained into `folder`."""
-
-
-class ClassifierFeatures(nn.Module):
-    """Features of a small classifier trained on the real labelled images: for data of which Inception knows little.
+@dataclass(frozen=True)
+class RealImages:
+    """Real images that a feature network is trained on, in a fixed order.
 
     Args:
-        name: of the score, `fd-<name>`.
-        epochs: passes over the real training images.
-        num_features: length of a feature vector; small, because a distance needs many more images than features.
-        learning_rate: of Adam.
-        seed: of the initial weights and of the data order.
+        stored: (M, H, W, C), uint8 or float32; may be mapped into memory.
+        indices: int64 (N,), which of them.
+        labels: int64 (N,), position in `class_names`, -1 = none.
+        class_names: empty where nothing is labelled.
+        key: hash of the images, their order and labels.
+        cache: folder in which trained networks are kept.
+        held_out: images that are not trained on, with labels of the same classes, where there are some.
     """
 
-    batch_size = 64
+    stored: Images
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    key: str
+    cache: Path
+    held_out: RealImages | None = None
 
-    def __init__(self, name: str, epochs: int = 20, num_features: int = 32, learning_rate: float = 2e-3, seed: int = 0) -> None:
-        super().__init__()
-        check_range("evaluation.features.epochs", epochs, 0)
-        check_range("evaluation.features.num_features", num_features, 1)
-        check_range("evaluation.features.learning_rate", learning_rate, 0)
-        self.name = name
-        self.epochs = epochs
-        self.num_features = num_features
-        self.learning_rate = learning_rate
-        self.seed = seed
-        self.network: Classifier | None = None
-        self.protocol: dict[str, Any] = {}
-        self.channels = 1
+    def __len__(self) -> int:
+        return len(self.indices)
 
-    def check_real(self, data: BootstrapData) -> None:
-        """Refuse images that it cannot be trained on.
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of each image."""
+        height, width, channels = self.stored.shape[1:]
+        return channels, height, width
 
-        Raises:
-            BootlightError: they have no labels, or are numbers without a range.
-        """
-        source = data.available
-        if source.store.images.dtype != np.uint8:
-            raise BootlightError(
-                "evaluation.features is ClassifierFeatures, which takes 8-bit pictures, and the real images are float32; "
-                "take bootlight.PixelFeatures"
-            )
-        labels = source.store.labels[source.indices]
-        if len(source.store.class_names) < 2 or (labels < 0).any():
-            raise BootlightError(
-                "evaluation.features is ClassifierFeatures, but the real images have no labels; use class folders, or another "
-                "feature network"
-            )
+    @property
+    def images(self) -> Images:
+        """All of them, (N, H, W, C), in memory."""
+        return self.stored[self.indices]
 
-    def fit_real(self, data: BootstrapData, folder: Path, device: torch.device) -> None:
-        """See `TrainedOnReal`.
+    def tensor(self, chosen: NDArray[np.int64] | slice = slice(None)) -> Tensor:
+        """Those at some positions, (B, C, H, W), in memory."""
+        return torch.from_numpy(self.stored[self.indices[chosen]]).permute(0, 3, 1, 2).contiguous()
 
-        Raises:
-            BootlightError: the real images have no labels.
-        """
-        self.check_real(data)
-        source = data.available
-        labels = source.store.labels[source.indices]
-        self.channels = data.channels
-        settings = {"epochs": self.epochs, "features": self.num_features, "lr": self.learning_rate, "seed": self.seed}
-        file = folder / f"classifier-{reference_key(data, **settings)}.safetensors"
-        with torch.random.fork_rng(devices=[]):
-            seed_torch(self.seed, "classifier")
-            network = Classifier(data.channels, len(source.store.class_names), num_features=self.num_features)
-        images = source.store.images[source.indices]
-        if not file.exists():
-            with shared(file, data.cache / "classifiers", {"device": device.type}, wait=not in_group()) as found:
-                if not found:
-                    save_network(self._train(network.to(device), images, labels, device), file, settings)
-        self.network = load_network(network.cpu(), file)
-        self.protocol = {"classifier": file.stem, "classifier_held_out_accuracy": self._accuracy(data)}
+    def settings_key(self, **settings: Any) -> str:
+        """Hash of the images and of the settings of a network that is trained on them."""
+        return _hash([self.key, settings])[:16]
 
-    def _train(self, network: Classifier, images: NDArray[Any], labels: NDArray[np.int64], device: torch.device) -> Classifier:
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.learning_rate)
-        inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
-        targets = torch.from_numpy(labels)
-        network.train()
-        for epoch in tqdm(range(self.epochs), desc="feature classifier · training", unit="epoch", leave=False):
-            order = torch.from_numpy(numpy_rng(self.seed, "classifier order", epoch).permutation(len(labels)))
-            for chosen in torch.split(order, self.batch_size):
-                loss = F.cross_entropy(network(to_float(inputs[chosen].to(device))), targets[chosen].to(device))
-                optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-        return network.eval()
 
-    @torch.no_grad()
-    def _accuracy(self, data: BootstrapData) -> float | None:
-        """Share of held-out images that the classifier labels rightly: says whether its features mean anything."""
-        if len(data.holdout) == 0 or self.network is None:
-            return None
-        images = torch.from_numpy(data.real_images(data.holdout)).permute(0, 3, 1, 2)
-        guessed = torch.cat([self.network(to_float(chunk)).argmax(1) for chunk in torch.split(images, 500)]).numpy()
-        return float((guessed == data.holdout.store.labels[data.holdout.indices]).mean())
+def real_images(data: BootstrapData) -> RealImages:
+    """All real training images of a run, in use or not, and those that it holds out."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (B, num_features) of uint8 images (B, C, H, W)."""
-        if self.network is None:
-            raise BootlightError("ClassifierFeatures must be trained by fit_real before use")
-        return self.network.features(to_float(images))
+    def of(source: Source, held_out: RealImages | None = None) -> RealImages:
+        store, labels = source.store, source.store.labels[source.indices]
+        key = known_as(store, source.indices)
+        return RealImages(store.images, source.indices, labels, store.class_names, key, data.cache, held_out)
+
+    return of(data.available, of(data.holdout) if len(data.holdout) else None)
+
+
+@runtime_checkable
+class TrainedOnReal(Protocol):
+    """A feature network that must see the real images before it can be used.
+
+    One with a method `check_real(real: RealImages)` is asked before anything long begins; it raises what `fit_real` would.
+    """
+
+    def fit_real(self, real: RealImages, folder: Path, device: torch.device) -> None:
+        """Train, or load what an earlier call has trained into `folder`, or any other into `real.cache`."""
+
+
+def look_at(network: nn.Module, real: RealImages) -> None:
+    """Ask a network whether it can work on these images.
+
+    Raises:
+        BootlightError: it cannot.
+    """
+    check = getattr(network, "check_real", None)
+    if callable(check):
+        check(real)
+
+
+@contextmanager
+def kept(file: Path, real: RealImages, device: torch.device) -> Iterator[bool]:
+    """Whether there is a network in `file`, maybe from the cache; where not, the block must save one there."""
+    if file.exists():
+        yield True
+        return
+    with shared(file, real.cache / "classifiers", {"device": device.type}, wait=not in_group()) as found:
+        yield found

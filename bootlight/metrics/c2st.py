@@ -68,7 +68,14 @@ def two_sample_test(
     n = len(test)
     share = _correct(network, test, scale, device) / n
     protocol = {"classifier": "3 convolutions", "epochs": epochs, "num_train": len(train), "num_test": n, "seed": seed}
-    return Score(share, binomial_standard_error(share, n), n, {**protocol, SHARE: WILSON}, wilson_interval(share, n))
+    return Score(
+        value=share,
+        standard_error=binomial_standard_error(share, n),
+        n=n,
+        protocol={**protocol, SHARE: WILSON},
+        interval=wilson_interval(share, n),
+        higher_is_better=False,
+    )
 
 
 @dataclass(frozen=True)

@@ -99,4 +99,5 @@ def discriminator_score(logits: Tensor) -> Score:
         n=n,
         protocol={"standard_deviation": deviation, "num_synthetic": n, SHARE: PLUS_FOUR},
         interval=bounded_interval(centre, Z95 * error),
+        higher_is_better=True,
     )

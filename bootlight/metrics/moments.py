@@ -54,7 +54,11 @@ class Moments(FeatureMetric):
         error = torch.maximum(4 * along.square().mean() / n - 2 * squares, 2 * squares).sqrt() / unit
         return {
             "mean-shift": Score(
-                (shift.square().sum() / unit).item(), error.item(), n, {**protocol, "by_chance": chance.item()}
+                value=(shift.square().sum() / unit).item(),
+                standard_error=error.item(),
+                n=n,
+                protocol={**protocol, "by_chance": chance.item()},
+                higher_is_better=False,
             ),
             "variance-ratio": Score((distances.mean() / unit).item(), (distances.std() / n**0.5 / unit).item(), n, protocol),
         }

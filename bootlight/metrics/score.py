@@ -23,6 +23,8 @@ class Score(NamedTuple):
         protocol: what a second measurement must share to be comparable; JSON types only.
         interval: ends of a 95 % confidence interval; None where there is none better than value ± 1.96 standard errors.
         remarks: what a reader must know before believing the value, one sentence each.
+        higher_is_better: whether larger values are better (True) or smaller ones (False); None where neither is so, such as of
+            a ratio that is best at 1.
     """
 
     value: float
@@ -31,6 +33,7 @@ class Score(NamedTuple):
     protocol: dict[str, Any]
     interval: tuple[float, float] | None = None
     remarks: tuple[str, ...] = ()
+    higher_is_better: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The attributes by name, as a JSON object."""

@@ -93,7 +93,7 @@ class VendiScore(FeatureMetric):
         BootlightError: `order` is not positive.
     """
 
-    higher_is_better = True
+    higher_is_better = None  # noise and images of other things score highest
 
     def __init__(
         self,

@@ -118,7 +118,14 @@ def _score(entry: dict[str, Any]) -> Score:
         protocol=dict(protocol),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         remarks=tuple(map(str, entry.get("remarks") or ())),
+        higher_is_better=_direction(entry.get("higher_is_better")),
     )
+
+
+def _direction(value: Any) -> bool | None:
+    if value is not None and type(value) is not bool:
+        raise TypeError(f"{value!r} says of no score whether higher is better")
+    return value
 
 
 def score_names(rows: Iterable[GenerationScores]) -> list[str]:

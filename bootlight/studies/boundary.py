@@ -9,8 +9,8 @@ from bootlight.studies.statistics import PairedDifference, paired_difference
 
 HELPS, HURTS, NOTHING, UNKNOWN = "helps", "hurts", "nothing found", "not measured"
 RAISES, LOWERS = "raises", "lowers"  # for scores that have no good direction
-BETTER_HIGHER = ("discriminator_score", "precision", "recall", "density", "coverage", "vendi", "inception_score")
-BETTER_LOWER = ("fd", "fid", "sfid", "kid", "mmd", "mifid", "plateau")
+BETTER_HIGHER = ("discriminator_score", "precision", "recall", "density", "coverage", "inception_score")
+BETTER_LOWER = ("fd", "fid", "sfd", "sfid", "kid", "mmd", "mifid", "mean-shift", "plateau")
 WORDS = {"WithTeacher": "teacher", "WithCopies": "duplicates"}  # of policies around a policy
 
 

@@ -45,7 +45,10 @@ def plateau_scores(history: Mapping[str, tuple[list[int], list[float]]], *, batc
     scores = {}
     for name, unit in units.items():
         known = {key: None if value is None else value * unit for key, value in plateau._asdict().items() if key != "state"}
-        scores[name] = cut(Score(math.nan, None, 1, {"curve": LOSS, "state": plateau.state, **known}), plateau.last * unit)
+        scores[name] = cut(
+            Score(math.nan, None, 1, {"curve": LOSS, "state": plateau.state, **known}, higher_is_better=False),
+            plateau.last * unit,
+        )
     return scores
 
 

@@ -139,5 +139,6 @@ class FrechetInfinity(FeatureMetric):
             },
             interval=found.interval,
             remarks=(() if found.curved else few) + reference_remarks(reference, found.full, synthetic),
+            higher_is_better=self.higher_is_better,
         )
         return {self.name: score}

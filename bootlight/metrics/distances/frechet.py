@@ -199,6 +199,7 @@ class FrechetDistance(FeatureMetric):
             n=len(synthetic),
             protocol=common_protocol(self._features.network, real, synthetic),
             remarks=count_remark("synthetic", found.synthetic, found.bias) + reference_remarks(reference, found, synthetic),
+            higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
 

@@ -146,6 +146,7 @@ class InceptionScore(FeatureMetric):
             n=len(synthetic),
             protocol=protocol,
             remarks=_remarks(len(synthetic) // self.splits, estimate.bias),
+            higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
 

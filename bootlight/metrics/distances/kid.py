@@ -105,6 +105,7 @@ class KernelDistance(FeatureMetric):
             },
             interval=estimate.interval,
             remarks=_remarks(len(real), len(synthetic)),
+            higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
 

@@ -129,5 +129,6 @@ class MemorizationInformedFrechetDistance(FeatureMetric):
             n=len(synthetic),
             protocol=common_protocol(self._features.network, real, synthetic) | {"threshold": self.threshold},
             remarks=(copied,) if memorization < self.threshold else (),
+            higher_is_better=self.higher_is_better,
         )
         return {self.name: score}

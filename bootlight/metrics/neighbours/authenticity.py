@@ -70,6 +70,7 @@ class Authenticity(FeatureMetric):
             protocol={**common_protocol(self._features.network, real, synthetic), SHARE: WILSON},
             interval=(100 * low, 100 * high),
             remarks=_remarks(n),
+            higher_is_better=self.higher_is_better,
         )
         return {"authpct": score}
 

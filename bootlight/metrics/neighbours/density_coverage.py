@@ -124,8 +124,14 @@ class DensityCoverage(FeatureMetric):
         if error is None:
             remarks.append(NO_ERROR.format("coverage"))
         return {
-            "density": Score(each.mean().item(), each.std().item() / n**0.5 or None, n, protocol),
+            "density": Score(each.mean().item(), each.std().item() / n**0.5 or None, n, protocol, higher_is_better=True),
             "coverage": Score(
-                found.value, error, n, {**protocol, SHARE: WILSON_JACKKNIFE}, share_interval(found.value, error), tuple(remarks)
+                value=found.value,
+                standard_error=error,
+                n=n,
+                protocol={**protocol, SHARE: WILSON_JACKKNIFE},
+                interval=share_interval(found.value, error),
+                remarks=tuple(remarks),
+                higher_is_better=True,
             ),
         }

@@ -155,12 +155,12 @@ class PrecisionRecall(FeatureMetric):
         for k, share, found in zip(self.ks, precisions, recalls, strict=True):
             protocol, n = {**common, "k": k, SHARE: WILSON}, len(synthetic)
             scores[f"precision-k{k}"] = Score(
-                share, binomial_standard_error(share, n), n, protocol, wilson_interval(share, n), remarks
+                share, binomial_standard_error(share, n), n, protocol, wilson_interval(share, n), remarks, True
             )
             error = jackknife_standard_error(found.without)
             scores[f"recall-k{k}"] = Score(
                 found.value, error, n, {**protocol, SHARE: WILSON_JACKKNIFE}, share_interval(found.value, error),
-                remarks if error is not None else (*remarks, NO_ERROR.format("recall")),
+                remarks if error is not None else (*remarks, NO_ERROR.format("recall")), True,
             )  # fmt: skip
         return scores
 
