@@ -15,6 +15,7 @@ from bootlight.distributed.stopping import check_stop
 from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
+from bootlight.evaluation.keep_witness import keep_witness
 from bootlight.evaluation.run_floors import RunFloors
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.streamed import drawn_source
@@ -83,7 +84,7 @@ class Evaluation:
         self.judge = judge
 
     def scores(
-        self, folder: GenerationFolder, data: BootstrapData, device: torch.device
+        self, folder: GenerationFolder, data: BootstrapData, device: torch.device, *, keep: Path | None = None
     ) -> tuple[dict[str, Score], dict[str, str]]:
         """Measure one folder of images.
 
@@ -91,6 +92,7 @@ class Evaluation:
             folder: of the generation, as seen from the folder of images.
             data: set up for the generation.
             device: of the networks.
+            keep: file for what each image adds, by which generations are compared; see `keep_witness`.
 
         Returns:
             Scores by name, those that lead the tables first; and why others could not be had, by name.
@@ -112,7 +114,11 @@ class Evaluation:
             opinions_of = {name: ask(judge, source) for name, source in sets.items() if judge is not None}
         with clock.part("metrics"):
             distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
-            floors = self._floors_of(sets, features, data.cache, failed)
+            keys = {name: source.key for name, source in sets.items()}
+            floors = self._floors_of(keys, features, data.cache, failed)
+            with attempt("comparison of generations", failed):
+                if keep is not None and self.feature_network is not None:
+                    keep_witness(keep, folder, self.feature_network, features, keys)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
         return main | opinions | distances | floors, failed
 
@@ -150,14 +156,13 @@ class Evaluation:
         return [name for name in self.metrics if which == "train" or name in DISTANCES]
 
     def _floors_of(
-        self, sets: dict[str, ImageSource], answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]
+        self, keys: dict[str, str], answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]
     ) -> dict[str, Score]:
         """What real images score in the place of the synthetic ones, and whether they can be told apart."""
         if self.feature_network is None:
             return {}
         measure = partial(measure_all, network=self.feature_network, cache=cache, check=check_stop)
         metrics = {which: self._names(which) for which in answers.keys() - {"synthetic"}}
-        keys = {name: source.key for name, source in sets.items()}
         found = self._floors.scores(self.feature_network, metrics, keys, answers, measure, failed)
         return {name: with_reference(score, name.rpartition("/")[2]) for name, score in found.items()}
 

@@ -19,12 +19,12 @@ ROUNDING = 1e-9  # of the spread of the statistic: what differs less is equal, a
 class ToldApart(FeatureMetric):
     """Whether two sets of images can be told apart in a feature space: p-value of a permutation test of their kernel distance.
 
-    The statistic is the unbiased squared MMD (Gretton et al. 2012, eq. 3) of the kernel exp(-2 |x - y| / d), d the mean distance
-    of all images of both sets; its expectation is 0 for equal distributions alone (Fukumizu et al. 2009). Of the kernels that
-    were tried (docs/evaluation.md) it found most; that of KID, which sees three moments, found little in `PixelFeatures`. Where
-    all images are independent draws of one distribution their division into two sets is exchangeable, so that at most a share
-    of p of such pairs of sets has a p-value of p or less, however few the images and whatever the distribution (Phipson &
-    Smyth 2010).
+    The statistic is the unbiased squared MMD (Gretton et al. 2012, eq. 3) of the kernel exp(-2 |x - y| / d), d the mean
+    distance of all images of both sets; its expectation is 0 for equal distributions alone (Fukumizu et al. 2009). Of those
+    that were tried (docs/evaluation.md) it found most; that of KID, which sees three moments, found little in `PixelFeatures`.
+    Where all images are independent draws of one distribution their division into two sets is exchangeable, so that at most
+    a share of p of such pairs of sets has a p-value of p or less, however few the images and whatever the distribution
+    (Phipson & Smyth 2010).
 
     A small p says that the sets differ, however little; a large one that so many images do not show it, not that they are
     equal. Images that are copies, or cut from one picture, are no independent draws: then a small p may say that alone.
