@@ -8,9 +8,9 @@ from torch import nn
 
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.suite import Features, finite, repeated_remark, subset
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
-from bootlight.metrics.two_sample import TOLD_APART, ToldApart
+from bootlight.metrics.two_sample import ToldApart
 from bootlight.rng import torch_rng
 
 LEAST = 20  # images that stand for the synthetic ones; fewer say too little

@@ -7,9 +7,8 @@ from torch import nn
 
 from bootlight.evaluation.floors import Measure, count, equal_n_scores, floor_scores, place, told_apart_scores
 from bootlight.evaluation.suite import Features
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
-from bootlight.metrics.two_sample import TOLD_APART
 
 Found = dict[str, Score]
 Failed = dict[str, str]

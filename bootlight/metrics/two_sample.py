@@ -6,10 +6,9 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.rng import torch_rng
 
-TOLD_APART = "told-apart"
 LEVEL = 0.05  # of a test: so many of the sets that are not different are called different
 LEAST = 8  # images of each side: with 4 and 4 no p-value below 1/70 exists, and hardly a difference is seen
 MAX_IMAGES = 1000  # of each side: the kernel matrix of 2,000 takes 32 MB
