@@ -39,6 +39,10 @@ class Evaluate(Stage):
         self.of = list(of)
         self.generations = generations
 
+    def images(self) -> list[str]:
+        """See `Stage`."""
+        return self.of
+
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
         return not generation.is_rank_0 or generation.folder.is_evaluated

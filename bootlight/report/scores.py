@@ -139,8 +139,8 @@ def main_scores(names: Sequence[str]) -> list[str]:
 
     ``discriminator_score/train`` beside ``discriminator_score`` is the same measurement made on real images, there for
     comparison, and so are ``vendi/real/train`` and the floors; ``fd-digits/train``, without a plain ``fd-digits``, is a
-    distance of the synthetic images to a reference. Scores at the number of images of their floor, and the test of whether images can
-    be told apart, are for the sentences that are made of them.
+    distance of the synthetic images to a reference. Scores at the number of images of their floor, and the test of whether
+    images can be told apart, are for the sentences that are made of them.
     """
     parts = {name: name.split("/") for name in names}
     return [
