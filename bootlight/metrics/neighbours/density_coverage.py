@@ -9,10 +9,17 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.neighbours.left_out import coverage_without
 from bootlight.metrics.neighbours.neighbours import ball_counts, nearest, own_nearest, rounding
 from bootlight.metrics.once import once
 from bootlight.metrics.score import SHARE, Score
-from bootlight.metrics.uncertainty import NO_ERROR, WILSON_JACKKNIFE, jackknife_standard_error, share_interval
+from bootlight.metrics.uncertainty import (
+    NO_ERROR,
+    WILSON_JACKKNIFE,
+    jackknife_standard_error,
+    means_without,
+    share_interval,
+)
 
 LOW_CEILING = 0.9  # a coverage that two equal distributions do not reach on average is remarked on
 
@@ -135,3 +142,13 @@ class DensityCoverage(FeatureMetric):
                 higher_is_better=True,
             ),
         }
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real = checked(real, least=self.k + 1, metric="density", side="real")
+        synthetic = checked(synthetic, least=2, metric="density", side="synthetic")
+        with once():
+            return {
+                "density": means_without(densities(real=real, synthetic=synthetic, k=self.k), groups),
+                "coverage": coverage_without(real=real, synthetic=synthetic, k=self.k, groups=groups),
+            }

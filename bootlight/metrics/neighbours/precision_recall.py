@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.neighbours.left_out import recall_without
 from bootlight.metrics.neighbours.neighbours import ball_counts, blocks, in_balls, nearest, own_nearest
 from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import (
@@ -17,6 +18,7 @@ from bootlight.metrics.uncertainty import (
     WILSON_JACKKNIFE,
     binomial_standard_error,
     jackknife_standard_error,
+    means_without,
     share_interval,
     wilson_interval,
 )
@@ -36,8 +38,8 @@ class Recall(NamedTuple):
     without: Tensor
 
 
-def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[float]:
-    """Share of synthetic images that lie in the ball of at least one real image, for each k.
+def is_inside(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> Tensor:
+    """Whether each synthetic image lies in the ball of at least one real image, for each k: booleans (K, M).
 
     The ball of an image reaches to its k-th nearest neighbour in its own set, itself not counted, and is closed.
 
@@ -47,8 +49,12 @@ def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[flo
         ks: numbers of neighbours.
     """
     radii, _ = own_nearest(real, max(ks))
-    counts = ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks]))
-    return [(row > 0).double().mean().item() for row in counts]
+    return ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks])) > 0
+
+
+def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[float]:
+    """Share of synthetic images that lie in the ball of at least one real image, for each k; as in `is_inside`."""
+    return [row.double().mean().item() for row in is_inside(real=real, synthetic=synthetic, ks=ks)]
 
 
 def recall(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[Recall]:
@@ -163,6 +169,17 @@ class PrecisionRecall(FeatureMetric):
                 remarks if error is not None else (*remarks, NO_ERROR.format("recall")), True,
             )  # fmt: skip
         return scores
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        least = max(self.ks) + 2
+        real = checked(real, least=least, metric="precision and recall", side="real")
+        synthetic = checked(synthetic, least=least, metric="precision and recall", side="synthetic")
+        shares = recall_without(real=real, synthetic=synthetic, ks=self.ks, groups=groups)
+        found = {f"recall-k{k}": share for k, share in zip(self.ks, shares, strict=True)}
+        for k, row in zip(self.ks, is_inside(real=real, synthetic=synthetic, ks=self.ks), strict=True):
+            found[f"precision-k{k}"] = means_without(row, groups)
+        return found
 
 
 def _remarks(num_real: int, num_synthetic: int) -> tuple[str, ...]:
