@@ -50,6 +50,7 @@ ARGUMENTS = {
     "GaussianDenoiser": {"mean": torch.full((1, 4, 4), 0.1), "variance": torch.full((1, 4, 4), 0.2)},
     "FreshReal": {"num_parts": 3},
     "GaussianNoise": {"tau": 0.3},
+    "Merge": {"w": 0.5},
     "LoRA": {"network": bootlight.MLP},
     "LearnedVariance": {"inner": bootlight.Epsilon()},
     "MixtureDenoiser": {
@@ -65,7 +66,7 @@ ARGUMENTS = {
 }
 # It is biased on purpose; its clips are single images; stages that need a whole run.
 UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}}
-UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Evaluate")}
+UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
 BROKEN = {
     "Sound": (),
     "GlobalNoise": ("seed_alone", "draws_only"),

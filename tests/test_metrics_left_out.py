@@ -39,12 +39,8 @@ def check(metric, real, synthetic, groups):
 def test_values_are_those_of_what_stays(key, width, num_real, count, groups):
     """More features than images and fewer, also only after a group is gone (41 and 39 of 40); groups of one and of half."""
     real = features(num_real, width, 0)
-    for metric in as_list(METRICS[key](NETWORK)):
+    for metric in METRICS[key](NETWORK):
         check(metric, real, features(count, width, 1, 0.2), group_numbers(count, groups))
-
-
-def as_list(metrics):
-    return list(metrics) if isinstance(metrics, list | tuple) else [metrics]
 
 
 @pytest.mark.parametrize("key", FAST)
@@ -52,7 +48,7 @@ def test_copies_of_real_and_of_each_other_are_told_as_anew(key):
     """Balls of radius 0, ties, and a set most of which is one image: what rounding could decide, it must decide alike."""
     real = features(40, 6, 0)
     synthetic = torch.cat([real[:10], real[:10], features(10, 6, 1), features(1, 6, 2).expand(10, 6)])
-    for metric in as_list(METRICS[key](NETWORK)):
+    for metric in METRICS[key](NETWORK):
         check(metric, real, synthetic, group_numbers(40, 20))
 
 
@@ -80,7 +76,7 @@ def test_means_without_groups():
 
 
 def test_a_metric_without_a_way_of_its_own_measures_anew():
-    metric = METRICS["vendi"](NETWORK)
+    (metric,) = METRICS["vendi"](NETWORK)
     synthetic, groups = features(12, 4, 1), torch.arange(12) % 3
     found = metric.values_without(features(10, 4, 0), synthetic, groups)
     assert found["vendi"] == [metric.measure(synthetic[:0], synthetic[groups != g])["vendi"].value for g in range(3)]

@@ -262,20 +262,9 @@ def test_keys_follow_the_content(folders, tmp_path):
 
 
 def test_evaluate_trains_on_class_folders_once(bootlight, folders, tmp_path, capsys, monkeypatch):
-    command = [
-        "evaluate",
-        f"--real={folders}",
-        f"--synthetic={folders}",
-        f"--cache={tmp_path / 'cache'}",
-        "--metrics=fd",
-        "--json",
-    ]
-    command += [
-        "--features=bootlight.ClassifierFeatures",
-        "--features.name=ab",
-        "--features.epochs=1",
-        "--features.num_features=2",
-    ]
+    network = ["--features=bootlight.ClassifierFeatures", "--features.name=ab", "--features.epochs=1"]
+    sets = [f"--real={folders}", f"--synthetic={folders}", f"--cache={tmp_path / 'cache'}"]
+    command = ["evaluate", *sets, *network, "--features.num_features=2", "--metrics=fd", "--json"]
     bootlight(*command)
     score = json.loads(capsys.readouterr().out)["scores"]["fd-ab"]
     assert score["value"] == pytest.approx(0, abs=1e-6) and score["protocol"]["classifier"].startswith("classifier-")

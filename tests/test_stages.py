@@ -349,7 +349,7 @@ def test_a_stage_that_lacks_what_it_needs_says_so(bootlight, pictures, tmp_path)
 @pytest.mark.parametrize(
     ("listed", "named"),
     [
-        ([stage(TRAIN), stage(TRAIN)], "two Train"),
+        ([stage(TRAIN), stage(TRAIN)], "two stages publish"),
         ([stage(TRAIN), stage(SYNTHESIZE), stage(SYNTHESIZE)], "two Synthesize"),
         ([stage(TRAIN, start_from="other")], "other"),
         ([stage(TRAIN, settings={"bootstrap.num_generations": 2})], "bootstrap.num_generations"),

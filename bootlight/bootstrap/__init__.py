@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = public(
         "begin": "run",
         "curate": "Curate",
         "evaluate": "Evaluate",
+        "merge": "Merge",
         "stage": "Stage",
         "synthesize": "Synthesize",
         "train": "Train",

@@ -15,6 +15,7 @@ from bootlight.bootstrap.config_text import written
 from bootlight.bootstrap.parser import OPTIONS, Parser, image_channels, image_size
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
 from bootlight.bootstrap.smoke import Smoke, set_aside
+from bootlight.bootstrap.stage import changes_of, is_ours
 from bootlight.bootstrap.trainers import (
     as_list,
     check_packages,
@@ -203,8 +204,7 @@ class Builder(LightningCLI):
 
     def settings_of(self, part: str, number: int = 0) -> Mapping[str, Any]:
         """What the training of a part in a generation replaces in the configuration."""
-        stages = [stage for stage in self.bootstrap.stages or () if stage.trains and stage.part == part]
-        return next((stage.changes for stage in stages if stage.takes_part(number)), stages[0].changes if stages else {})
+        return changes_of(self.bootstrap.stages or (), part, number)
 
     def num_drawn(self, into: str = SAMPLES) -> int:
         """Images that a generation draws into a folder."""
@@ -216,7 +216,7 @@ class Builder(LightningCLI):
     def drawn_by(self, generation: int, into: str) -> int:
         """Images that a generation draws into a folder; a `BootlightError` where it draws none and no user's stage may."""
         stages = self.bootstrap.stages or ()
-        ours = all(type(stage).__module__.startswith("bootlight.") for stage in stages)
+        ours = all(map(is_ours, stages))
         if stages and ours and not any(stage.into == into and stage.takes_part(generation) for stage in stages):
             where = f"bootstrap.stages: generation {generation}"
             raise BootlightError(f"{where} draws nothing into {into}, which later ones train on, by data.mixing")

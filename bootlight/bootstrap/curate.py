@@ -35,6 +35,10 @@ class Curate(Stage):
         self.of = of
         self.generations = generations
 
+    def images(self) -> list[str]:
+        """See `Stage`."""
+        return [self.of]
+
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
         return generation.folder.of_images(self.of).curation.exists()

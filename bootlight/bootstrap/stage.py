@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+
+from bootlight.errors import BootlightError
+from bootlight.runs.references import parse_reference
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
@@ -26,6 +29,7 @@ class Stage(ABC):
         n: images that it draws; None = as many as the run says.
         trains: whether it takes steps that should be tried first.
         publishes: whether it leaves weights under the name of the part.
+        like: part whose module the one that it publishes has; empty where it has a module of its own, by `changes`.
         measures: whether it needs the networks that look at images.
         changes: dotted keys that it replaces in the configuration.
     """
@@ -36,6 +40,7 @@ class Stage(ABC):
     n: int | None = None
     trains: bool = False
     publishes: bool = False
+    like: str = ""
     measures: bool = False
     changes: Mapping[str, Any] = {}  # nobody changes it
 
@@ -55,6 +60,14 @@ class Stage(ABC):
             BootlightError: what it needs is not there.
             SystemExit: a stop was asked for; what was done until then stays.
         """
+
+    def networks(self, number: int) -> list[str]:
+        """References of the published networks without which it cannot run in a generation."""
+        return []
+
+    def images(self) -> list[str]:
+        """Folders of images of its own generation without which it cannot run."""
+        return []
 
     @property
     def name(self) -> str:
@@ -89,3 +102,31 @@ class Stage(ABC):
             BootlightError: it fails.
         """
         return
+
+
+def check_part(stage: Stage, earlier: list[Stage]) -> None:
+    """See whether nobody else publishes the part that a stage does.
+
+    Raises:
+        BootlightError: an earlier stage does.
+    """
+    if any(other.publishes and other.part == stage.part and other.meets(stage) for other in earlier):
+        raise BootlightError(f"bootstrap.stages: two stages publish the part {stage.part}; give one another name")
+
+
+def changes_of(stages: Sequence[Stage], part: str, number: int = 0) -> Mapping[str, Any]:
+    """What is replaced in the configuration for the module of a part in a generation, by the stage that publishes it.
+
+    A stage with `like` has the module of that part. Where no stage of the generation publishes the part, the first one of any.
+    """
+    publishing = [stage for stage in stages if stage.publishes and stage.part == part]
+    found = next((stage for stage in publishing if stage.takes_part(number)), publishing[0] if publishing else None)
+    if found is None or not found.like:
+        return {} if found is None else found.changes
+    like = parse_reference(found.like)
+    return changes_of(stages, like.part, like.at(number)) if like.run is None and like.at(number) >= 0 else {}
+
+
+def is_ours(stage: Stage) -> bool:
+    """Whether a stage is of this package, so that all that it draws and publishes is known beforehand."""
+    return type(stage).__module__.startswith("bootlight.")

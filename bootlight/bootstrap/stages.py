@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.parts import PublishedParts
+from bootlight.bootstrap.stage import is_ours
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
@@ -33,11 +33,12 @@ def check_stages(stages: list[Stage]) -> None:
     """
     for i, stage in enumerate(stages):
         stage.check(stages[:i], stages)
-    parts = {stage.part for stage in stages if isinstance(stage, Train)} | {MODEL}
+    parts = {stage.part for stage in stages if stage.publishes} | {MODEL}
     for stage in stages:
-        if isinstance(stage, Synthesize) and stage.into in parts:  # both would write <name>.json
+        if stage.into in parts:  # both would write <name>.json
             raise BootlightError(
-                f"bootstrap.stages: Synthesize draws into {stage.into}, the name of a part; give the folder another one"
+                f"bootstrap.stages: {type(stage).__name__} draws into {stage.into}, the name of a part; give the folder "
+                "another one"
             )
 
 
@@ -54,53 +55,36 @@ def check_needs(stages: list[Stage], num_generations: int, model_needs: Callable
     Raises:
         BootlightError: one will not, which the run would find out after a training.
     """
-    if any(type(stage) not in (Train, Synthesize, Curate, Evaluate) for stage in stages):
+    if not all(map(is_ours, stages)):
         return
     for number in range(min(num_generations, 2)):  # all later ones are as generation 1
         parts: set[str] = set()
         folders: set[str] = set()
         for stage in (stage for stage in stages if stage.takes_part(number)):
-            for reference in _networks(stage, number, model_needs):
+            of_model = model_needs(stage.part, number) if stage.trains else ()
+            for reference in map(parse_reference, [*stage.networks(number), *of_model]):
                 if not _is_there(reference, number, parts, stages):
                     raise BootlightError(
-                        f"bootstrap.stages: generation {number}: {stage.name} needs {reference}, which no Train before it "
-                        "trains"
+                        f"bootstrap.stages: generation {number}: {stage.name} needs {reference}, which no stage before it "
+                        "publishes"
                     )
-            for name in sorted(_images(stage) - folders):
+            for name in sorted(set(stage.images()) - folders):
                 raise BootlightError(
                     f"bootstrap.stages: generation {number}: {stage.name} needs {name}, into which nobody has drawn"
                 )
-            parts |= {stage.part} if isinstance(stage, Train) else set()
-            folders |= {stage.into} if isinstance(stage, Synthesize) else set()
-
-
-def _networks(stage: Stage, number: int, model_needs: Callable[[str, int], Iterable[str]]) -> list[Reference]:
-    """Without which a stage cannot run; a training that starts from a generation before the first one starts anew."""
-    if isinstance(stage, Train):
-        start = stage.start_from
-        starts = start is not None and (start.generation is None or start.generation + number >= 0)
-        return [*([start] if start and starts else []), *map(parse_reference, model_needs(stage.part, number))]
-    if isinstance(stage, Synthesize):
-        texts = () if stage.compose is None else stage.compose.references.values()
-        return [Reference(stage.part), *map(parse_reference, texts)]
-    return []
+            parts |= {stage.part} if stage.publishes else set()
+            folders |= {stage.into} - {""}
 
 
 def _is_there(reference: Reference, number: int, parts: set[str], stages: list[Stage]) -> bool:
-    """Whether a generation finds a network of this run when these parts of its own are trained."""
+    """Whether a generation finds a network of this run when these parts of its own are published."""
     if reference.run is not None:
         return True
-    of = number if reference.generation is None else reference.generation + (number if reference.generation < 0 else 0)
+    of = reference.at(number)
     if of == number:
         return reference.part in parts
-    trained = any(isinstance(stage, Train) and stage.part == reference.part and stage.takes_part(of) for stage in stages)
-    return 0 <= of < number and trained
-
-
-def _images(stage: Stage) -> set[str]:
-    """Folders of images of its own generation without which a stage cannot run."""
-    of = stage.of if isinstance(stage, Curate | Evaluate) else []
-    return {of} if isinstance(of, str) else set(of)
+    published = any(stage.publishes and stage.part == reference.part and stage.takes_part(of) for stage in stages)
+    return 0 <= of < number and published
 
 
 def beside_the_first(stages: list[Stage]) -> list[str]:

@@ -119,6 +119,10 @@ class Synthesize(Stage):
                 complete(drawing, folder, generation=generation.number, chosen=chosen, **known)
             wait_for_manifest(generation, folder)
 
+    def networks(self, number: int) -> list[str]:
+        """See `Stage`."""
+        return [self.part, *({} if self.compose is None else self.compose.references).values()]
+
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether the generator is one that the synthesizer can ask, and whether it asks for what it should."""
         generator = PublishedParts(builder).untrained(self.part)
@@ -126,8 +130,8 @@ class Synthesize(Stage):
         check_needs(self.synthesizer, generator, count)
         composition = deepcopy(self.compose)
         if composition is not None:
-            denoising(generator)
             PublishedParts(builder).attach_stand_ins(composition, first)
+            composition.fits(denoising(generator))
         check_protocol(self.synthesizer, generator, composition)
         if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:
             with suppress(NotDrawnYet):

@@ -12,7 +12,7 @@ from bootlight.bootstrap.changes import AsWritten
 from bootlight.bootstrap.checks import check_clip, check_labels, check_training, open_images
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
-from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.stage import Stage, check_part
 from bootlight.bootstrap.trackers import follow, steps_in_generation
 from bootlight.bootstrap.trainers import check_trainer_settings
 from bootlight.distributed.processes import agree, barrier, check_same, in_group, losses_explained, rank, send_file
@@ -65,8 +65,7 @@ class Train(Stage):
 
     def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """See `Stage`."""
-        if any(stage.trains and stage.part == self.part and stage.meets(self) for stage in earlier):
-            raise BootlightError(f"bootstrap.stages: two Train have the part {self.part}; give one another name")
+        check_part(self, earlier)
         start = self.start_from
         if start is None or start.run is not None:
             return
@@ -74,6 +73,11 @@ class Train(Stage):
             raise BootlightError(
                 f"bootstrap.stages: Train {self.part} starts from {start}, which no stage trains; name another part"
             )
+
+    def networks(self, number: int) -> list[str]:
+        """See `Stage`; a training that starts from a generation before the first one starts anew."""
+        start = self.start_from
+        return [] if start is None or (start.run is None and start.at(number) < 0) else [str(start)]
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """Take the first steps on trial, from weights like those that it will start from."""

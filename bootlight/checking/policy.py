@@ -47,8 +47,9 @@ class StandInArchive(Archive):
 
     def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
         """See `Archive`."""
+        latest = self.before - (folder == SAMPLES)  # into another folder it may have drawn before the training itself
         demand(
-            0 <= generation < self.before,
+            0 <= generation <= latest,
             f"generation {self.before} asks for what generation {generation} has drawn: only those from 0 to before it have",
         )
         count = round(DRAWN * self.share)

@@ -31,6 +31,7 @@ __getattr__, __dir__, __all__ = public(
         "gaussian": "GaussianImages",
         "mixing": "Accumulate AccumulateSubsample FreshReal LoopPolicy MixingPolicy OnlyReal Replace Source",
         "origin": "Origin StoreOrigin",
+        "own_images": "OwnImages",
         "points": "Ring",
         "store": "Store store_from_arrays",
     },

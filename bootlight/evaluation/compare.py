@@ -141,10 +141,10 @@ def measure_without(
             left, least = n - int(torch.bincount(groups).max()), least_images([name])
             if left < least:
                 raise BootlightError(f"{n} images less a group of them are {left}, and {name} needs {least}; draw more")
-            metric = METRICS[name](network)
-            reference, judged = looked_at(name, metric.output, real, synthetic, MAX_REAL, MAX_REAL)
-            values = metric.values_without(reference, judged, groups)
-            found |= {key: without for key, without in values.items() if all(map(math.isfinite, without))}
+            for metric in METRICS[name](network):
+                reference, judged = looked_at(name, metric.output, real, synthetic, MAX_REAL, MAX_REAL)
+                values = metric.values_without(reference, judged, groups)
+                found |= {key: without for key, without in values.items() if all(map(math.isfinite, without))}
     return found
 
 

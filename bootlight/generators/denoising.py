@@ -63,6 +63,7 @@ class DenoisingModule(GeneratorModule, ABC):
         super().attach(parts)
         if self.compose is not None:
             self.compose.attach(parts)
+            self.compose.fits(self)
 
     def draw_through(self, composition: Composition, parts: Mapping[str, Any]) -> None:
         """Draw from now on by a composition of the denoiser that was trained.
@@ -72,6 +73,7 @@ class DenoisingModule(GeneratorModule, ABC):
             parts: published models that it refers to; they go where this module goes.
         """
         composition.attach(parts)
+        composition.fits(self)
         super().attach({f"then.{name}": part for name, part in parts.items()})
         self.then = composition
 

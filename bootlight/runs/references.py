@@ -10,8 +10,8 @@ from bootlight.runs.folder import MODEL, GenerationFolder, RunFolder
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 TAKEN = {"samples", "checkpoints", "metrics", "previews", "timing", "batch_size", "train", "references", "strip", "report"}
-TAKEN |= {"real"}  # names of parents begin with it, or with their folder
-ENDINGS = ("_curation", "_batch_size", "_previews")  # of files beside a folder of images
+TAKEN |= {"real", "witness"}  # names of parents begin with `real`, or with their folder
+ENDINGS = ("_curation", "_batch_size", "_previews", "_choice")  # of files beside a folder of images, and of streams
 GRAMMAR = "a part, @-1/part, @0/part or RUN@2/part"
 
 
@@ -34,17 +34,19 @@ class Reference(NamedTuple):
             return self.part
         return f"{self.run or ''}@{self.generation}/{self.part}"
 
+    def at(self, number: int) -> int:
+        """Number of the generation that it leads to from generation `number`; below 0 where that has none before it."""
+        return number if self.generation is None else self.generation + (number if self.generation < 0 else 0)
+
     def resolve(self, folder: GenerationFolder) -> GenerationFolder | None:
         """Where it leads from a generation; None where that has none before it.
 
         Raises:
             BootlightError: the part is not there.
         """
-        number = self.generation
+        number = None if self.generation is None else self.at(folder.number)
         if number is not None and number < 0:
-            number += folder.number
-            if number < 0:
-                return None
+            return None
         run = RunFolder(self.run or folder.path.parent)
         found = (folder if number is None else run.generation(number)).of_part(self.part)
         if not found.is_trained:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from bootlight.metrics.distances.statistics import (
     reference_statistics,
 )
 from bootlight.metrics.exact import blocks
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.features.features import score_name
 from bootlight.metrics.once import shared
 from bootlight.metrics.score import Score
@@ -168,8 +168,7 @@ class FrechetDistance(FeatureMetric):
     Args:
         features: as for `FeatureMetric`; features are kept because the standard error needs them.
         name: what the number is called; None: `score_name` of the network.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
     """
 
     higher_is_better = False
@@ -179,10 +178,9 @@ class FrechetDistance(FeatureMetric):
         *,
         features: nn.Module,
         name: str | None = None,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        super().__init__(features=features, **settings)
         self.name = name or score_name(features)
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
@@ -196,7 +194,7 @@ class FrechetDistance(FeatureMetric):
             value=found.value,
             standard_error=found.standard_error,
             n=len(synthetic),
-            protocol=common_protocol(self._features.network, real, synthetic),
+            protocol=self.common_protocol(real, synthetic),
             remarks=count_remark("synthetic", found.synthetic, found.bias) + reference_remarks(reference, found, synthetic),
             higher_is_better=self.higher_is_better,
         )
