@@ -59,9 +59,11 @@ class Evaluate(Stage):
     def _measure(self, generation: Generation, data: BootstrapData) -> None:
         folder, evaluation = generation.folder, generation.builder.evaluation
         evaluation.use(generation.features, generation.judge)
+        folder.witness.unlink(missing_ok=True)  # of an evaluation before
         found: dict[str, Any] = {}
         for name in self.of:
-            scores, failed = evaluation.scores(generation.drawn(name), data, generation.device)
+            keep = folder.witness if name == self.of[0] else None
+            scores, failed = evaluation.scores(generation.drawn(name), data, generation.device, keep=keep)
             found[name] = {"scores": {key: score.to_json() for key, score in scores.items()}}
             found[name] |= {"failed": failed} if failed else {}
         about = {

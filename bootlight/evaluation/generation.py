@@ -15,6 +15,8 @@ from bootlight.distributed.stopping import check_stop
 from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.features import extract
+from bootlight.evaluation.keep_witness import keep_witness
+from bootlight.evaluation.run_floors import RunFloors
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.streamed import drawn_source
 from bootlight.evaluation.suite import DISTANCES, measure_all
@@ -74,6 +76,7 @@ class Evaluation:
         self.batch_size = batch_size
         self.feature_network: nn.Module | None = None
         self.judge: nn.Module | None = None
+        self._floors = RunFloors()
 
     def use(self, feature_network: nn.Module | None, judge: nn.Module | None) -> None:
         """Look through these networks."""
@@ -81,7 +84,7 @@ class Evaluation:
         self.judge = judge
 
     def scores(
-        self, folder: GenerationFolder, data: BootstrapData, device: torch.device
+        self, folder: GenerationFolder, data: BootstrapData, device: torch.device, *, keep: Path | None = None
     ) -> tuple[dict[str, Score], dict[str, str]]:
         """Measure one folder of images.
 
@@ -89,6 +92,7 @@ class Evaluation:
             folder: of the generation, as seen from the folder of images.
             data: set up for the generation.
             device: of the networks.
+            keep: file for what each image adds, by which generations are compared; see `keep_witness`.
 
         Returns:
             Scores by name, those that lead the tables first; and why others could not be had, by name.
@@ -110,8 +114,13 @@ class Evaluation:
             opinions_of = {name: ask(judge, source) for name, source in sets.items() if judge is not None}
         with clock.part("metrics"):
             distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
+            keys = {name: source.key for name, source in sets.items()}
+            floors = self._floors_of(keys, features, data.cache, failed)
+            with attempt("comparison of generations", failed):
+                if keep is not None and self.feature_network is not None:
+                    keep_witness(keep, folder, self.feature_network, features, keys)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
-        return main | opinions | distances, failed
+        return main | opinions | distances | floors, failed
 
     def _reference(self, data: BootstrapData, name: str, which: Source) -> StoreSource:
         """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
@@ -135,14 +144,27 @@ class Evaluation:
             return {}
         scores: dict[str, Score] = {}
         for which in answers.keys() - {"synthetic"}:
-            names = [name for name in self.metrics if which == "train" or name in DISTANCES]
             none: dict[str, str] = {}
-            found = measure_all(
-                names, network, real=answers[which], synthetic=answers["synthetic"], cache=cache, check=check_stop, failed=none
-            )
+            measure = partial(measure_all, network=network, cache=cache, check=check_stop, failed=none)
+            found = measure(self._names(which), real=answers[which], synthetic=answers["synthetic"])
             failed |= {f"{name}/{which}": why for name, why in none.items()}
             scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
         return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
+
+    def _names(self, which: str) -> list[str]:
+        """Metrics that are measured against a reference."""
+        return [name for name in self.metrics if which == "train" or name in DISTANCES]
+
+    def _floors_of(
+        self, keys: dict[str, str], answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]
+    ) -> dict[str, Score]:
+        """What real images score in the place of the synthetic ones, and whether they can be told apart."""
+        if self.feature_network is None:
+            return {}
+        measure = partial(measure_all, network=self.feature_network, cache=cache, check=check_stop)
+        metrics = {which: self._names(which) for which in answers.keys() - {"synthetic"}}
+        found = self._floors.scores(self.feature_network, metrics, keys, answers, measure, failed)
+        return {name: with_reference(score, name.rpartition("/")[2]) for name, score in found.items()}
 
     def _opinions(self, answers: dict[str, dict[str, Tensor]], failed: dict[str, str]) -> dict[str, Score]:
         """The judge's score of synthetic images, and of real ones for comparison; `failed` notes what has no score."""

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 K = TypeVar("K")
 MAX_DECIMALS = 6
+TOLD_APART = "told-apart"  # score: whether two sets of images can be told apart at all
+NO_COMPARISON = "not a score to compare by"  # in the remark on a score by which noise comes before real images
 FEW = 100  # images: up to so many, a share and its standard error say less than the interval, which is lopsided
 SHARE = "interval"  # key of a protocol: the score is a share, and this is how its interval is made
 
@@ -64,23 +66,47 @@ def by_remark(scores: Iterable[tuple[K, Score]]) -> dict[str, list[K]]:
     return found
 
 
+def format_number(value: float, digits: int = 4) -> str:
+    """A number in so many significant digits, without an exponent from 0.0001 to 1e15; thousands have separators."""
+    if not 10**digits <= abs(value) < 1e15:  # also of numbers that are not finite
+        return f"{value:.{digits}g}"
+    return grouped(round(value, digits - 1 - math.floor(math.log10(abs(value)))), 0)
+
+
+def grouped(value: float, decimals: int) -> str:
+    """A number with so many decimals, and thousands separators from 10,000 on."""
+    return f"{value:,.{decimals}f}" if abs(value) >= 10_000 else f"{value:.{decimals}f}"
+
+
 def format_value(value: float, standard_error: float | None) -> str:
     """Write ``value ± standard error``, both rounded to the same decimal.
 
     The error keeps two significant digits, so rounding moves it by at most 5 %. Without an error the value keeps four.
     """
     if standard_error is None or not math.isfinite(standard_error) or not math.isfinite(value):
-        return f"{value:.4g}"
+        return format_number(value)
     if standard_error <= 0:
-        return f"{value:.4g} ± 0"
-    decimals = min(max(1 - math.floor(math.log10(standard_error)), 0), MAX_DECIMALS)
-    return f"{value:.{decimals}f} ± {standard_error:.{decimals}f}"
+        return f"{format_number(value)} ± 0"
+    decimals = decimals_of(standard_error)
+    if decimals > MAX_DECIMALS or abs(value) >= 1e15:
+        return f"{value:.3g} ± {standard_error:.2g}"
+    value, standard_error = round(value, decimals), round(standard_error, decimals)
+    return f"{grouped(value, max(decimals, 0))} ± {grouped(standard_error, max(decimals, 0))}"
+
+
+def decimals_of(uncertainty: float) -> int:
+    """Decimals that keep two significant digits of an uncertainty; none are dropped before the point below 1,000."""
+    decimals = 1 - math.floor(math.log10(uncertainty))
+    return decimals if decimals > 0 or uncertainty >= 1000 else 0
 
 
 def format_interval(value: float, interval: tuple[float, float]) -> str:
     """Write ``value [low, high]``, all rounded to the same decimal; a quarter of the width keeps two significant digits."""
-    quarter = (interval[1] - interval[0]) / 4
-    if not (math.isfinite(value) and math.isfinite(quarter) and quarter > 0):
-        return f"{value:.4g} [{interval[0]:.4g}, {interval[1]:.4g}]"
-    decimals = min(max(1 - math.floor(math.log10(quarter)), 0), MAX_DECIMALS)
-    return f"{value:.{decimals}f} [{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
+    low, high = interval
+    quarter = (high - low) / 4
+    known = math.isfinite(value) and math.isfinite(quarter) and quarter > 0
+    decimals = decimals_of(quarter) if known else 0
+    if not known or decimals > MAX_DECIMALS or max(abs(value), abs(low), abs(high)) >= 1e15:
+        return f"{format_number(value)} [{format_number(low)}, {format_number(high)}]"
+    texts = [grouped(round(number, decimals), max(decimals, 0)) for number in (value, low, high)]
+    return f"{texts[0]} [{texts[1]}, {texts[2]}]"

@@ -1,14 +1,15 @@
 """The scores of a run as typed values, and how a value with its uncertainty is written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bootlight.errors import BootlightError, one_line
 from bootlight.io.atomic import read_json
-from bootlight.metrics.score import Score
+from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.runs.folder import GenerationFolder, RunFolder
 
+REAL, SAME_N, HOLDOUT, TRAIN = "real", "same-n", "holdout", "train"  # parts of the names of scores
 MAX_SCORES = 200  # of a generation
 MAX_NAME = 200  # characters
 MAX_COUNT = 2**53  # beyond, floats cannot tell neighbours apart
@@ -137,8 +138,27 @@ def main_scores(names: Sequence[str]) -> list[str]:
     """Those of the names that describe synthetic images.
 
     ``discriminator_score/train`` beside ``discriminator_score`` is the same measurement made on real images, there for
-    comparison, and so is ``vendi/real/train``; ``fd-digits/train``, without a plain ``fd-digits``, is a distance of the
-    synthetic images to a reference.
+    comparison, and so are ``vendi/real/train`` and the floors; ``fd-digits/train``, without a plain ``fd-digits``, is a
+    distance of the synthetic images to a reference. Scores at the number of images of their floor, and the test of whether
+    images can be told apart, are for the sentences that are made of them.
     """
     parts = {name: name.split("/") for name in names}
-    return [name for name in names if "real" not in parts[name] and (len(parts[name]) == 1 or parts[name][0] not in names)]
+    return [
+        name
+        for name in names
+        if not {REAL, SAME_N} & set(parts[name])
+        and parts[name][0] != TOLD_APART
+        and (len(parts[name]) == 1 or parts[name][0] not in names)
+    ]
+
+
+def floor_name(name: str, names: Container[str]) -> str | None:
+    """Under which name the same score of real images stands; None where there is none.
+
+    Args:
+        name: of a main score.
+        names: of all scores.
+    """
+    score, _, reference = name.partition("/")
+    wanted = [f"{score}/{REAL}/{reference}"] if reference else [f"{score}/{which}" for which in (HOLDOUT, REAL, TRAIN)]
+    return next((one for one in wanted if one in names), None)

@@ -123,6 +123,11 @@ class GenerationFolder:
         return self.path / "metrics.json"
 
     @property
+    def witness(self) -> Path:
+        """What each image adds to a kernel distance: see `bootlight.runs.witness`."""
+        return self.path / "witness.json"
+
+    @property
     def timing(self) -> Path:
         """Wall-clock seconds under each name of `bootlight.runs.timing`, one JSON line for each time they were noted."""
         return self.path / "timing.jsonl"

@@ -1,0 +1,87 @@
+"""The floors of a run: those of real images once for all generations, the rest for each."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from torch import nn
+
+from bootlight.evaluation.floors import Measure, count, equal_n_scores, floor_scores, place, told_apart_scores
+from bootlight.evaluation.suite import Features
+from bootlight.metrics.score import TOLD_APART, Score
+from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
+
+Found = dict[str, Score]
+Failed = dict[str, str]
+OTHER = {"train": "holdout", "holdout": "train"}  # reference: whose images stand for synthetic ones
+
+
+class RunFloors:
+    """What real images score in the place of the synthetic ones of a generation: see `floors`.
+
+    Scores of real images do not change between generations of equal n, and are measured once.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, ...], tuple[Found, Failed]] = {}
+
+    def scores(
+        self,
+        network: nn.Module,
+        metrics: Mapping[str, list[str]],
+        keys: Mapping[str, str],
+        answers: Mapping[str, Features],
+        measure: Measure,
+        failed: Failed,
+    ) -> Found:
+        """`<score>/real/<reference>`, `<score>/same-n/<reference>`, `told-apart/<reference>` and `told-apart/real/train`.
+
+        Args:
+            network: of the answers.
+            metrics: keys of what is measured against which reference, `train` and maybe `holdout`.
+            keys: of the images of each set, by content.
+            answers: of the network to the images of each reference, and to the `synthetic` ones.
+            measure: as `suite.measure_all`, of which network, cache and check are given.
+            failed: notes what has no score.
+        """
+        scores: Found = {}
+        n = count(answers["synthetic"])
+        for which in (one for one in OTHER if one in metrics):
+            other, names = OTHER[which], metrics[which]
+            held = place(answers[which], answers.get(other), n=n, who=f"real {other} images")
+            if held is None:
+                continue
+            key = (which, *names, keys[which], keys.get(other, ""), str(count(held.images)))
+            floors = self._once(key, partial(floor_scores, names, held), measure)
+            equal = noted(partial(equal_n_scores, names, held, answers["synthetic"]), measure)
+            for kind, (found, why) in (("real", floors), ("same-n", equal)):
+                scores |= {f"{name}/{which}": score for name, score in found.items()}
+                failed |= {f"{name}/{kind}/{which}": reason for name, reason in why.items()}
+        return scores | self._told_apart(network, keys, answers, failed)
+
+    def _told_apart(
+        self, network: nn.Module, keys: Mapping[str, str], answers: Mapping[str, Features], failed: Failed
+    ) -> Found:
+        """Whether synthetic images can be told from held-out ones; where there are none, from those to train on."""
+        held_out = answers.get("holdout")
+        which = "train" if held_out is None or count(held_out) < LEAST_TOLD_APART else "holdout"
+        synthetic, name = answers["synthetic"], f"{TOLD_APART}/{which}"
+        scores = told_apart_scores(network, real=answers[which], synthetic=synthetic, failed=failed, name=name)
+        if held_out is None or which == "train":
+            return scores
+        test = partial(told_apart_scores, network, real=answers["train"], synthetic=held_out, name=f"{TOLD_APART}/real/train")
+        found, why = self._once((TOLD_APART, keys["train"], keys["holdout"]), test)
+        failed |= why
+        return scores | found
+
+    def _once(self, key: tuple[str, ...], compute: Callable[..., Found], *args: Measure) -> tuple[Found, Failed]:
+        if key not in self._kept:
+            self._kept[key] = noted(compute, *args)
+        return self._kept[key]
+
+
+def noted(compute: Callable[..., Found], *measure: Measure) -> tuple[Found, Failed]:
+    """Scores, and why some could not be had; `failed` is handed to `measure` where there is one, else to `compute`."""
+    failed: Failed = {}
+    if measure:
+        return compute(partial(measure[0], failed=failed)), failed
+    return compute(failed=failed), failed
