@@ -66,7 +66,7 @@ ARGUMENTS = {
 }
 # It is biased on purpose; its clips are single images; stages that need a whole run.
 UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}}
-UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
+UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Choose", "Curate", "Merge", "Evaluate")}
 BROKEN = {
     "Sound": (),
     "GlobalNoise": ("seed_alone", "draws_only"),

@@ -129,10 +129,9 @@ def measure_all(
         for name in tqdm(names, desc="metrics", leave=False, delay=2):
             check()
             with attempt(name, failed):
-                limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
                 found: dict[str, Score] = {}
                 for metric in METRICS[name](network):
-                    sets = [subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True)]
+                    sets = looked_at(name, metric.output, real, synthetic, max_real, max_copied)
                     doubt = unseen_remark(len(sets[0]), len(real[metric.output])) if name in COPYING else ()
                     answer = metric.measure(*sets)
                     found |= {k: score._replace(remarks=(*score.remarks, *doubt)) for k, score in answer.items()}
@@ -144,6 +143,14 @@ def measure_all(
                     scores |= finite(copying.measure(**roles), failed)
     doubt = weights_remark(network) + repeated_remark(synthetic["features"])
     return {name: score._replace(remarks=(*doubt, *score.remarks)) for name, score in scores.items()}
+
+
+def looked_at(
+    name: str, output: str, real: Features, synthetic: Features, max_real: int = MAX_PAIRED, max_copied: int | None = None
+) -> list[Tensor]:
+    """What a metric is given of both sides, see `measure_all`: all, or a fixed random subset where every pair is looked at."""
+    limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
+    return [subset(answers[output], limit) for answers, limit in zip((real, synthetic), limits, strict=True)]
 
 
 def finite(scores: dict[str, Score], failed: dict[str, str] | None) -> dict[str, Score]:

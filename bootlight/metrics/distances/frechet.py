@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.metrics.distances.congruence import congruence
+from bootlight.metrics.distances.frechet_left_out import frechet_without
 from bootlight.metrics.distances.frechet_remarks import collapse_remarks, count_remark, real_bias, tails_remark
 from bootlight.metrics.distances.statistics import (
     Statistics,
@@ -16,6 +17,7 @@ from bootlight.metrics.distances.statistics import (
     above_zero,
     feature_statistics,
     kurtosis,
+    less_overlap,
     reference_statistics,
 )
 from bootlight.metrics.exact import blocks
@@ -43,11 +45,8 @@ def frechet_distance(*, real: Statistics, synthetic: Statistics) -> float:
 
 def _distance(real: Statistics, synthetic: Statistics, values: Tensor) -> float:
     """`frechet_distance` from the ascending eigenvalues of the overlap."""
-    rank = min(real.n, synthetic.n) - 1
-    root_trace = values[-rank:].clamp(min=0).sqrt().sum()
     shift = (real.mean - synthetic.mean).square().sum()
-    distance = shift + real.cov.trace() + synthetic.cov.trace() - 2 * root_trace
-    return max(distance.item(), 0.0)
+    return less_overlap(shift + real.cov.trace() + synthetic.cov.trace(), values, rank=min(real.n, synthetic.n) - 1)
 
 
 class Jackknife(NamedTuple):
@@ -200,6 +199,11 @@ class FrechetDistance(FeatureMetric):
             higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        found = frechet_without(real=reference_statistics(real), synthetic_features=synthetic, groups=groups)
+        return {self.name: found}
 
 
 def reference_remarks(real: Statistics, found: Jackknife, synthetic_features: Tensor) -> tuple[str, ...]:

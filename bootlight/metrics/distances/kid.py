@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.distances.kernel_distance import Kernel, kernel_distance
+from bootlight.metrics.distances.kernel_distance import Kernel, all_sums, kernel_distance, sums_without
 from bootlight.metrics.exact import checked
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
@@ -91,7 +91,7 @@ class KernelDistance(FeatureMetric):
             BootlightError: fewer than 2 images on a side, features that are not finite, or no bandwidth can be found.
         """
         settings, kernel = self._kernel(real)
-        estimate = kernel_distance(real=real, synthetic=synthetic, kernel=kernel)
+        estimate = kernel_distance(real=real, synthetic=synthetic, kernel=kernel, what=str(settings))
         score = Score(
             value=estimate.value,
             standard_error=estimate.standard_error,
@@ -106,6 +106,17 @@ class KernelDistance(FeatureMetric):
             higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        settings, kernel = self._kernel(real)
+        real = checked(real, least=2, metric="a kernel distance", side="real")
+        synthetic = checked(synthetic, least=2, metric="a kernel distance", side="synthetic")
+        xx, within, between = all_sums(real=real, synthetic=synthetic, kernel=kernel, what=str(settings))
+        yy, xy, m = sums_without(kernel, within, between, synthetic, groups)
+        n = len(real)
+        values = xx.rows.sum() / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+        return {self.name: values.tolist()}
 
     def _kernel(self, real: Tensor) -> tuple[dict[str, str | float], Kernel]:
         """What the protocol says of the kernel, and the kernel."""

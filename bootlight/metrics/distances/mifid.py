@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from bootlight.errors import check_range
 from bootlight.metrics.distances.frechet import frechet_distance
+from bootlight.metrics.distances.frechet_left_out import frechet_without
 from bootlight.metrics.distances.statistics import feature_statistics, reference_statistics
 from bootlight.metrics.exact import blocks, checked, unit
 from bootlight.metrics.features.feature_metric import FeatureMetric
@@ -130,3 +131,13 @@ class MemorizationInformedFrechetDistance(FeatureMetric):
             higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        distances = frechet_without(real=reference_statistics(real), synthetic_features=synthetic, groups=groups)
+        memorization = nearest_cosine_distances(real=real, synthetic=synthetic)
+        stays = [(groups != group).to(memorization.device) for group in range(len(distances))]
+        found = [
+            penalised(distance, memorization[kept], self.threshold) for distance, kept in zip(distances, stays, strict=True)
+        ]
+        return {self.name: found}

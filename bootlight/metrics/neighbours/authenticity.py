@@ -7,7 +7,7 @@ from bootlight.metrics.exact import checked
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.neighbours.neighbours import nearest
 from bootlight.metrics.score import SHARE, Score
-from bootlight.metrics.uncertainty import WILSON, binomial_standard_error, wilson_interval
+from bootlight.metrics.uncertainty import WILSON, binomial_standard_error, means_without, wilson_interval
 
 
 def authentic(*, real: Tensor, synthetic: Tensor) -> Tensor:
@@ -73,6 +73,13 @@ class Authenticity(FeatureMetric):
             higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real = checked(real, least=2, metric="authpct", side="real")
+        synthetic = checked(synthetic, least=1, metric="authpct", side="synthetic")
+        shares = means_without(authentic(real=real, synthetic=synthetic), groups)
+        return {"authpct": [100 * share for share in shares]}
 
 
 def _remarks(num_synthetic: int) -> tuple[str, ...]:

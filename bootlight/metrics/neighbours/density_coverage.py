@@ -9,9 +9,16 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.features.feature_metric import FeatureMetric
+from bootlight.metrics.neighbours.left_out import coverage_without
 from bootlight.metrics.neighbours.neighbours import ball_counts, nearest, own_nearest, rounding
 from bootlight.metrics.score import SHARE, Score
-from bootlight.metrics.uncertainty import NO_ERROR, WILSON_JACKKNIFE, jackknife_standard_error, share_interval
+from bootlight.metrics.uncertainty import (
+    NO_ERROR,
+    WILSON_JACKKNIFE,
+    jackknife_standard_error,
+    means_without,
+    share_interval,
+)
 
 LOW_CEILING = 0.9  # a coverage that two equal distributions do not reach on average is remarked on
 
@@ -109,6 +116,11 @@ class Density(FeatureMetric):
         protocol, n = self.common_protocol(real, synthetic) | {"k": self.k}, len(synthetic)
         return {self.name: Score(each.mean().item(), each.std().item() / n**0.5 or None, n, protocol, higher_is_better=True)}
 
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        return {self.name: means_without(densities(real=real, synthetic=synthetic, k=self.k), groups)}
+
 
 class Coverage(FeatureMetric):
     """Coverage of real images in the feature space of a network, `coverage`, in [0, 1].
@@ -161,6 +173,11 @@ class Coverage(FeatureMetric):
             higher_is_better=True,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        return {self.name: coverage_without(real=real, synthetic=synthetic, k=self.k, groups=groups)}
 
 
 def both_checked(real: Tensor, synthetic: Tensor, *, k: int) -> tuple[Tensor, Tensor]:

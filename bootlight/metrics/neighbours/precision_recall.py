@@ -1,6 +1,7 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
 from bootlight.metrics.features.feature_metric import FeatureMetric
+from bootlight.metrics.neighbours.left_out import recall_without
 from bootlight.metrics.neighbours.neighbours import ball_counts, blocks, in_balls, nearest, own_nearest
 from bootlight.metrics.once import shared, sharing
 from bootlight.metrics.score import SHARE, Score
@@ -18,6 +20,7 @@ from bootlight.metrics.uncertainty import (
     WILSON_JACKKNIFE,
     binomial_standard_error,
     jackknife_standard_error,
+    means_without,
     share_interval,
     wilson_interval,
 )
@@ -38,8 +41,8 @@ class Recalled(NamedTuple):
     without: Tensor
 
 
-def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[float]:
-    """Share of synthetic images that lie in the ball of at least one real image, for each k.
+def is_inside(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> Tensor:
+    """Whether each synthetic image lies in the ball of at least one real image, for each k: booleans (K, M).
 
     The ball of an image reaches to its k-th nearest neighbour in its own set, itself not counted, and is closed.
 
@@ -49,8 +52,13 @@ def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[flo
         ks: numbers of neighbours.
     """
     radii, _ = own_nearest(real, max(ks))
-    counts = ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks]))
-    return [(row > 0).double().mean().item() for row in counts]
+    return ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks])) > 0
+
+
+def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[float]:
+    """Share of synthetic images that lie in the ball of at least one real image, for each k; as in `is_inside`."""
+    inside = shared(f"inside {ks}", (real, synthetic), partial(is_inside, real=real, synthetic=synthetic, ks=ks))
+    return [row.double().mean().item() for row in inside]
 
 
 def recall(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[Recalled]:
@@ -140,8 +148,7 @@ class Precision(FeatureMetric):
         """
         real, synthetic = both_checked(real, synthetic, k=self.k)
         ks = asked_together(self.k, real, synthetic)
-        shares = shared(f"precision {ks}", (real, synthetic), lambda: precision(real=real, synthetic=synthetic, ks=ks))
-        share, n = shares[ks.index(self.k)], len(synthetic)
+        share, n = precision(real=real, synthetic=synthetic, ks=ks)[ks.index(self.k)], len(synthetic)
         score = Score(
             value=share,
             standard_error=binomial_standard_error(share, n),
@@ -152,6 +159,13 @@ class Precision(FeatureMetric):
             higher_is_better=True,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        ks = asked_together(self.k, real, synthetic)
+        inside = shared(f"inside {ks}", (real, synthetic), partial(is_inside, real=real, synthetic=synthetic, ks=ks))
+        return {self.name: means_without(inside[ks.index(self.k)], groups)}
 
 
 class Recall(FeatureMetric):
@@ -199,6 +213,13 @@ class Recall(FeatureMetric):
             higher_is_better=True,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        ks = asked_together(self.k, real, synthetic)
+        compute = partial(recall_without, real=real, synthetic=synthetic, ks=ks, groups=groups)
+        return {self.name: shared(f"recall without {ks}", (real, synthetic, groups), compute)[ks.index(self.k)]}
 
 
 def both_checked(real: Tensor, synthetic: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
