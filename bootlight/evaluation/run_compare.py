@@ -15,7 +15,7 @@ from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.report.forest import Row, write_forest
-from bootlight.report.table import failed_lines, remark_line, remark_lines
+from bootlight.report.remarks import failed_lines, remark_line, remark_lines
 
 
 class Comparison(NamedTuple):
