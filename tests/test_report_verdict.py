@@ -188,6 +188,14 @@ def test_whether_images_are_told_from_real_ones(run, p, found):
     assert ("cannot" in told["sentence"]) is not found
 
 
+def test_copies_are_told_where_they_may_be_what_is_found(run):
+    evaluated(run, 2, 0.1)
+    entry = read_json(run.generation(2).metrics)
+    entry["scores"]["told-apart/holdout"]["remarks"] = ["only 30 differ"]
+    run.generation(2).metrics.write_text(json.dumps(entry))
+    assert verdict(run).told["sentence"].endswith("; only 30 differ.")
+
+
 def test_held_out_images_of_another_distribution_are_no_floor(run):
     evaluated(run, 2, 0.1, real_p=0.02)
     assert len(verdict(run).remarks) == 1 and "no floor" in verdict(run).remarks[0]

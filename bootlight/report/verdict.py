@@ -81,7 +81,7 @@ def told_apart(scores: Mapping[str, Score], images: str) -> dict[str, Any] | Non
     features = f" by {score.protocol['features']} features" if "features" in score.protocol else ""
     found = score.value <= LEVEL
     p, counts = format_number(score.value, 2), f"{score.n:,} and {score.protocol.get('num_real', 0):,} images"
-    end = "" if found else "; so many images show no difference"
+    end = "".join(f"; {remark}" for remark in score.remarks) if found else "; so many images show no difference"
     sentence = f"{images} {'can' if found else 'cannot'} be told from {reference}{features} (p = {p}, {counts}){end}."
     return {"sentence": sentence, "found": found, "p": score.value, "reference": reference, "score": name}
 
