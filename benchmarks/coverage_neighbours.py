@@ -16,9 +16,10 @@ from torch import Tensor
 
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.neighbours.authenticity import Authenticity
-from bootlight.metrics.neighbours.copying import DataCopying
-from bootlight.metrics.neighbours.density_coverage import DensityCoverage
-from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
+from bootlight.metrics.neighbours.copying import DataCopying, GlobalDataCopying
+from bootlight.metrics.neighbours.density_coverage import Coverage, Density
+from bootlight.metrics.neighbours.precision_recall import USUAL_KS, Precision, Recall
+from bootlight.metrics.once import once
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import Z95
 
@@ -51,9 +52,13 @@ def answers(real: Tensor, held_out: Tensor, synthetic: Tensor) -> dict[str, Scor
     """All scores of one draw."""
     network = PixelFeatures()  # only its name is used
     scores: dict[str, Score] = {}
-    for metric in (PrecisionRecall(features=network), DensityCoverage(features=network), Authenticity(features=network)):
-        scores |= metric.measure(real, synthetic)
-    return scores | DataCopying(features=network).measure(train=real, held_out=held_out, synthetic=synthetic)
+    of_neighbours = [kind(features=network, k=k) for k in USUAL_KS for kind in (Precision, Recall)]
+    with once():
+        for metric in (*of_neighbours, *(kind(features=network) for kind in (Density, Coverage, Authenticity))):
+            scores |= metric.measure(real, synthetic)
+        for copying in (GlobalDataCopying(features=network), DataCopying(features=network)):
+            scores |= copying.measure(train=real, held_out=held_out, synthetic=synthetic)
+    return scores
 
 
 def row(scores: list[Score]) -> str:

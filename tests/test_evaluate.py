@@ -51,7 +51,7 @@ def test_json_holds_what_the_metrics_say(bootlight, sets, capsys):
     metric = FrechetDistance(features=PixelFeatures(2))
     metric.update(tensors(sets / "real"), real=True)
     metric.update(tensors(sets / "drawn"), real=False)
-    expected = metric.compute()["fd-pixels"]
+    expected = metric.scores()["fd-pixels"]
     # The same features; those from the command went through batches of 64, which a mean over cells does not notice.
     assert answer["scores"]["fd-pixels"]["value"] == expected.value
     assert answer["scores"]["fd-pixels"]["standard_error"] == expected.standard_error

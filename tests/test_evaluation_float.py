@@ -16,8 +16,8 @@ from bootlight.evaluation.sources import StoreSource, open_source
 from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import DiscriminatorScore
 from bootlight.metrics.features.feature_cache import feature_key
-from bootlight.metrics.features.feature_metric import check_float, look
 from bootlight.metrics.features.frozen import Frozen
+from bootlight.metrics.features.looking import check_float, look
 from bootlight.metrics.pixel_statistics import PixelStatistics
 
 PIXELS = ["--features", "bootlight.PixelFeatures", "--features.size", "16"]

@@ -97,12 +97,12 @@ def test_images_reach_the_arithmetic_in_their_roles() -> None:
     metric = Authenticity(features=PixelFeatures(2))
     metric.update(real[:120], real=True)
     metric.update(torch.cat([real[10:120], real[120:] // 8]), real=False)
-    score = metric.compute()["authpct"]
+    score = metric.scores()["authpct"]
     assert score.value == pytest.approx(100 * 10 / 120)  # 110 copies, and 10 dark images far from all others
     assert score.remarks == ()
     metric.reset()
     metric.update(real[:9], real=False)
-    copies = metric.compute()["authpct"]
+    copies = metric.scores()["authpct"]
     assert copies.value == 0 and copies.standard_error is None
     assert copies.interval == pytest.approx([100 * end for end in wilson_interval(0, 9)])
 

@@ -15,7 +15,9 @@ from bootlight.errors import BootlightError
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.neighbours import cells, neighbours
 from bootlight.metrics.neighbours.cells import cells_of, k_means
-from bootlight.metrics.neighbours.copying import MIN_IN_CELL, DataCopying, cell_average, mann_whitney
+from bootlight.metrics.neighbours.copying import MIN_IN_CELL, DataCopying, GlobalDataCopying, cell_average, mann_whitney
+from bootlight.metrics.once import once
+from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import jackknife_standard_error
 
 
@@ -125,12 +127,17 @@ def test_fresh_draws_score_as_the_null_distribution_says() -> None:
         assert abs(values.std() - 1) < 0.23
 
 
+def measured(*, train: Tensor, held_out: Tensor, synthetic: Tensor, **settings: int) -> dict[str, Score]:
+    """Of both metrics."""
+    roles, network = {"train": train, "held_out": held_out, "synthetic": synthetic}, PixelFeatures(2)
+    return GlobalDataCopying(features=network).measure(**roles) | DataCopying(features=network, **settings).measure(**roles)
+
+
 def test_copies_are_found_and_poor_images_are_not_taken_for_copies() -> None:
     train, held_out = normal(200, 4, seed=0), normal(100, 4, seed=1)
-    metric = DataCopying(features=PixelFeatures())
-    copies = metric.measure(train=train, held_out=held_out, synthetic=train[:100] + 0.05 * normal(100, 4, seed=2))
-    poor = metric.measure(train=train, held_out=held_out, synthetic=2 * normal(100, 4, seed=2))
-    fresh = metric.measure(train=train, held_out=held_out, synthetic=normal(100, 4, seed=2))
+    copies = measured(train=train, held_out=held_out, synthetic=train[:100] + 0.05 * normal(100, 4, seed=2))
+    poor = measured(train=train, held_out=held_out, synthetic=2 * normal(100, 4, seed=2))
+    fresh = measured(train=train, held_out=held_out, synthetic=normal(100, 4, seed=2))
     for name in ("ct", "ct-global"):
         assert copies[name].value < -6 and "closer to training images" in copies[name].remarks[-1]
         assert poor[name].value > 3 and poor[name].remarks == ()
@@ -145,17 +152,17 @@ def test_a_favoured_dense_cell_moves_the_global_score_only() -> None:
     def draw(dense: int, wide: int, seed: int) -> Tensor:
         return torch.cat([0.1 * normal(dense, 2, seed=seed), 20 + normal(wide, 2, seed=seed + 1)])
 
-    metric = DataCopying(features=PixelFeatures(), num_cells=2)
-    scores = metric.measure(train=draw(100, 100, 0), held_out=draw(60, 60, 2), synthetic=draw(110, 30, 4))
+    sets = {"train": draw(100, 100, 0), "held_out": draw(60, 60, 2), "synthetic": draw(110, 30, 4)}
+    scores = measured(**sets, num_cells=2)
+    with once():
+        assert measured(**sets, num_cells=2) == scores
     assert scores["ct-global"].value < -3
     assert abs(scores["ct"].value) < 2  # null deviation 0.7
 
 
 def test_the_scores_say_what_they_are() -> None:
     train, held_out, synthetic = normal(90, 3, seed=0), normal(70, 3, seed=1), 0.9 * normal(80, 3, seed=2)
-    scores = DataCopying(features=PixelFeatures(2), num_cells=2, seed=5).measure(
-        train=train, held_out=held_out, synthetic=synthetic
-    )
+    scores = measured(train=train, held_out=held_out, synthetic=synthetic, num_cells=2, seed=5)
     assert list(scores) == ["ct-global", "ct"]
     to_train = [torch.cdist(images, train).min(1).values for images in (held_out, synthetic)]
     membership = [cells_of(images, k_means(train, 2, seed=5)) for images in (held_out, synthetic)]
@@ -174,50 +181,53 @@ def test_the_scores_say_what_they_are() -> None:
     assert scores["ct-global"].protocol["num_real"] == 90 and "num_cells" not in scores["ct-global"].protocol
 
 
-def test_images_reach_the_arithmetic_in_their_roles() -> None:
+@pytest.mark.parametrize("kind", [DataCopying, GlobalDataCopying])
+def test_images_reach_the_arithmetic_in_their_roles(kind: type[DataCopying | GlobalDataCopying]) -> None:
     rng = torch.Generator().manual_seed(0)
     train, held_out, synthetic, others = torch.randint(0, 256, (4, 30, 3, 8, 8), generator=rng, dtype=torch.uint8)
     network = PixelFeatures(2)
-    metric = DataCopying(features=network, num_cells=1)
+    metric = kind(features=network, **({"num_cells": 1} if kind is DataCopying else {}))
     for images in train.split(7):
         metric.update(images, role="train")
     metric.update(held_out, role="held_out")
-    metric.update(synthetic, role="synthetic")
+    assert metric(synthetic, role="synthetic").item() == metric.compute().item()
     expected = metric.measure(train=network(train), held_out=network(held_out), synthetic=network(synthetic))
-    assert metric.compute() == expected
-    assert expected["ct"].value == pytest.approx(expected["ct-global"].value)  # a single cell
+    assert metric.scores() == expected and metric.compute().item() == expected[metric.name].value
+    one_cell = measured(train=network(train), held_out=network(held_out), synthetic=network(synthetic), num_cells=1)
+    assert one_cell["ct"].value == pytest.approx(one_cell["ct-global"].value)
     metric.reset()
+    assert metric(held_out, role="held_out").isnan()  # images of a reference have no value of their own
     metric.update(others, role="synthetic")
-    assert metric.compute() == metric.measure(train=network(train), held_out=network(held_out), synthetic=network(others))
-    forgetful = DataCopying(features=network, reset_real_features=True)
+    references = {"train": network(train), "held_out": network(held_out).repeat(2, 1)}
+    assert metric.scores() == metric.measure(**references, synthetic=network(others))
+    forgetful = kind(features=network, reset_real_features=True)
     forgetful.update(train, role="train")
     forgetful.reset()
     forgetful.update(others, role="synthetic")
-    with pytest.raises(BootlightError, match="at least 3 training images, got 0"):
+    with pytest.raises(BootlightError, match="training images, got 0"):
         forgetful.compute()
 
 
 def test_two_processes_answer_like_one() -> None:
     rng = torch.Generator().manual_seed(0)
     images = dict(zip(("train", "held_out", "synthetic"), torch.randint(0, 256, (3, 24, 3, 8, 8), generator=rng), strict=True))
-    whole, first, second = (DataCopying(features=PixelFeatures(2)) for _ in range(3))
+    whole, first, second = (DataCopying(features=PixelFeatures(2), num_cells=1) for _ in range(3))
     for role, pictures in images.items():
         pictures = pictures.to(torch.uint8)
         for metric, share in ((whole, slice(None)), (first, slice(None, 9)), (second, slice(9, None))):
             metric.update(pictures[share], role=role)  # type: ignore[arg-type]
     others = iter([second.train_features[0], second.held_out_features[0], second.synthetic_features[0]])
     first.distributed_available_fn = lambda: True
-    first.dist_sync_fn = lambda own, group: [own, next(others)]  # what all_gather returns on rank 0
-    assert first.compute() == whole.compute()
+    first.dist_sync_fn = lambda own, group: [own, next(others) if own.ndim else own]  # what all_gather returns on rank 0
+    assert first.scores() == whole.scores()
 
 
 def test_what_must_be_known_is_remarked() -> None:
-    metric = DataCopying(features=PixelFeatures())
     train, held_out, synthetic = normal(90, 3, seed=0), normal(70, 3, seed=1), normal(19, 3, seed=2)
-    few = metric.measure(train=train, held_out=held_out, synthetic=synthetic)
+    few = measured(train=train, held_out=held_out, synthetic=synthetic)
     assert list(few) == ["ct-global"]
     assert few["ct-global"].remarks == ("fewer than 20 held-out or synthetic images: the normal approximation is poor",)
-    shared = metric.measure(train=train, held_out=torch.cat([held_out, train[:2]]), synthetic=normal(90, 3, seed=2))
+    shared = measured(train=train, held_out=torch.cat([held_out, train[:2]]), synthetic=normal(90, 3, seed=2))
     assert shared["ct"].remarks == ("2 held-out images equal a training image, which hides copying; take them out",)
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.neighbours import neighbours
-from bootlight.metrics.neighbours.density_coverage import DensityCoverage, coverage, densities, expected_coverage
+from bootlight.metrics.neighbours.density_coverage import Coverage, Density, coverage, densities, expected_coverage
+from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import WILSON_JACKKNIFE, jackknife_standard_error, share_interval
 
 
@@ -92,8 +93,14 @@ def test_the_expected_coverage_counts_the_orders_of_the_nearest() -> None:
     assert expected_coverage(10, 10, 1) == pytest.approx(10 / 19, rel=1e-12)
 
 
+def measured(real: Tensor, synthetic: Tensor, k: int = 5, size: int = 8) -> dict[str, Score]:
+    """Of both metrics."""
+    network = PixelFeatures(size)
+    return Density(features=network, k=k).measure(real, synthetic) | Coverage(features=network, k=k).measure(real, synthetic)
+
+
 def test_the_scores_say_what_they_are() -> None:
-    scores = DensityCoverage(features=PixelFeatures(2), k=2).measure(REAL, SYNTHETIC)
+    scores = measured(REAL, SYNTHETIC, k=2, size=2)
     assert list(scores) == ["density", "coverage"]
     each, found = densities(real=REAL, synthetic=SYNTHETIC, k=2), coverage(real=REAL, synthetic=SYNTHETIC, k=2)
     assert scores["density"].value == each.mean().item()
@@ -120,32 +127,35 @@ def test_images_reach_the_arithmetic_in_their_roles() -> None:
     real = torch.randint(0, 256, (30, 3, 8, 8), generator=rng, dtype=torch.uint8)
     synthetic = torch.randint(64, 192, (20, 3, 8, 8), generator=rng, dtype=torch.uint8)
     network = PixelFeatures(2)
-    metric = DensityCoverage(features=network)
-    metric.update(real, real=True)
-    metric.update(synthetic, real=False)
-    scores = metric.compute()
-    assert scores == metric.measure(network(real), network(synthetic)) != metric.measure(network(synthetic), network(real))
+    scores = {}
+    for metric in (Density(features=network), Coverage(features=network)):
+        metric.update(real, real=True)
+        metric.update(synthetic, real=False)
+        found = metric.scores()
+        assert found == metric.measure(network(real), network(synthetic)) != metric.measure(network(synthetic), network(real))
+        assert metric.compute().item() == found[metric.name].value
+        scores |= found
     assert scores["density"].value > 1  # the middle of the real images is where most of their balls overlap
 
 
 def test_what_must_be_known_is_remarked() -> None:
-    metric = DensityCoverage(features=PixelFeatures(), k=5)
-    few = metric.measure(normal(60, 3, seed=0), normal(30, 3, seed=1))["coverage"]
+    few = measured(normal(60, 3, seed=0), normal(30, 3, seed=1))["coverage"]
     # 1 - 59/89 58/88 57/87 56/86 55/85 = 0.88
     assert few.remarks == ("with so few synthetic images for the real ones, equal distributions would score 0.88",)
-    assert metric.measure(normal(60, 3, seed=0), normal(60, 3, seed=1))["coverage"].remarks == ()
-    far = metric.measure(REAL, 100 + normal(50, 3, seed=1))
+    assert measured(normal(60, 3, seed=0), normal(60, 3, seed=1))["coverage"].remarks == ()
+    far = measured(REAL, 100 + normal(50, 3, seed=1))
     assert far["density"].standard_error is None and far["coverage"].standard_error is None
     assert far["coverage"].interval is None
     assert far["coverage"].remarks == ("no single synthetic image changes coverage, so its error has no estimate",)
 
 
-def test_too_few_images_and_bad_settings_are_refused() -> None:
-    metric = DensityCoverage(features=PixelFeatures(), k=4)
+@pytest.mark.parametrize("kind", [Density, Coverage])
+def test_too_few_images_and_bad_settings_are_refused(kind: type[Density | Coverage]) -> None:
+    metric = kind(features=PixelFeatures(), k=4)
     with pytest.raises(BootlightError, match="at least 5 real images, got 4"):
         metric.measure(REAL[:4], SYNTHETIC)
     with pytest.raises(BootlightError, match="at least 2 synthetic images, got 1"):
         metric.measure(REAL, SYNTHETIC[:1])
-    assert metric.measure(REAL[:5], SYNTHETIC[:2])["density"].n == 2
+    assert metric.measure(REAL[:5], SYNTHETIC[:2])[metric.name].n == 2
     with pytest.raises(BootlightError, match="k is 0"):
-        DensityCoverage(features=PixelFeatures(), k=0)
+        kind(features=PixelFeatures(), k=0)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_float
 from bootlight.metrics.discriminator import DiscriminatorScore
+from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import PLUS_FOUR
 
 
@@ -36,13 +37,20 @@ class Normalised(nn.Module):
         return self.norm(images).mean((1, 2, 3))
 
 
+def score_of(metric: DiscriminatorScore) -> Score:
+    """The only score of a metric, whose number can be logged."""
+    ((name, score),) = metric.scores().items()
+    assert name == "discriminator_score" and metric.compute().item() == score.value
+    return score
+
+
 def test_images_reach_the_judge_between_minus_one_and_one() -> None:
     score = DiscriminatorScore(Brightness(2))
     score.update(grey(0, 255))
     # Black is -1 and white 1, so the logits are -2 and 2 and the probabilities 1 / (1 + e^2) and its complement.
     low = 1 / (1 + math.exp(2))
-    assert score.compute().value == pytest.approx(0.5, abs=1e-12)
-    assert score.compute().protocol["standard_deviation"] == pytest.approx((1 - 2 * low) / math.sqrt(2), rel=1e-6)
+    assert score_of(score).value == pytest.approx(0.5, abs=1e-12)
+    assert score_of(score).protocol["standard_deviation"] == pytest.approx((1 - 2 * low) / math.sqrt(2), rel=1e-6)
 
 
 def test_mean_deviation_and_error_have_their_closed_form() -> None:
@@ -53,7 +61,7 @@ def test_mean_deviation_and_error_have_their_closed_form() -> None:
     chances = [1 / (1 + math.exp(-3 * (level / 127.5 - 1))) for level in levels]
     mean = sum(chances) / 5
     deviation = math.sqrt(sum((c - mean) ** 2 for c in chances) / 4)
-    answer = score.compute()
+    answer = score_of(score)
     # Logits are float32: relative 1e-7 of 3, times the slope of the sigmoid of at most 1/4.
     assert answer.value == pytest.approx(mean, abs=3e-7)
     assert answer.standard_error == pytest.approx(deviation / math.sqrt(5), abs=3e-7)
@@ -66,13 +74,13 @@ def test_large_logits_keep_their_difference_from_zero() -> None:
     score = DiscriminatorScore(Brightness(100))
     score.update(grey(0))
     # e^-100 is far below float32's range; the logit -100 is exact.
-    assert score.compute().value == pytest.approx(math.exp(-100), rel=1e-12)
+    assert score_of(score).value == pytest.approx(math.exp(-100), rel=1e-12)
 
 
 def test_one_image_has_no_error() -> None:
     score = DiscriminatorScore(Brightness())
     score.update(grey(9))
-    assert score.compute().standard_error is None and score.compute().protocol["standard_deviation"] is None
+    assert score_of(score).standard_error is None and score_of(score).protocol["standard_deviation"] is None
 
 
 def test_an_image_is_scored_alike_in_any_company() -> None:
@@ -84,7 +92,7 @@ def test_an_image_is_scored_alike_in_any_company() -> None:
     images = to_float(grey(40, 250, 200)).double()
     # Running mean 0 and variance 1 of a fresh layer: only its epsilon 1e-5 acts. Float32 logits of size 1.
     chances = (images.mean((1, 2, 3)) / math.sqrt(1 + 1e-5)).sigmoid()
-    assert metric.compute().value == pytest.approx(chances.mean().item(), abs=1e-7)
+    assert score_of(metric).value == pytest.approx(chances.mean().item(), abs=1e-7)
     assert judge.norm.num_batches_tracked == 0
 
 
@@ -97,9 +105,9 @@ def test_the_judge_stays_out_of_the_module_tree() -> None:
 
 def test_forward_scores_the_batch_and_accumulates() -> None:
     metric = DiscriminatorScore(Brightness())
-    assert metric(grey(0)).value == pytest.approx(1 / (1 + math.e), abs=1e-7)
-    assert metric(grey(255)).value == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-7)
-    assert metric.compute().value == pytest.approx(0.5, abs=1e-7)
+    assert metric(grey(0)).item() == pytest.approx(1 / (1 + math.e), abs=1e-7)
+    assert metric(grey(255)).item() == pytest.approx(1 / (1 + math.exp(-1)), abs=1e-7)
+    assert score_of(metric).value == pytest.approx(0.5, abs=1e-7)
 
 
 def test_two_processes_answer_like_one() -> None:
@@ -109,12 +117,12 @@ def test_two_processes_answer_like_one() -> None:
     whole.update(grey(3, 50, 90, 200))
     first.distributed_available_fn = lambda: True
     first.dist_sync_fn = lambda own, group: [own, second.logits[0]]
-    assert first.compute() == whole.compute()
+    assert score_of(first) == score_of(whole)
     third = DiscriminatorScore(Brightness(2))
     third.update(grey(3, 50, 90))
     third.merge_state(second)
     # The merged logits come in another order: sums of four float64.
-    assert third.compute().value == pytest.approx(whole.compute().value, rel=1e-14)
+    assert score_of(third).value == pytest.approx(score_of(whole).value, rel=1e-14)
 
 
 def test_one_process_can_measure_alone() -> None:
@@ -122,7 +130,7 @@ def test_one_process_can_measure_alone() -> None:
     metric.distributed_available_fn = lambda: True
     metric.dist_sync_fn = lambda own, group: pytest.fail("waits for processes that never come")
     metric.update(grey(3))
-    assert metric.compute().n == 1
+    assert score_of(metric).n == 1
 
 
 def test_mistakes_are_named() -> None:

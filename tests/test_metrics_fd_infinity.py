@@ -155,4 +155,4 @@ def test_images_go_in_as_for_every_metric() -> None:
     metric.update(pictures, real=True)
     metric.update(pictures[:30] // 2, real=False)
     features = PixelFeatures(1)(pictures), PixelFeatures(1)(pictures[:30] // 2)
-    assert metric.compute() == FrechetInfinity(features=PixelFeatures(1)).measure(*features)
+    assert metric.scores() == FrechetInfinity(features=PixelFeatures(1)).measure(*features)

@@ -47,5 +47,5 @@ def test_other_weights_than_the_published_ones_are_remarked_on() -> None:
     metric = FrechetDistance(features=Other(False))
     for real in (True, False):
         metric.update(torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8), real=real)
-    (score,) = metric.compute().values()
+    (score,) = metric.scores().values()
     assert score.remarks[0] == remark

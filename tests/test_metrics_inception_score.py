@@ -132,14 +132,14 @@ def test_the_metric_needs_synthetic_images_alone() -> None:
     metric = InceptionScore(features=Classifier())
     metric.update(noise(20, 7, edge=2), real=False)
     metric.update(noise(10, 8, edge=2), real=False)
-    (name, score), *others = metric.compute().items()
+    (name, score), *others = metric.scores().items()
     expected = inception_score(Classifier().outputs(torch.cat([noise(20, 7, edge=2), noise(10, 8, edge=2)]))["logits"])
     assert (name, others) == ("inception_score", [])
     assert (score.value, score.standard_error, score.n) == (expected.value, expected.standard_error, 30)
     assert score.protocol == {"features": "colours", "num_features": 3, "num_real": 0, "num_synthetic": 30, "splits": 1}
     assert score.remarks == (f"30 images a split, fewer than 5,000: reads low, here by about {100 * expected.bias:.2g} %.",)
     metric.update(noise(10, 9, edge=2), real=True)
-    assert metric.compute()["inception_score"] == score
+    assert metric.scores()["inception_score"] == score
 
 
 def test_splits_leave_their_deviation_in_the_protocol() -> None:

@@ -44,7 +44,7 @@ def test_the_gaussian_kernel_knows_no_origin_and_only_relative_lengths() -> None
 def scored(metric: KernelDistance, real: int = 12, synthetic: int = 9) -> dict[str, Score]:
     metric.update(noise(real, 0), real=True)
     metric.update(noise(synthetic, 1) // 2, real=False)
-    return metric.compute()
+    return metric.scores()
 
 
 def test_the_metric_gives_the_estimate_with_its_protocol() -> None:

@@ -128,7 +128,7 @@ def test_the_metric_gives_the_estimate_with_its_protocol() -> None:
     metric = MemorizationInformedFrechetDistance(features=PixelFeatures(2), threshold=0.2)
     metric.update(noise(30, 0), real=True)
     metric.update(noise(25, 1) // 2, real=False)
-    scores = metric.compute()
+    scores = metric.scores()
     network = PixelFeatures(2)
     expected = mifid(real=network(noise(30, 0)), synthetic=network(noise(25, 1) // 2), threshold=0.2)
     assert list(scores) == ["mifid"]

@@ -6,13 +6,14 @@ import torch
 
 from bootlight import PixelFeatures
 from bootlight.errors import BootlightError
-from bootlight.metrics.moments import Moments
+from bootlight.metrics.moments import MeanShift, VarianceRatio
 
-METRIC = Moments(features=PixelFeatures(1, 1), sync_on_compute=False)
+METRICS = [kind(features=PixelFeatures(1, 1), sync_on_compute=False) for kind in (MeanShift, VarianceRatio)]
 
 
 def measured(real, synthetic):
-    return METRIC.measure(torch.as_tensor(real), torch.as_tensor(synthetic))
+    sides = torch.as_tensor(real), torch.as_tensor(synthetic)
+    return METRICS[0].measure(*sides) | METRICS[1].measure(*sides)
 
 
 def test_values_are_those_of_numpy():
@@ -65,13 +66,13 @@ def test_by_chance_is_the_mean_shift_where_nothing_differs():
 
 def test_of_float_images_as_they_are():
     """Features are the numbers, whatever their size."""
-    metric = Moments(features=PixelFeatures(6, 2), sync_on_compute=False)
+    metric = VarianceRatio(features=PixelFeatures(6, 2), sync_on_compute=False)
     images = torch.randn(20, 2, 3, 6, generator=torch.Generator().manual_seed(0)) * 500
     metric.update(images, real=True)
     metric.update(images * 2, real=False)
-    assert metric.compute()["variance-ratio"].value == pytest.approx(4, rel=1e-6)
+    assert metric.compute().item() == pytest.approx(4, rel=1e-6)
     expected = images.double().flatten(1).var(0, correction=0).sum().item()
-    assert metric.compute()["variance-ratio"].protocol["real_variance"] == pytest.approx(expected, rel=1e-6)
+    assert metric.scores()["variance-ratio"].protocol["real_variance"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_too_few_or_all_alike():

@@ -14,9 +14,9 @@ from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.neighbours import neighbours
 from bootlight.metrics.neighbours.authenticity import Authenticity
-from bootlight.metrics.neighbours.density_coverage import DensityCoverage
+from bootlight.metrics.neighbours.density_coverage import Coverage, Density
 from bootlight.metrics.neighbours.neighbours import nearest, own_nearest
-from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
+from bootlight.metrics.neighbours.precision_recall import Precision, Recall
 from bootlight.metrics.once import kept, once, shared
 
 
@@ -116,7 +116,8 @@ def test_own_neighbours_are_the_nearest_others(k: int) -> None:
 def test_neighbours_of_a_reference_are_searched_once_for_all_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     real, synthetic, network = normal(60, 4, seed=5), normal(50, 4, seed=6), nn.Identity()
     metrics: list[FeatureMetric] = [
-        PrecisionRecall(features=network), DensityCoverage(features=network), Authenticity(features=network),
+        *(kind(features=network, k=k) for k in (3, 5) for kind in (Precision, Recall)),
+        *(Density(features=network), Coverage(features=network), Authenticity(features=network)),
     ]  # fmt: skip
     apart = [metric.measure(real, synthetic) for metric in metrics]
     calls = counted(monkeypatch, neighbours, "nearest")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.pixel_statistics import BANDS, NAMES, PixelDifference, PixelStatistics, ring_powers
+from bootlight.metrics.pixel_statistics import BANDS, NAMES, PixelDifference, PixelStatistics, pixel_differences, ring_powers
 
 
 def statistics(*images: np.ndarray) -> dict[str, torch.Tensor]:
@@ -66,7 +66,7 @@ def test_differences_are_in_units_of_the_spread_of_real_images():
     rng = torch.Generator().manual_seed(1)
     real, synthetic = (torch.randn(n, len(NAMES), generator=rng) for n in (50, 40))
     synthetic[:, 0] += 2
-    scores = PixelDifference().measure(real, synthetic)
+    scores = pixel_differences(real, synthetic)
     a, b = real.double().numpy(), synthetic.double().numpy()
     expected = (b.mean(0) - a.mean(0)) / a.std(0, ddof=1)
     assert [score.value for score in scores.values()] == pytest.approx(expected.tolist(), rel=1e-9)
@@ -78,14 +78,19 @@ def test_differences_are_in_units_of_the_spread_of_real_images():
 def test_alone_it_takes_images_and_sees_brightness():
     rng = np.random.default_rng(0)
     dark, light = (torch.from_numpy(rng.integers(0, 100, (20, 3, 16, 16), dtype=np.uint8) + shift) for shift in (0, 30))
-    metric = PixelDifference()
-    metric.update(dark, real=True)
-    metric.update(light, real=False)
-    scores = metric.compute()
-    assert scores["brightness"].value > 10 and abs(scores["spectrum-4of8"].value) < 1
-    metric.reset()
-    metric.update(dark, real=False)
-    assert metric.compute()["brightness"].value == 0
+    metrics = [PixelDifference(name) for name in ("brightness", "spectrum-4of8")]
+    for metric in metrics:
+        metric.update(dark, real=True)
+        metric.update(light, real=False)
+    brightness, spectrum = (metric.compute().item() for metric in metrics)
+    expected = pixel_differences(PixelStatistics()(dark), PixelStatistics()(light))
+    assert brightness == expected["brightness"].value > 10 and 1 > abs(spectrum) > 0
+    assert metrics[1].scores() == {"spectrum-4of8": expected["spectrum-4of8"]}
+    metrics[0].reset()
+    metrics[0].update(dark, real=False)
+    assert metrics[0].compute() == 0
+    with pytest.raises(BootlightError, match="statistic is 'hue'; there are brightness"):
+        PixelDifference("hue")
 
 
 def test_small_images_are_refused():

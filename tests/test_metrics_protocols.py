@@ -194,7 +194,7 @@ def test_fid_is_that_of_the_tool(
     for name, images in sides.items():
         for image in images:
             metric.update(image[None], real=name == "real")
-    (score,) = metric.compute().values()
+    (score,) = metric.scores().values()
     assert score.protocol["features"] == f"inception-{tool.resize}-{network.sha256[:8]}"
     # Features agree to 1e-6, and their roots of some 2000 eigenvalues that are rounding error add up to 1e-6 too.
     assert score.value == pytest.approx(tool.fid(root / "real", root / "synthetic"), rel=1e-4)

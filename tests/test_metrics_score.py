@@ -11,16 +11,16 @@ from tracking_run import make_run, metrics
 
 from bootlight.evaluation.answer import Answer
 from bootlight.evaluation.several_judges import pooled
-from bootlight.evaluation.suite import METRICS, measure_all
+from bootlight.evaluation.suite import METRICS, can_serve, measure_all
 from bootlight.io.atomic import write_json
 from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import discriminator_score
 from bootlight.metrics.distances.inception_score import InceptionScore
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.neighbours.authenticity import Authenticity
-from bootlight.metrics.neighbours.density_coverage import DensityCoverage
-from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
-from bootlight.metrics.pixel_statistics import NAMES, PixelDifference
+from bootlight.metrics.neighbours.density_coverage import Coverage, Density
+from bootlight.metrics.neighbours.precision_recall import Precision
+from bootlight.metrics.pixel_statistics import NAMES, pixel_differences
 from bootlight.metrics.score import SHARE, Score, format_interval
 from bootlight.report.scores import GenerationScores, read_generation
 from bootlight.report.table import score_column
@@ -36,7 +36,8 @@ def normal(count: int, seed: int, shift: float = 0.0) -> torch.Tensor:
 def test_shares_of_few_images_print_wilsons_interval_everywhere(shift):
     """At a shift of 9 nothing is near: the shares are 0 or 1."""
     real, drawn = normal(60, 0), normal(40, 1, shift)
-    scores = PrecisionRecall(features=NETWORK).measure(real, drawn) | Authenticity(features=NETWORK).measure(real, drawn)
+    metrics = Precision(features=NETWORK), Precision(features=NETWORK, k=5), Authenticity(features=NETWORK)
+    scores = {name: score for metric in metrics for name, score in metric.measure(real, drawn).items()}
     for name, unit in (("precision-k3", 1), ("precision-k5", 1), ("authpct", 100)):
         score = scores[name]
         count = round(score.value / unit * 40)
@@ -51,7 +52,7 @@ def test_shares_of_few_images_print_wilsons_interval_everywhere(shift):
 
 
 def test_shares_of_many_images_print_their_error():
-    score = PrecisionRecall(features=NETWORK).measure(normal(60, 0), normal(101, 1))["precision-k3"]
+    score = Precision(features=NETWORK).measure(normal(60, 0), normal(101, 1))["precision-k3"]
     assert "±" in str(score) and 0 < score.value < 1
     assert "[" in str(score._replace(standard_error=None))  # where all or none succeed
 
@@ -60,8 +61,9 @@ def test_other_scores_print_their_error_at_any_number():
     assert str(Score(1.0, 0.25, 10, {}, (0.1, 2.0))) == "1.00 ± 0.25"  # such as KID, whose interval is of something else
     assert str(Score(1.0, None, 10, {})) == "1"
     assert str(Score(1.0, None, 10, {}, (0.5, 1.5))) == "1.00 [0.50, 1.50]"
-    density = DensityCoverage(features=NETWORK).measure(normal(60, 0), normal(40, 1))
-    assert "±" in str(density["density"]) and "[" in str(density["coverage"])
+    sides = normal(60, 0), normal(40, 1)
+    assert "±" in str(Density(features=NETWORK).measure(*sides)["density"])
+    assert "[" in str(Coverage(features=NETWORK).measure(*sides)["coverage"])
 
 
 def test_a_judge_that_is_sure_of_all_is_not_without_error():
@@ -94,13 +96,13 @@ def test_every_score_says_which_direction_is_better():
     """None where the best value lies between others: 1 of a ratio, what real images have of a mean, the floor of a share."""
     torch.manual_seed(0)
     sides = [{"features": torch.randn(n, 3)} for n in (40, 90)]
-    names = [name for name, build in METRICS.items() if build(NETWORK).output == "features"]
+    names = [name for name in METRICS if can_serve(NETWORK, name)]
     scores = measure_all(names, NETWORK, real=sides[0], synthetic=sides[1], held_out=sides[0])
     scores |= {
         "logits": InceptionScore(features=NETWORK).measure(torch.empty(0, 4), torch.randn(9, 4))["inception_score"],
         "discriminator_score": discriminator_score(torch.randn(9)),
     }
-    scores |= PixelDifference().measure(torch.rand(4, 12), torch.rand(4, 12)) | {"pooled": pooled(torch.randn(2, 9))}
+    scores |= pixel_differences(torch.rand(4, 12), torch.rand(4, 12)) | {"pooled": pooled(torch.randn(2, 9))}
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
     scores |= {"c2st": two_sample_test(images, images, epochs=1)}
     told = {direction: {n for n, s in scores.items() if s.higher_is_better is direction} for direction in (True, False, None)}

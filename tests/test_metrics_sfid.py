@@ -34,7 +34,7 @@ def test_it_is_the_distance_of_spatial_features() -> None:
     sides = [images[:, 0].reshape(-1, 4) / 255 for images in (real, synthetic)]
     (expected,) = FrechetDistance(features=network).measure(*sides).values()
     protocol = {**expected.protocol, "output": "spatial"}
-    assert metric.compute() == {"sfd-corners": expected._replace(protocol=protocol)}
+    assert metric.scores() == {"sfd-corners": expected._replace(protocol=protocol)}
     assert protocol["num_features"] == 4 and protocol["resize"] == "none"
 
 
@@ -45,7 +45,7 @@ def test_it_sees_what_is_in_the_wrong_place() -> None:
     for metric in (SpatialFrechetDistance(features=Corners()), FrechetDistance(features=Corners())):
         metric.update(real, real=True)
         metric.update(real.flip(2), real=False)
-        (sides[type(metric)],) = (score.value for score in metric.compute().values())
+        (sides[type(metric)],) = (score.value for score in metric.scores().values())
     # Pooled features are the same ones. The spatial means differ by 3/8 in each of 4 places, 0.56, known to 0.04 / 60^½ each.
     assert sides[FrechetDistance] == pytest.approx(0, abs=1e-9)
     assert sides[SpatialFrechetDistance] > 0.4

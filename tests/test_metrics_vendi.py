@@ -124,7 +124,7 @@ def test_the_metric_scores_both_sides() -> None:
     metric = VendiScore(features=PixelFeatures(2))
     metric.update(noise(40, 0), real=True)
     metric.update(noise(40, 1) // 2, real=False)
-    scores = metric.compute()
+    scores = metric.scores()
     synthetic, real = (vendi_score(PixelFeatures(2)(images)) for images in (noise(40, 1) // 2, noise(40, 0)))
     assert list(scores) == ["vendi", "vendi/real"]
     assert (scores["vendi"].value, scores["vendi"].standard_error) == synthetic != real

@@ -10,9 +10,12 @@ from scipy.stats import t as student
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from bootlight.evaluation.suite import Features, measure_all
+from bootlight.errors import BootlightError
+from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.suite import METRICS, Features, least_images, looked_at, measure_all
+from bootlight.metrics.once import once
 from bootlight.metrics.score import Score, format_value
-from bootlight.metrics.uncertainty import Z95, jackknife_standard_error, without_groups
+from bootlight.metrics.uncertainty import Z95, group_numbers, jackknife_standard_error
 
 GROUPS = 20
 MAX_REAL = 2_000  # where every pair of images is looked at: both sets share them, so their draw hardly moves a difference
@@ -114,18 +117,35 @@ def measure_set(
         n: use so many of its images, spread evenly: scores depend on their number.
         paired: whether to measure without each group too.
     """
-    chosen = _chosen(synthetic, torch.arange(n) * len(synthetic["features"]) // n)
+    chosen = {key: values[torch.arange(n) * len(values) // n] for key, values in synthetic.items()}
     failed: dict[str, str] = {}
     measure = partial(measure_all, network=network, max_real=MAX_REAL, max_copied=MAX_REAL, failed=failed)
-    scores = {name: measure([name], real=real, synthetic=chosen) for name in tqdm(names, desc="comparing", leave=False)}
-    names = [name for name in names if scores[name]]
-    without: dict[str, list[float]] = {}
-    parts = list(without_groups(n, min(GROUPS, n))) if paired else []
-    for kept in tqdm(parts, desc="comparing · without each group", leave=False, delay=2):
-        for key, score in measure(names, real=real, synthetic=_chosen(chosen, kept)).items():
-            without.setdefault(key, []).append(score.value)
-    whole = {key: values for key, values in without.items() if len(values) == len(parts)}
-    return Measured(scores, whole, n, failed)
+    with once():
+        scores = {name: measure([name], real=real, synthetic=chosen) for name in tqdm(names, desc="comparing", leave=False)}
+        names = [name for name in names if scores[name]]
+        without = measure_without(names, network, real=real, synthetic=chosen, n=n, failed=failed) if paired else {}
+    return Measured(scores, without, n, failed)
+
+
+def measure_without(
+    names: Sequence[str], network: nn.Module, *, real: Features, synthetic: Features, n: int, failed: dict[str, str]
+) -> dict[str, list[float]]:
+    """Values of a set without each group of its images, by name of the score; see `measure_set`.
+
+    Only values: each metric knows what of its work is the same without a group, see `FeatureMetric.values_without`.
+    """
+    groups = group_numbers(n, min(GROUPS, n))
+    found: dict[str, list[float]] = {}
+    for name in tqdm(names, desc="comparing · without each group", leave=False, delay=2):
+        with attempt(name, failed):
+            left, least = n - int(torch.bincount(groups).max()), least_images([name])
+            if left < least:
+                raise BootlightError(f"{n} images less a group of them are {left}, and {name} needs {least}; draw more")
+            for metric in METRICS[name](network):
+                reference, judged = looked_at(name, metric.output, real, synthetic, MAX_REAL, MAX_REAL)
+                values = metric.values_without(reference, judged, groups)
+                found |= {key: without for key, without in values.items() if all(map(math.isfinite, without))}
+    return found
 
 
 def compare_measured(first: Measured, second: Measured, network: nn.Module, *, paired: bool) -> dict[str, Difference]:
@@ -187,7 +207,3 @@ def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float | No
     if error is not None and error < ROUNDING * values.abs().max().item():
         error = None  # no group makes a difference: nothing is known
     return error, float(student.ppf(0.975, len(first) - 1))
-
-
-def _chosen(features: Features, kept: Tensor) -> Features:
-    return {output: values[kept] for output, values in features.items()}

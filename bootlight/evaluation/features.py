@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from bootlight.errors import BootlightError, safe
 from bootlight.metrics.features.feature_cache import cached_features, feature_key
-from bootlight.metrics.features.feature_metric import look
 from bootlight.metrics.features.frozen import Frozen
+from bootlight.metrics.features.looking import look
 
 if TYPE_CHECKING:
     from bootlight.evaluation.sources import ImageSource

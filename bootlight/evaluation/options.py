@@ -14,15 +14,15 @@ from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.real_of_source import real_of_source
 from bootlight.evaluation.sources import ImageSource, open_source
-from bootlight.evaluation.suite import METRICS, USUAL, check_metrics, least_images
+from bootlight.evaluation.suite import METRICS, USUAL, can_serve, check_metrics, least_images
 from bootlight.evaluation.trained_networks import TrainedOnReal, look_at
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.shape import height_width
-from bootlight.metrics.features.feature_metric import look
 from bootlight.metrics.features.features import FeatureNetwork
 from bootlight.metrics.features.frozen import Frozen
 from bootlight.metrics.features.inception import InceptionFeatures
 from bootlight.metrics.features.inception_weights import default_file
+from bootlight.metrics.features.looking import look
 from bootlight.terminal import Usage
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
@@ -130,7 +130,7 @@ def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
     network = _network(parser.instantiate(options).features)
     names = [name.strip() for name in options.metrics.split(",") if name.strip()]
     if names == ["all"]:
-        names = [name for name, build in METRICS.items() if build(network).output == "features" or hasattr(network, "outputs")]
+        names = [name for name in METRICS if can_serve(network, name)]
     check_metrics(names, network)
     cache = default_cache() if options.cache is None else Path(options.cache)
     reading = Reading(options.follow_links, max_bad=options.max_bad)

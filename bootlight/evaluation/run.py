@@ -26,7 +26,7 @@ from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import DiscriminatorScore
 from bootlight.metrics.distances.statistics import feature_statistics
 from bootlight.metrics.neighbours.neighbours import nearest
-from bootlight.metrics.pixel_statistics import LEAST_EDGE, PixelDifference, PixelStatistics
+from bootlight.metrics.pixel_statistics import LEAST_EDGE, PixelStatistics, pixel_differences
 from bootlight.metrics.score import Score
 from bootlight.networks.dcgan import halvings
 from bootlight.report.neighbours import MAX_ROWS, write_neighbours
@@ -99,7 +99,7 @@ def evaluate(
     if pixels:
         with attempt("pixels", failed):
             statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]
-            scores |= finite(PixelDifference(sync_on_compute=False).measure(*statistics), failed)
+            scores |= finite(pixel_differences(*statistics), failed)
     scores = remarked(scores, remarks)
     scores |= learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st, failed=failed)
     notes = []

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.compare import Difference, compare_means, compare_measured, measure_set
+from bootlight.evaluation.compare import GROUPS, Difference, compare_means, compare_measured, measure_set
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge import find_judge, load_judge
 from bootlight.evaluation.options import Setting
@@ -14,6 +14,8 @@ from bootlight.evaluation.pairs import pairing
 from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_source
 from bootlight.evaluation.suite import MAX_PAIRED, least_images
+from bootlight.metrics.features.feature_cache import KeptIn
+from bootlight.metrics.once import once
 from bootlight.report.forest import Row, write_forest
 from bootlight.report.remarks import failed_lines, remark_line, remark_lines
 
@@ -115,12 +117,13 @@ def compare(
     answers = [setting.ask(source) for source in sources]
     real_answers = setting.ask(reference)
     n = min(MAX_PAIRED, *(len(source.names) for source in sources))  # no metric then takes a subset of its own
-    if any(pairs) and n <= (least := least_images(setting.metrics)):
+    if any(pairs) and n - -(-n // GROUPS) < (least := least_images(setting.metrics)):
         raise BootlightError(f"{n} pairs of images are too few: the metrics need {least} where some are left out; draw more")
-    measured = [
-        measure_set(setting.metrics, setting.network, real=real_answers, synthetic=answer, n=n, paired=any(pairs))
-        for answer in answers
-    ]
+    with once(KeptIn(setting.cache)):  # what all sets need of the reference
+        measured = [
+            measure_set(setting.metrics, setting.network, real=real_answers, synthetic=answer, n=n, paired=any(pairs))
+            for answer in answers
+        ]
     differences = [
         compare_measured(measured[0], other, setting.network, paired=pair)
         for other, pair in zip(measured[1:], pairs, strict=True)

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,30 +23,33 @@ from bootlight.metrics.exact import BLOCK, checked
 from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.features.features import weights_remark
-from bootlight.metrics.moments import Moments
+from bootlight.metrics.moments import MeanShift, VarianceRatio
 from bootlight.metrics.neighbours.authenticity import Authenticity
-from bootlight.metrics.neighbours.copying import DataCopying
-from bootlight.metrics.neighbours.density_coverage import DensityCoverage
-from bootlight.metrics.neighbours.precision_recall import PrecisionRecall
+from bootlight.metrics.neighbours.copying import DataCopying, GlobalDataCopying
+from bootlight.metrics.neighbours.density_coverage import Coverage, Density
+from bootlight.metrics.neighbours.precision_recall import USUAL_KS, Precision, Recall
 from bootlight.metrics.once import once
 from bootlight.metrics.score import Score
 from bootlight.metrics.vendi import VendiScore
 
+ALONE: dict[str, Any] = {"sync_on_compute": False}  # one process measures
 Features = dict[str, Tensor]  # answers of a network by output, (N, D) each
 
-METRICS: dict[str, Callable[[nn.Module], FeatureMetric]] = {
-    "fd": lambda network: FrechetDistance(features=network, sync_on_compute=False),
-    "fd-infinity": lambda network: FrechetInfinity(features=network, sync_on_compute=False),
-    "kid": lambda network: KernelDistance(features=network, sync_on_compute=False),
-    "mmd-rbf": lambda network: KernelDistance(features=network, kernel="rbf", sync_on_compute=False),
-    "precision-recall": lambda network: PrecisionRecall(features=network, sync_on_compute=False),
-    "density-coverage": lambda network: DensityCoverage(features=network, sync_on_compute=False),
-    "authpct": lambda network: Authenticity(features=network, sync_on_compute=False),
-    "moments": lambda network: Moments(features=network, sync_on_compute=False),
-    "vendi": lambda network: VendiScore(features=network, sync_on_compute=False),
-    "mifid": lambda network: MemorizationInformedFrechetDistance(features=network, sync_on_compute=False),
-    "inception-score": lambda network: InceptionScore(features=network, sync_on_compute=False),
-    "sfid": lambda network: SpatialFrechetDistance(features=network, sync_on_compute=False),
+METRICS: dict[str, Callable[[nn.Module], tuple[FeatureMetric, ...]]] = {
+    "fd": lambda network: (FrechetDistance(features=network, **ALONE),),
+    "fd-infinity": lambda network: (FrechetInfinity(features=network, **ALONE),),
+    "kid": lambda network: (KernelDistance(features=network, **ALONE),),
+    "mmd-rbf": lambda network: (KernelDistance(features=network, kernel="rbf", **ALONE),),
+    "precision-recall": lambda network: tuple(
+        metric(features=network, k=k, **ALONE) for k in USUAL_KS for metric in (Precision, Recall)
+    ),
+    "density-coverage": lambda network: (Density(features=network, **ALONE), Coverage(features=network, **ALONE)),
+    "authpct": lambda network: (Authenticity(features=network, **ALONE),),
+    "moments": lambda network: (MeanShift(features=network, **ALONE), VarianceRatio(features=network, **ALONE)),
+    "vendi": lambda network: (VendiScore(features=network, **ALONE),),
+    "mifid": lambda network: (MemorizationInformedFrechetDistance(features=network, **ALONE),),
+    "inception-score": lambda network: (InceptionScore(features=network, **ALONE),),
+    "sfid": lambda network: (SpatialFrechetDistance(features=network, **ALONE),),
 }
 COPYING = ("authpct", "mifid")  # look for copies, which may be of any real image
 PAIRED = ("kid", "mmd-rbf", "precision-recall", "density-coverage", *COPYING)  # look at every pair of images
@@ -70,8 +74,13 @@ def check_metrics(names: Sequence[str], network: nn.Module) -> None:
     for name in names:
         if name not in METRICS:
             raise BootlightError(f"metrics: there is no {name!r}; there are {', '.join(METRICS)}")
-        if METRICS[name](network).output != "features" and not hasattr(network, "outputs"):
+        if not can_serve(network, name):
             raise BootlightError(f"metrics: {name} needs the Inception network, not {type(network).__name__}; leave it out")
+
+
+def can_serve(network: nn.Module, name: str) -> bool:
+    """Whether a feature network answers what the metrics of a key of `METRICS` look at."""
+    return hasattr(network, "outputs") or all(metric.output == "features" for metric in METRICS[name](network))
 
 
 def subset(features: Tensor, limit: int | None) -> Tensor:
@@ -120,19 +129,28 @@ def measure_all(
         for name in tqdm(names, desc="metrics", leave=False, delay=2):
             check()
             with attempt(name, failed):
-                metric = METRICS[name](network)
-                limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
-                sets = [subset(f[metric.output], limit) for f, limit in zip((real, synthetic), limits, strict=True)]
-                found = metric.measure(*sets)
-                doubt = unseen_remark(len(sets[0]), len(real[metric.output])) if name in COPYING else ()
-                scores |= finite({k: score._replace(remarks=(*score.remarks, *doubt)) for k, score in found.items()}, failed)
-    if held_out is not None:
-        with attempt("ct", failed):
-            copying = DataCopying(features=network, sync_on_compute=False)
-            roles = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
-            scores |= finite(copying.measure(**roles), failed)
+                found: dict[str, Score] = {}
+                for metric in METRICS[name](network):
+                    sets = looked_at(name, metric.output, real, synthetic, max_real, max_copied)
+                    doubt = unseen_remark(len(sets[0]), len(real[metric.output])) if name in COPYING else ()
+                    answer = metric.measure(*sets)
+                    found |= {k: score._replace(remarks=(*score.remarks, *doubt)) for k, score in answer.items()}
+                scores |= finite(found, failed)
+        if held_out is not None:
+            with attempt("ct", failed):
+                roles = {"train": real["features"], "held_out": held_out["features"], "synthetic": synthetic["features"]}
+                for copying in (GlobalDataCopying(features=network, **ALONE), DataCopying(features=network, **ALONE)):
+                    scores |= finite(copying.measure(**roles), failed)
     doubt = weights_remark(network) + repeated_remark(synthetic["features"])
     return {name: score._replace(remarks=(*doubt, *score.remarks)) for name, score in scores.items()}
+
+
+def looked_at(
+    name: str, output: str, real: Features, synthetic: Features, max_real: int = MAX_PAIRED, max_copied: int | None = None
+) -> list[Tensor]:
+    """What a metric is given of both sides, see `measure_all`: all, or a fixed random subset where every pair is looked at."""
+    limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
+    return [subset(answers[output], limit) for answers, limit in zip((real, synthetic), limits, strict=True)]
 
 
 def finite(scores: dict[str, Score], failed: dict[str, str] | None) -> dict[str, Score]:

@@ -1,18 +1,20 @@
 """The opinion of a frozen discriminator (Bootstrapping Diffusion Models, section 5.3 and table 1)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_float
 from bootlight.metrics.features.frozen import Frozen
 from bootlight.metrics.score import SHARE, Score
+from bootlight.metrics.scored_metric import ScoredMetric
 from bootlight.metrics.uncertainty import PLUS_FOUR, Z95, bounded_interval, bounded_mean
 
 
-class DiscriminatorScore(Metric):
+class DiscriminatorScore(ScoredMetric):
     """Mean probability of being real that a discriminator, trained beforehand on real images, gives to images.
 
     The judge runs in evaluation mode: batch norm then uses its running statistics, and the score of an image is a function of
@@ -25,17 +27,15 @@ class DiscriminatorScore(Metric):
 
     Args:
         judge: maps float images (B, C, H, W) in [-1, 1] to one logit each, (B,) or (B, 1, 1, 1).
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: of `torchmetrics.Metric`; `sync_on_compute=False` where one process measures alone.
     """
 
-    full_state_update = False
     higher_is_better = True
-    is_differentiable = False
     name = "discriminator_score"
     logits: list[Tensor]
 
-    def __init__(self, judge: nn.Module, *, sync_on_compute: bool = True) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
+    def __init__(self, judge: nn.Module, **settings: Any) -> None:
+        super().__init__(**settings)
         self._judge = Frozen(judge)
         self.add_state("logits", [], dist_reduce_fx="cat")
 
@@ -51,17 +51,22 @@ class DiscriminatorScore(Metric):
         logits = self._judge(to_float(images))
         if logits.numel() != len(images):
             raise ValueError(f"the judge answered {tuple(logits.shape)} to {len(images)} images; expected one logit for each")
-        self.logits.append(logits.flatten())
+        self.logits = [*self.logits, logits.flatten()]  # not changed: a compute group may hold the list from before
 
-    def compute(self) -> Score:
-        """Mean probability; a single image has neither standard deviation nor standard error (None).
+    def reset(self) -> None:
+        """Forget all images."""
+        self.logits = []  # torchmetrics would empty that of the compute group too
+        super().reset()
+
+    def _measured(self) -> dict[str, Score]:
+        """The score; a single image has neither standard deviation nor standard error (None).
 
         Raises:
             BootlightError: no image was scored, or a logit is not a number.
         """
         if len(self.logits) == 0:
             raise BootlightError("the discriminator was given no images to score; check num_synthetic")
-        return discriminator_score(dim_zero_cat(self.logits))
+        return {self.name: discriminator_score(dim_zero_cat(self.logits))}
 
 
 class JudgeLogits(nn.Module):

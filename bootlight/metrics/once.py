@@ -44,6 +44,11 @@ def once(keep: Keep | None = None) -> Iterator[None]:
         _SHELF.reset(token)
 
 
+def sharing() -> bool:
+    """Whether this is inside `once`: then it pays to compute what others are about to ask for."""
+    return _SHELF.get() is not None
+
+
 def shared(what: str, sets: Sequence[Tensor], compute: Callable[[], Answer]) -> Answer:
     """An answer that depends on nothing but `what` it is and these sets of features (N, D); forgotten at the end of `once`."""
     shelf = _SHELF.get()

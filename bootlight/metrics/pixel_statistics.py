@@ -1,5 +1,7 @@
 """What can be said of images without a network: brightness, contrast, saturation, sharpness, and their spectrum."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -60,41 +62,58 @@ def ring_powers(grey: Tensor) -> Tensor:
     return torch.stack([power[:, ring == i].mean(1) for i in range(BANDS)], dim=1)
 
 
-class PixelDifference(FeatureMetric):
-    """Difference of each mean pixel statistic from that of the real images, in standard deviations of real images.
+def pixel_differences(real: Tensor, synthetic: Tensor) -> dict[str, Score]:
+    """Difference of each mean pixel statistic (N, 12), (M, 12) from that of the real images, in their standard deviations.
 
     0 = no difference. `spectrum-8of8` far below 0 means blur, above 0 noise or the traces of upsampling. The standard error is
     over redraws of the synthetic images; the real mean is taken as exact.
 
+    Raises:
+        BootlightError: fewer than 2 images on a side.
+    """
+    if min(len(real), len(synthetic)) < 2:
+        raise BootlightError(f"pixel statistics need 2 images on each side, got {len(real)} and {len(synthetic)}")
+    real, synthetic = real.double(), synthetic.double()
+    unit = real.std(0)
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))  # all real images agree: the difference itself
+    differences = (synthetic.mean(0) - real.mean(0)) / unit
+    errors = synthetic.std(0) / unit / len(synthetic) ** 0.5
+    scores = {}
+    for i, name in enumerate(NAMES):
+        protocol = {
+            "unit": "standard deviations of real images",
+            "num_real": len(real),
+            "num_synthetic": len(synthetic),
+            "real_mean": real[:, i].mean().item(),
+            "synthetic_mean": synthetic[:, i].mean().item(),
+        }
+        scores[name] = Score(differences[i].item(), errors[i].item(), len(synthetic), protocol)
+    return scores
+
+
+class PixelDifference(FeatureMetric):
+    """How far one pixel statistic of synthetic images is from that of real ones, under its name; see `pixel_differences`.
+
     Args:
-        reset_real_features: as for `FeatureMetric`.
-        sync_on_compute: likewise.
+        statistic: one of `NAMES`.
+        settings: as for `FeatureMetric`.
+
+    Raises:
+        BootlightError: there is no such statistic.
     """
 
-    def __init__(self, *, reset_real_features: bool = False, sync_on_compute: bool = True) -> None:
-        super().__init__(features=PixelStatistics(), reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+    higher_is_better = None
+
+    def __init__(self, statistic: str, **settings: Any) -> None:
+        super().__init__(features=PixelStatistics(), **settings)
+        if statistic not in NAMES:
+            raise BootlightError(f"PixelDifference.statistic is {statistic!r}; there are {', '.join(NAMES)}")
+        self.name = statistic
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
-        """One score for each statistic, by its name.
+        """The score under `name`.
 
         Raises:
-            BootlightError: fewer than 2 images on a side.
+            BootlightError: as `pixel_differences`.
         """
-        if min(len(real), len(synthetic)) < 2:
-            raise BootlightError(f"pixel statistics need 2 images on each side, got {len(real)} and {len(synthetic)}")
-        real, synthetic = real.double(), synthetic.double()
-        unit = real.std(0)
-        unit = torch.where(unit > 0, unit, torch.ones_like(unit))  # all real images agree: the difference itself
-        differences = (synthetic.mean(0) - real.mean(0)) / unit
-        errors = synthetic.std(0) / unit / len(synthetic) ** 0.5
-        scores = {}
-        for i, name in enumerate(NAMES):
-            protocol = {
-                "unit": "standard deviations of real images",
-                "num_real": len(real),
-                "num_synthetic": len(synthetic),
-                "real_mean": real[:, i].mean().item(),
-                "synthetic_mean": synthetic[:, i].mean().item(),
-            }
-            scores[name] = Score(differences[i].item(), errors[i].item(), len(synthetic), protocol)
-        return scores
+        return {self.name: pixel_differences(real, synthetic)[self.name]}

@@ -48,9 +48,35 @@ def without_groups(count: int, groups: int) -> Iterator[Tensor]:
 
     The groups are random: images may lie sorted by class, or classes may take turns, and a group of one class says nothing.
     """
-    parts = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tensor_split(groups)
+    parts = _parts(count, groups)
     for left_out in range(groups):
         yield torch.cat([part for index, part in enumerate(parts) if index != left_out])
+
+
+def group_numbers(count: int, groups: int) -> Tensor:
+    """The group, from 0, of each index below `count`, int64 (count,); the groups of `without_groups`."""
+    numbers = torch.empty(count, dtype=torch.int64)
+    for number, part in enumerate(_parts(count, groups)):
+        numbers[part] = number
+    return numbers
+
+
+def _parts(count: int, groups: int) -> tuple[Tensor, ...]:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0)).tensor_split(groups)
+
+
+def means_without(values: Tensor, groups: Tensor) -> list[float]:
+    """Means of numbers (n,) without each group in turn.
+
+    Args:
+        values: of the images.
+        groups: of each image its group's number, (n,), as `group_numbers` gives them.
+    """
+    numbers = values.double()
+    groups = groups.to(values.device)
+    sums, counts = torch.bincount(groups, weights=numbers), torch.bincount(groups)
+    means: list[float] = ((numbers.sum() - sums) / (len(numbers) - counts)).tolist()
+    return means
 
 
 def share_interval(share: float, standard_error: float | None) -> tuple[float, float] | None:

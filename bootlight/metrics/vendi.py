@@ -1,14 +1,14 @@
 """Vendi score: the effective number of different images (Friedman & Dieng 2023)."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
 from bootlight.metrics.exact import blocks, checked, unit
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 
 IMAGES_FOR_EACH = 10  # fewer images for each effectively different one leave too little room under the bound n
@@ -86,8 +86,7 @@ class VendiScore(FeatureMetric):
     Args:
         features: as for `FeatureMetric`.
         order: q > 0 of the entropy; `.inf` for infinity. Other orders than 1 are named `vendi-q<order>`.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
 
     Raises:
         BootlightError: `order` is not positive.
@@ -100,10 +99,9 @@ class VendiScore(FeatureMetric):
         *,
         features: nn.Module,
         order: float = 1.0,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        super().__init__(features=features, **settings)
         if not order > 0:
             raise BootlightError(f"VendiScore.order is {order}; it must be positive")
         self.order = order
@@ -122,7 +120,7 @@ class VendiScore(FeatureMetric):
             if len(features) or features is synthetic:
                 value, error = vendi_score(features, self.order)
                 remarks = _remarks(len(features), value) + ((unequal,) if len(real) not in (0, len(synthetic)) else ())
-                protocol = common_protocol(self._features.network, real, synthetic) | {"kernel": "cosine", "order": order}
+                protocol = self.common_protocol(real, synthetic) | {"kernel": "cosine", "order": order}
                 scores[name] = Score(value, error, len(features), protocol, remarks=remarks)
         return scores
 

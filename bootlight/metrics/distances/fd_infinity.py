@@ -1,6 +1,6 @@
 """Fréchet distance at infinitely many synthetic images, by extrapolation (FD-infinity: Chong and Forsyth 2020)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bootlight.errors import BootlightError
 from bootlight.metrics.distances.frechet import Jackknife, both_sides, frechet_jackknife, reference_remarks
 from bootlight.metrics.distances.statistics import Statistics
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.features.features import score_name
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import Z95
@@ -97,8 +97,7 @@ class FrechetInfinity(FeatureMetric):
         features: as for `FeatureMetric`.
         name: what the number is called; None: `score_name` of the network with `-infinity`.
         seed: of the subsets.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
     """
 
     higher_is_better = False
@@ -109,10 +108,9 @@ class FrechetInfinity(FeatureMetric):
         features: nn.Module,
         name: str | None = None,
         seed: int = 0,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        super().__init__(features=features, **settings)
         self.name = name or f"{score_name(features)}-infinity"
         self.seed = seed
 
@@ -133,7 +131,7 @@ class FrechetInfinity(FeatureMetric):
             standard_error=found.standard_error,
             n=len(synthetic),
             protocol={
-                **common_protocol(self._features.network, real, synthetic),
+                **self.common_protocol(real, synthetic),
                 "extrapolation": "jackknife, line over 1/n^2 through two halves" if found.curved else "jackknife",
                 "seed": self.seed,
             },

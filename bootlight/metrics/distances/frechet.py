@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bootlight.metrics.distances.congruence import congruence
+from bootlight.metrics.distances.frechet_left_out import frechet_without
 from bootlight.metrics.distances.frechet_remarks import collapse_remarks, count_remark, real_bias, tails_remark
 from bootlight.metrics.distances.statistics import (
     Statistics,
@@ -16,10 +17,11 @@ from bootlight.metrics.distances.statistics import (
     above_zero,
     feature_statistics,
     kurtosis,
+    less_overlap,
     reference_statistics,
 )
 from bootlight.metrics.exact import blocks
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.features.features import score_name
 from bootlight.metrics.once import shared
 from bootlight.metrics.score import Score
@@ -43,11 +45,8 @@ def frechet_distance(*, real: Statistics, synthetic: Statistics) -> float:
 
 def _distance(real: Statistics, synthetic: Statistics, values: Tensor) -> float:
     """`frechet_distance` from the ascending eigenvalues of the overlap."""
-    rank = min(real.n, synthetic.n) - 1
-    root_trace = values[-rank:].clamp(min=0).sqrt().sum()
     shift = (real.mean - synthetic.mean).square().sum()
-    distance = shift + real.cov.trace() + synthetic.cov.trace() - 2 * root_trace
-    return max(distance.item(), 0.0)
+    return less_overlap(shift + real.cov.trace() + synthetic.cov.trace(), values, rank=min(real.n, synthetic.n) - 1)
 
 
 class Jackknife(NamedTuple):
@@ -169,8 +168,7 @@ class FrechetDistance(FeatureMetric):
     Args:
         features: as for `FeatureMetric`; features are kept because the standard error needs them.
         name: what the number is called; None: `score_name` of the network.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
     """
 
     higher_is_better = False
@@ -180,10 +178,9 @@ class FrechetDistance(FeatureMetric):
         *,
         features: nn.Module,
         name: str | None = None,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        super().__init__(features=features, **settings)
         self.name = name or score_name(features)
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
@@ -197,11 +194,16 @@ class FrechetDistance(FeatureMetric):
             value=found.value,
             standard_error=found.standard_error,
             n=len(synthetic),
-            protocol=common_protocol(self._features.network, real, synthetic),
+            protocol=self.common_protocol(real, synthetic),
             remarks=count_remark("synthetic", found.synthetic, found.bias) + reference_remarks(reference, found, synthetic),
             higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        found = frechet_without(real=reference_statistics(real), synthetic_features=synthetic, groups=groups)
+        return {self.name: found}
 
 
 def reference_remarks(real: Statistics, found: Jackknife, synthetic_features: Tensor) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Inception score: how sure a classifier is of each image and how many classes it sees (Salimans et al. 2016, section 4)."""
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bootlight.errors import check_range
 from bootlight.metrics.exact import blocks, checked
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 
 ENOUGH_IMAGES = 5000  # of one split; at 1,000 classes log IS then still reads low by up to 0.1
@@ -107,8 +107,7 @@ class InceptionScore(FeatureMetric):
     Args:
         features: a network whose method `outputs` answers with `logits`.
         splits: parts that are scored on their own and averaged.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
 
     Raises:
         BootlightError: `splits` is less than 1.
@@ -123,10 +122,9 @@ class InceptionScore(FeatureMetric):
         *,
         features: nn.Module,
         splits: int = 1,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        super().__init__(features=features, **settings)
         check_range("InceptionScore.splits", splits, 1)
         self.splits = splits
 
@@ -137,7 +135,7 @@ class InceptionScore(FeatureMetric):
             BootlightError: fewer than 2 synthetic images in a split, or logits that are not finite.
         """
         estimate = inception_score(synthetic, self.splits)
-        protocol = common_protocol(self._features.network, synthetic[:0], synthetic) | {"splits": self.splits}
+        protocol = self.common_protocol(synthetic[:0], synthetic) | {"splits": self.splits}
         if estimate.deviation is not None:
             protocol["standard_deviation"] = estimate.deviation
         score = Score(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bootlight.metrics.exact import blocks, checked
+from bootlight.metrics.once import shared
 from bootlight.metrics.uncertainty import Z95
 
 Kernel = Callable[[Tensor, Tensor], Tensor]  # (B, D), (C, D) -> (B, C)
@@ -73,6 +74,27 @@ def sums_between(kernel: Kernel, x: Tensor, y: Tensor) -> Sums:
     return Sums(rows, columns, squares)
 
 
+def sums_without(kernel: Kernel, within: Sums, between: Sums, y: Tensor, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over all k(y_i, y_j), i ≠ j, and over all k(x_i, y_j) without each group of y in turn, and images that stay.
+
+    Args:
+        kernel: of both sums.
+        within: `sums_within` of y.
+        between: `sums_between` of x and y.
+        y: features (M, D).
+        groups: of each of them the number of its group, (M,), from 0.
+
+    Returns:
+        Each (G,) float64.
+    """
+    groups = groups.to(y.device)
+    counts = torch.bincount(groups)
+    own = torch.stack([sums_within(kernel, y[groups == group]).rows.sum() for group in range(len(counts))])
+    yy = within.rows.sum() - 2 * torch.bincount(groups, weights=within.rows) + own
+    xy = between.columns.sum() - torch.bincount(groups, weights=between.columns)
+    return yy, xy, len(y) - counts.double()
+
+
 class KernelEstimate(NamedTuple):
     """What `kernel_distance` found; all but the value are None for fewer than 4 images on a side.
 
@@ -116,7 +138,28 @@ def score_interval(*, value: float, first_order: float, second_order: float, slo
     return (centre - half if low > 0 else low, centre + half if high > 0 else high)
 
 
-def kernel_distance(*, real: Tensor, synthetic: Tensor, kernel: Kernel) -> KernelEstimate:
+class AllSums(NamedTuple):
+    """Sums over the kernel among real images, among synthetic ones, and between them."""
+
+    xx: Sums
+    yy: Sums
+    xy: Sums
+
+
+def all_sums(*, real: Tensor, synthetic: Tensor, kernel: Kernel, what: str | None = None) -> AllSums:
+    """All that `kernel_distance` needs of features (N, D) and (M, D); of a kernel named `what` computed once inside `once`."""
+
+    def known(sides: tuple[Tensor, ...], compute: Callable[[], Sums]) -> Sums:
+        return compute() if what is None else shared(f"sums of {what}", sides, compute)
+
+    return AllSums(
+        known((real,), lambda: sums_within(kernel, real)),
+        known((synthetic,), lambda: sums_within(kernel, synthetic)),
+        known((real, synthetic), lambda: sums_between(kernel, real, synthetic)),
+    )
+
+
+def kernel_distance(*, real: Tensor, synthetic: Tensor, kernel: Kernel, what: str | None = None) -> KernelEstimate:
     r"""Squared maximum mean discrepancy by the U-statistic over all images (Gretton et al. 2012, eq. 3) and its variance.
 
     With P real (N images), Q synthetic (M images) and the witness g(z) = E k(z, Y) - E k(z, X), the variance of the
@@ -137,6 +180,7 @@ def kernel_distance(*, real: Tensor, synthetic: Tensor, kernel: Kernel) -> Kerne
         real: (N, D), at least 2.
         synthetic: (M, D), at least 2, on the same device.
         kernel: symmetric, maps (B, D) and (C, D) in float64 to (B, C).
+        what: name of the kernel with all its settings, under which sums are shared inside `once`; None = they are not.
 
     Raises:
         BootlightError: fewer than 2 images on a side, or features that are not finite.
@@ -144,7 +188,7 @@ def kernel_distance(*, real: Tensor, synthetic: Tensor, kernel: Kernel) -> Kerne
     real = checked(real, least=2, metric="a kernel distance", side="real")
     synthetic = checked(synthetic, least=2, metric="a kernel distance", side="synthetic")
     n, m = len(real), len(synthetic)
-    xx, yy, xy = sums_within(kernel, real), sums_within(kernel, synthetic), sums_between(kernel, real, synthetic)
+    xx, yy, xy = all_sums(real=real, synthetic=synthetic, kernel=kernel, what=what)
     value = xx.rows.sum() / (n * (n - 1)) + yy.rows.sum() / (m * (m - 1)) - 2 * xy.rows.sum() / (n * m)
     if min(n, m) < 4:
         return KernelEstimate(value.item())

@@ -1,14 +1,14 @@
 """Kernel distance of images as a metric: KID (Binkowski et al. 2018) and the MMD of a Gaussian kernel (Gretton et al. 2012)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
-from bootlight.metrics.distances.kernel_distance import Kernel, kernel_distance
+from bootlight.metrics.distances.kernel_distance import Kernel, all_sums, kernel_distance, sums_without
 from bootlight.metrics.exact import checked
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 
 FEW_IMAGES = 1000
@@ -59,8 +59,7 @@ class KernelDistance(FeatureMetric):
         kernel: "polynomial" for KID; "rbf" for the Gaussian kernel.
         bandwidth: of the Gaussian kernel, in units of the features; None: median distance between real images. Those
             alone, because a kernel that moved with the synthetic images could not compare generations.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
 
     Raises:
         BootlightError: another kernel, a bandwidth that is not positive or that the kernel does not have.
@@ -74,10 +73,9 @@ class KernelDistance(FeatureMetric):
         features: nn.Module,
         kernel: Literal["polynomial", "rbf"] = "polynomial",
         bandwidth: float | None = None,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        super().__init__(features=features, **settings)
         if kernel not in ("polynomial", "rbf"):
             raise BootlightError(f"KernelDistance.kernel is {kernel!r}; it must be polynomial or rbf")
         if bandwidth is not None and (kernel == "polynomial" or not 0 < bandwidth < float("inf")):
@@ -93,13 +91,13 @@ class KernelDistance(FeatureMetric):
             BootlightError: fewer than 2 images on a side, features that are not finite, or no bandwidth can be found.
         """
         settings, kernel = self._kernel(real)
-        estimate = kernel_distance(real=real, synthetic=synthetic, kernel=kernel)
+        estimate = kernel_distance(real=real, synthetic=synthetic, kernel=kernel, what=str(settings))
         score = Score(
             value=estimate.value,
             standard_error=estimate.standard_error,
             n=len(synthetic),
             protocol={
-                **common_protocol(self._features.network, real, synthetic),
+                **self.common_protocol(real, synthetic),
                 **settings,
                 "estimator": "all pairs, unbiased",
             },
@@ -108,6 +106,17 @@ class KernelDistance(FeatureMetric):
             higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        settings, kernel = self._kernel(real)
+        real = checked(real, least=2, metric="a kernel distance", side="real")
+        synthetic = checked(synthetic, least=2, metric="a kernel distance", side="synthetic")
+        xx, within, between = all_sums(real=real, synthetic=synthetic, kernel=kernel, what=str(settings))
+        yy, xy, m = sums_without(kernel, within, between, synthetic, groups)
+        n = len(real)
+        values = xx.rows.sum() / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
+        return {self.name: values.tolist()}
 
     def _kernel(self, real: Tensor) -> tuple[dict[str, str | float], Kernel]:
         """What the protocol says of the kernel, and the kernel."""

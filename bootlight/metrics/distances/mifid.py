@@ -1,15 +1,16 @@
 """Memorization-informed FID: a Fréchet distance that copies of training images make worse (Bai et al. 2021)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bootlight.errors import check_range
 from bootlight.metrics.distances.frechet import frechet_distance
+from bootlight.metrics.distances.frechet_left_out import frechet_without
 from bootlight.metrics.distances.statistics import feature_statistics, reference_statistics
 from bootlight.metrics.exact import blocks, checked, unit
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import jackknife_standard_error, without_groups
 
@@ -91,8 +92,7 @@ class MemorizationInformedFrechetDistance(FeatureMetric):
     Args:
         features: as for `FeatureMetric`.
         threshold: in (0, 1]; 0.1 is the competition's for FID's Inception.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
 
     Raises:
         BootlightError: `threshold` is not from 0 to 1.
@@ -106,10 +106,9 @@ class MemorizationInformedFrechetDistance(FeatureMetric):
         *,
         features: nn.Module,
         threshold: float = 0.1,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
+        super().__init__(features=features, **settings)
         check_range("MemorizationInformedFrechetDistance.threshold", threshold, 0, 1)
         self.threshold = threshold
 
@@ -127,8 +126,18 @@ class MemorizationInformedFrechetDistance(FeatureMetric):
             value=value,
             standard_error=error,
             n=len(synthetic),
-            protocol=common_protocol(self._features.network, real, synthetic) | {"threshold": self.threshold},
+            protocol=self.common_protocol(real, synthetic) | {"threshold": self.threshold},
             remarks=(copied,) if memorization < self.threshold else (),
             higher_is_better=self.higher_is_better,
         )
         return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        distances = frechet_without(real=reference_statistics(real), synthetic_features=synthetic, groups=groups)
+        memorization = nearest_cosine_distances(real=real, synthetic=synthetic)
+        stays = [(groups != group).to(memorization.device) for group in range(len(distances))]
+        found = [
+            penalised(distance, memorization[kept], self.threshold) for distance, kept in zip(distances, stays, strict=True)
+        ]
+        return {self.name: found}

@@ -1,5 +1,7 @@
 """Spatial Fréchet distance (sFID: Nash et al. 2021, section 5)."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from bootlight.metrics.distances.frechet import FrechetDistance
@@ -17,8 +19,7 @@ class SpatialFrechetDistance(FrechetDistance):
         features: a network whose method `outputs` answers with `spatial`, (B, D); of Inception these are 7 channels at 17 x 17
             places, D = 2023.
         name: what the number is called; None: `sfid` for FID's Inception, `sfd-<name>` for other networks.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
     """
 
     output = "spatial"
@@ -28,14 +29,12 @@ class SpatialFrechetDistance(FrechetDistance):
         *,
         features: nn.Module,
         name: str | None = None,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
+        **settings: Any,
     ) -> None:
         super().__init__(
             features=features,
             name=name or f"s{score_name(features)}",
-            reset_real_features=reset_real_features,
-            sync_on_compute=sync_on_compute,
+            **settings,
         )
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:

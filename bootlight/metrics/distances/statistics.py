@@ -51,6 +51,7 @@ class Statistics:
             if not failed:
                 return lower.contiguous()  # as it will be read from a file: the layout decides on the last digits
         values, vectors = torch.linalg.eigh(self.cov)
+        self.known.setdefault("variances", above_zero(values))  # to rounding what `variances` would compute
         keep = above_rounding(values)
         return (vectors[:, keep] * values[keep].sqrt()).contiguous()
 
@@ -63,6 +64,11 @@ def above_rounding(values: Tensor) -> Tensor:
 def above_zero(values: Tensor) -> Tensor:
     """Ascending eigenvalues of a positive semi-definite matrix, those that are rounding errors of zeros set to 0."""
     return values * above_rounding(values)
+
+
+def less_overlap(apart: Tensor, values: Tensor, *, rank: int) -> float:
+    """A Fréchet distance from |m_r - m_s|² + tr C_r + tr C_s and ascending eigenvalues of Aᵀ C_s A, `rank` of them not 0."""
+    return max((apart - 2 * values[-rank:].clamp(min=0).sqrt().sum()).item(), 0.0)
 
 
 def feature_statistics(features: Tensor) -> Statistics:

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from bootlight.metrics.exact import checked
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.neighbours.neighbours import nearest
 from bootlight.metrics.score import SHARE, Score
-from bootlight.metrics.uncertainty import WILSON, binomial_standard_error, wilson_interval
+from bootlight.metrics.uncertainty import WILSON, binomial_standard_error, means_without, wilson_interval
 
 
 def authentic(*, real: Tensor, synthetic: Tensor) -> Tensor:
@@ -45,14 +45,14 @@ class Authenticity(FeatureMetric):
 
     Args:
         features: as for `FeatureMetric`.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        settings: as for `FeatureMetric`.
     """
 
-    higher_is_better = None
+    higher_is_better = None  # real images score neither 0 nor 100
+    name = "authpct"
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
-        """`authpct`, in [0, 100].
+        """The score under `name`, in [0, 100].
 
         Raises:
             BootlightError: fewer than 2 real images or no synthetic image, or a feature that is not finite.
@@ -67,12 +67,19 @@ class Authenticity(FeatureMetric):
             value=100 * share,
             standard_error=None if error is None else 100 * error,
             n=n,
-            protocol={**common_protocol(self._features.network, real, synthetic), SHARE: WILSON},
+            protocol={**self.common_protocol(real, synthetic), SHARE: WILSON},
             interval=(100 * low, 100 * high),
             remarks=_remarks(n),
             higher_is_better=self.higher_is_better,
         )
-        return {"authpct": score}
+        return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real = checked(real, least=2, metric="authpct", side="real")
+        synthetic = checked(synthetic, least=1, metric="authpct", side="synthetic")
+        shares = means_without(authentic(real=real, synthetic=synthetic), groups)
+        return {"authpct": [100 * share for share in shares]}
 
 
 def _remarks(num_synthetic: int) -> tuple[str, ...]:

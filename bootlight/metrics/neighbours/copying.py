@@ -1,23 +1,24 @@
 """The three-sample test for data-copying (Meehan, Chaudhuri and Dasgupta 2020)."""
 
+from abc import abstractmethod
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
-from bootlight.metrics.features.feature_metric import common_protocol, look
-from bootlight.metrics.features.frozen import Frozen
+from bootlight.metrics.features.feature_metric import common_protocol
+from bootlight.metrics.features.role_metric import SYNTHETIC, RoleMetric
 from bootlight.metrics.neighbours.cells import cells_of, k_means
 from bootlight.metrics.neighbours.neighbours import nearest
+from bootlight.metrics.once import shared
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import jackknife_standard_error
 
 MIN_IN_CELL = 20  # synthetic images; below, a cell does not count and the normal approximation is poor
 STRONG = 3  # standard deviations below 0 that are remarked on
+Role = Literal["train", "held_out", "synthetic"]
 
 
 class Copying(NamedTuple):
@@ -88,118 +89,143 @@ def _z(u: Tensor, m: int, n: int) -> Tensor:
     return (u - m * n / 2) / (m * n * (m + n + 1) / 12) ** 0.5
 
 
-class DataCopying(Metric):
-    """Whether synthetic images lie closer to the training images than held-out real images do.
+def all_checked(train: Tensor, held_out: Tensor, synthetic: Tensor, *, least: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Features as `checked` gives them, of at least so many training images."""
+    return (
+        checked(train, least=least, metric="ct", side="training"),
+        checked(held_out, least=1, metric="ct", side="held-out"),
+        checked(synthetic, least=2, metric="ct", side="synthetic"),
+    )
 
-    `ct-global` is Z_U of all images. It also falls where synthetic images merely favour a region in which training images lie
-    dense. `ct` is the mean C_T of Z_U within cells, which such a shift between cells leaves alone. Near 0: no sign of copying.
-    Far below: copying, or images of less variety that keep to where training images lie dense; the picture of the nearest
-    real images tells which. Far above: synthetic images farther from the training images than real ones are, poor ones for
-    instance. Both grow with the numbers of images, like any test statistic: compare only at equal numbers.
 
-    Cells are those of k-means on the training images. A distance is to the nearest of all training images; the authors' program
-    looks for it in the cell only, which differs for images beside a border.
+def distances_to_training(train: Tensor, held_out: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
+    """Of held-out and of synthetic images, (n,) and (m,), to the nearest training image; computed once inside `once`."""
 
-    Uncertainty: jackknife over the synthetic images, training and held-out images and cells fixed. Over redraws of both
-    synthetic and held-out images of a generator without fault the value has mean 0 and, by construction, standard deviation 1
-    (`ct-global`) or `Copying.null_deviation` (`ct`).
+    def compute() -> tuple[Tensor, Tensor]:
+        return nearest(held_out, train, 1)[0][:, 0], nearest(synthetic, train, 1)[0][:, 0]
 
-    Args:
-        features: as for `bootlight.metrics.features.feature_metric.FeatureMetric`.
-        num_cells: at least 1; each should have some tens of held-out and synthetic images.
-        seed: of k-means.
-        reset_real_features: whether `reset` forgets training and held-out images too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+    return shared("distances to training", (train, held_out, synthetic), compute)
 
-    Raises:
-        BootlightError: `num_cells` is below 1.
-    """
 
-    full_state_update = True  # `forward` else adds the reference that `reset` keeps to itself
-    is_differentiable = False
+class _CopyingMetric(RoleMetric):
+    """What `DataCopying` and `GlobalDataCopying` share; distances are computed once inside `once`."""
+
     higher_is_better = None
+    references = ("train", "held_out")
     train_features: list[Tensor]
     held_out_features: list[Tensor]
-    synthetic_features: list[Tensor]
 
-    def __init__(
-        self,
-        *,
-        features: nn.Module,
-        num_cells: int = 3,
-        seed: int = 0,
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
-    ) -> None:
-        super().__init__(sync_on_compute=sync_on_compute)
-        check_range("num_cells", num_cells, 1)
-        self.num_cells, self.seed, self.reset_real_features = num_cells, seed, reset_real_features
-        self._features = Frozen(features)
-        for role in ("train", "held_out", "synthetic"):
-            self.add_state(f"{role}_features", [], dist_reduce_fx="cat")
+    @abstractmethod
+    def measure(self, *, train: Tensor, held_out: Tensor, synthetic: Tensor) -> dict[str, Score]:
+        """Scores by name, from features (L, D), (n, D) and (m, D)."""
 
-    def update(self, images: Tensor, *, role: Literal["train", "held_out", "synthetic"]) -> None:
+    def update(self, images: Tensor, *, role: Role) -> None:
         """Add images, uint8 (B, 1 or 3, H, W), in their role.
 
         Raises:
             TypeError: not uint8.
             BootlightError: the network does not answer with one row of features for each image.
         """
-        getattr(self, f"{role}_features").append(look(self._features, images)["features"])
+        self._add(images, role)
 
-    def compute(self) -> dict[str, Score]:
+    def forward(self, images: Tensor, *, role: Role) -> Tensor:
+        """Add images; the value of these alone, NaN of those that are not synthetic. See `FeatureMetric.forward`."""
+        self.update(images, role=role)
+        return self._answer_for(role)
+
+    def _measured(self) -> dict[str, Score]:
         """What `measure` says of all images so far."""
-        train, held_out, synthetic = (
-            dim_zero_cat(state) if len(state) else torch.empty(0, 0)
-            for state in (self.train_features, self.held_out_features, self.synthetic_features)
-        )
+        train, held_out, synthetic = map(self._features_of, ("train", "held_out", SYNTHETIC))
         return self.measure(train=train, held_out=held_out, synthetic=synthetic)
 
-    def reset(self) -> None:
-        """Forget the synthetic images; the others stay unless `reset_real_features`."""
-        kept = list(self.train_features), list(self.held_out_features)  # copies: torchmetrics empties the lists themselves
-        super().reset()
-        if not self.reset_real_features:
-            self.train_features, self.held_out_features = kept
+    def _score(self, found: Copying, real_distances: Tensor, train: Tensor, settings: dict[str, Any]) -> Score:
+        n, deviations = len(found.without), found.value / found.null_deviation
+        remarks = _remarks(real_distances, n)
+        if deviations < -STRONG:
+            remarks += (
+                "synthetic images are closer to training images than held-out real ones are, by "
+                f"{-deviations:.1f} standard deviations of what fresh real images would score",
+            )
+        protocol = common_protocol(self._features.network, train, found.without) | {"num_held_out": len(real_distances)}
+        return Score(found.value, jackknife_standard_error(found.without), n, protocol | settings, None, remarks)
+
+
+class DataCopying(_CopyingMetric):
+    """Whether synthetic images lie closer to the training images than held-out real images do: `ct`, C_T.
+
+    The mean of Z_U within cells. Near 0: no sign of copying. Far below: copying, or images of less variety that keep to where
+    training images lie dense; the picture of the nearest real images tells which. Far above: synthetic images farther from the
+    training images than real ones are, poor ones for instance. It grows with the numbers of images, like any test statistic:
+    compare only at equal numbers. There is no score where no cell has `MIN_IN_CELL` synthetic images.
+
+    Cells are those of k-means on the training images. A distance is to the nearest of all training images; the authors' program
+    looks for it in the cell only, which differs for images beside a border.
+
+    Uncertainty: jackknife over the synthetic images, training and held-out images and cells fixed. Over redraws of both
+    synthetic and held-out images of a generator without fault the value has mean 0 and, by construction, standard deviation
+    `Copying.null_deviation`.
+
+    Args:
+        features: as for `bootlight.metrics.features.feature_metric.FeatureMetric`.
+        num_cells: at least 1; each should have some tens of held-out and synthetic images.
+        seed: of k-means.
+        settings: as for `FeatureMetric`; `reset_real_features` is about training and held-out images.
+
+    Raises:
+        BootlightError: `num_cells` is below 1.
+    """
+
+    name = "ct"
+
+    def __init__(self, *, features: nn.Module, num_cells: int = 3, seed: int = 0, **settings: Any) -> None:
+        super().__init__(features=features, **settings)
+        check_range("num_cells", num_cells, 1)
+        self.num_cells, self.seed = num_cells, seed
 
     def measure(self, *, train: Tensor, held_out: Tensor, synthetic: Tensor) -> dict[str, Score]:
-        """`ct-global`, and `ct` if any cell has enough synthetic images; from features (L, D), (n, D) and (m, D).
+        """The score under `name`, if any cell has enough synthetic images; from features (L, D), (n, D) and (m, D).
 
         Raises:
             BootlightError: fewer training images than cells, no held-out or fewer than 2 synthetic images, or a feature that
                 is not finite.
         """
-        train = checked(train, least=self.num_cells, metric="ct", side="training")
-        held_out = checked(held_out, least=1, metric="ct", side="held-out")
-        synthetic = checked(synthetic, least=2, metric="ct", side="synthetic")
-        centres = k_means(train, self.num_cells, seed=self.seed)
-        real_distances, synthetic_distances = (nearest(images, train, 1)[0][:, 0] for images in (held_out, synthetic))
-        everywhere = mann_whitney(held_out=real_distances, synthetic=synthetic_distances)
-        in_cells = cell_average(
+        sets = all_checked(train, held_out, synthetic, least=self.num_cells)
+        real_distances, synthetic_distances = distances_to_training(*sets)
+        centres = k_means(sets[0], self.num_cells, seed=self.seed)
+        found = cell_average(
             held_out=real_distances,
             synthetic=synthetic_distances,
-            held_out_cells=cells_of(held_out, centres),
-            synthetic_cells=cells_of(synthetic, centres),
+            held_out_cells=cells_of(sets[1], centres),
+            synthetic_cells=cells_of(sets[2], centres),
         )
-        network = self._features.network
-        protocol = {**common_protocol(network, train, synthetic), "num_held_out": len(held_out)}
-        remarks = _remarks(real_distances, len(synthetic))
-        scores = {"ct-global": _score(everywhere, protocol, remarks)}
-        if in_cells is not None:
-            protocol |= {"num_cells": self.num_cells, "min_in_cell": MIN_IN_CELL, "seed": self.seed}
-            scores["ct"] = _score(in_cells, protocol, remarks)
-        return scores
+        if found is None:
+            return {}
+        cells = {"num_cells": self.num_cells, "min_in_cell": MIN_IN_CELL, "seed": self.seed}
+        return {self.name: self._score(found, real_distances, train, cells)}
 
 
-def _score(found: Copying, protocol: dict[str, Any], remarks: tuple[str, ...]) -> Score:
-    deviations = found.value / found.null_deviation
-    if deviations < -STRONG:
-        remarks = (
-            *remarks,
-            "synthetic images are closer to training images than held-out real ones are, by "
-            f"{-deviations:.1f} standard deviations of what fresh real images would score",
-        )
-    return Score(found.value, jackknife_standard_error(found.without), len(found.without), dict(protocol), None, remarks)
+class GlobalDataCopying(_CopyingMetric):
+    """The same without cells: `ct-global`, Z_U of all images.
+
+    It also falls where synthetic images merely favour a region in which training images lie dense; `ct` leaves a shift between
+    cells alone. Of a generator without fault it has mean 0 and standard deviation 1.
+
+    Args:
+        features: as for `DataCopying`.
+        settings: likewise.
+    """
+
+    name = "ct-global"
+
+    def measure(self, *, train: Tensor, held_out: Tensor, synthetic: Tensor) -> dict[str, Score]:
+        """The score under `name`, from features (L, D), (n, D) and (m, D).
+
+        Raises:
+            BootlightError: no training image, no held-out or fewer than 2 synthetic images, or a feature that is not finite.
+        """
+        real_distances, synthetic_distances = distances_to_training(*all_checked(train, held_out, synthetic))
+        found = mann_whitney(held_out=real_distances, synthetic=synthetic_distances)
+        return {self.name: self._score(found, real_distances, train, {})}
 
 
 def _remarks(real_distances: Tensor, num_synthetic: int) -> tuple[str, ...]:

@@ -1,15 +1,18 @@
 """Improved precision and recall (Kynkäänniemi et al. 2019, equations 1 and 2)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bootlight.errors import check_range
 from bootlight.metrics.exact import checked
-from bootlight.metrics.features.feature_metric import FeatureMetric, common_protocol
+from bootlight.metrics.features.feature_metric import FeatureMetric
+from bootlight.metrics.neighbours.left_out import recall_without
 from bootlight.metrics.neighbours.neighbours import ball_counts, blocks, in_balls, nearest, own_nearest
+from bootlight.metrics.once import shared, sharing
 from bootlight.metrics.score import SHARE, Score
 from bootlight.metrics.uncertainty import (
     NO_ERROR,
@@ -17,14 +20,16 @@ from bootlight.metrics.uncertainty import (
     WILSON_JACKKNIFE,
     binomial_standard_error,
     jackknife_standard_error,
+    means_without,
     share_interval,
     wilson_interval,
 )
 
+USUAL_KS = (3, 5)
 FEW = 1000  # with normal features, D = 64, recall fell by a fifth from 100 to 1000 images and by a tenth from there to 3000
 
 
-class Recall(NamedTuple):
+class Recalled(NamedTuple):
     """Recall, and what it would be without one of the synthetic images.
 
     Attributes:
@@ -36,8 +41,8 @@ class Recall(NamedTuple):
     without: Tensor
 
 
-def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[float]:
-    """Share of synthetic images that lie in the ball of at least one real image, for each k.
+def is_inside(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> Tensor:
+    """Whether each synthetic image lies in the ball of at least one real image, for each k: booleans (K, M).
 
     The ball of an image reaches to its k-th nearest neighbour in its own set, itself not counted, and is closed.
 
@@ -47,11 +52,16 @@ def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[flo
         ks: numbers of neighbours.
     """
     radii, _ = own_nearest(real, max(ks))
-    counts = ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks]))
-    return [(row > 0).double().mean().item() for row in counts]
+    return ball_counts(synthetic, real, torch.stack([radii[:, k - 1] for k in ks])) > 0
 
 
-def recall(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[Recall]:
+def precision(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[float]:
+    """Share of synthetic images that lie in the ball of at least one real image, for each k; as in `is_inside`."""
+    inside = shared(f"inside {ks}", (real, synthetic), partial(is_inside, real=real, synthetic=synthetic, ks=ks))
+    return [row.double().mean().item() for row in inside]
+
+
+def recall(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[Recalled]:
     """Share of real images that lie in the ball of at least one synthetic image, for each k; balls as in `precision`.
 
     Args:
@@ -69,7 +79,7 @@ def recall(*, real: Tensor, synthetic: Tensor, ks: Sequence[int]) -> list[Recall
             covered[k] += int(inside.any(1).sum())
             changes[k] += _changes_without(inside, reach, neighbours[:, :k])
     n = len(real)
-    return [Recall(covered[k] / n, (covered[k] + changes[k].double()) / n) for k in ks]
+    return [Recalled(covered[k] / n, (covered[k] + changes[k].double()) / n) for k in ks]
 
 
 def _changes_without(inside: Tensor, reach: Tensor, neighbours: Tensor) -> Tensor:
@@ -102,67 +112,128 @@ def _changes_without(inside: Tensor, reach: Tensor, neighbours: Tensor) -> Tenso
     )
 
 
-class PrecisionRecall(FeatureMetric):
-    """Improved precision and recall of synthetic images in the feature space of a network.
+class Precision(FeatureMetric):
+    """Improved precision of synthetic images in the feature space of a network, `precision-k<k>`, in [0, 1].
 
-    Precision falls with synthetic images that look like no real one, recall with real images that look like no synthetic one.
+    It falls with synthetic images that look like no real one, and recall with real images that look like no synthetic one.
     Both rise with k, and change with the numbers of images: compare only at equal k, `num_real` and `num_synthetic`. One
     outlier has a large ball and can lift either (Naeem et al. 2020, section 3); density and coverage suffer less.
 
-    Uncertainty, over redraws of the synthetic images with the reference fixed. Given the reference, synthetic images lie in
-    its balls or not independently of each other, so precision is a binomial share: exact error, Wilson interval. Recall
-    depends on all synthetic images at once: jackknife, which errs towards caution. On 100 to 500 simulated images its standard
-    error was 1.3 to 2.2 times the true one and its intervals held 95 to 100 %. Not covered: the draw of the reference.
+    Uncertainty, over redraws of the synthetic images with the reference fixed: given the reference, synthetic images lie in
+    its balls or not independently of each other, so precision is a binomial share: exact error, Wilson interval. Not covered:
+    the draw of the reference.
 
     Args:
         features: as for `FeatureMetric`.
-        ks: numbers of neighbours, >= 1; the paper uses 3.
-        reset_real_features: whether `reset` forgets the reference too.
-        sync_on_compute: whether `compute` waits for all processes; False where one process measures alone.
+        k: number of neighbours, >= 1; the paper uses 3.
+        settings: as for `FeatureMetric`.
 
     Raises:
-        BootlightError: `ks` is empty or has a number below 1.
+        BootlightError: `k` is below 1.
     """
 
     higher_is_better = True
 
-    def __init__(
-        self,
-        *,
-        features: nn.Module,
-        ks: Sequence[int] = (3, 5),
-        reset_real_features: bool = False,
-        sync_on_compute: bool = True,
-    ) -> None:
-        super().__init__(features=features, reset_real_features=reset_real_features, sync_on_compute=sync_on_compute)
-        check_range("the smallest of ks", min(ks, default=None), 1)
-        self.ks = tuple(dict.fromkeys(ks))
+    def __init__(self, *, features: nn.Module, k: int = 3, **settings: Any) -> None:
+        super().__init__(features=features, **settings)
+        check_range("k", k, 1)
+        self.k = k
+        self.name = f"precision-k{k}"
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
-        """`precision-k<k>` and `recall-k<k>` for each k, in [0, 1].
+        """The score under `name`.
 
         Raises:
             BootlightError: fewer than k + 2 images on a side, or a feature that is not finite.
         """
-        least = max(self.ks) + 2
-        real = checked(real, least=least, metric="precision and recall", side="real")
-        synthetic = checked(synthetic, least=least, metric="precision and recall", side="synthetic")
-        common = common_protocol(self._features.network, real, synthetic)
-        remarks = _remarks(len(real), len(synthetic))
-        precisions = precision(real=real, synthetic=synthetic, ks=self.ks)
-        recalls = recall(real=real, synthetic=synthetic, ks=self.ks)
-        scores: dict[str, Score] = {}
-        for k, share, found in zip(self.ks, precisions, recalls, strict=True):
-            protocol, n = {**common, "k": k, SHARE: WILSON}, len(synthetic)
-            scores[f"precision-k{k}"] = Score(
-                share, binomial_standard_error(share, n), n, protocol, wilson_interval(share, n), remarks, True
-            )
-            error = jackknife_standard_error(found.without)
-            scores[f"recall-k{k}"] = Score(
-                found.value, error, n, {**protocol, SHARE: WILSON_JACKKNIFE}, share_interval(found.value, error),
-                remarks if error is not None else (*remarks, NO_ERROR.format("recall")), True,
-            )  # fmt: skip
-        return scores
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        ks = asked_together(self.k, real, synthetic)
+        share, n = precision(real=real, synthetic=synthetic, ks=ks)[ks.index(self.k)], len(synthetic)
+        score = Score(
+            value=share,
+            standard_error=binomial_standard_error(share, n),
+            n=n,
+            protocol=self.common_protocol(real, synthetic) | {"k": self.k, SHARE: WILSON},
+            interval=wilson_interval(share, n),
+            remarks=_remarks(len(real), n),
+            higher_is_better=True,
+        )
+        return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        ks = asked_together(self.k, real, synthetic)
+        inside = shared(f"inside {ks}", (real, synthetic), partial(is_inside, real=real, synthetic=synthetic, ks=ks))
+        return {self.name: means_without(inside[ks.index(self.k)], groups)}
+
+
+class Recall(FeatureMetric):
+    """Improved recall of real images in the feature space of a network, `recall-k<k>`, in [0, 1]; see `Precision`.
+
+    Uncertainty, over redraws of the synthetic images with the reference fixed: recall depends on all synthetic images at once,
+    so that its error is that of a jackknife, which errs towards caution. On 100 to 500 simulated images it was 1.3 to 2.2
+    times the true one, and intervals held 95 to 100 %. Not covered: the draw of the reference.
+
+    Args:
+        features: as for `FeatureMetric`.
+        k: number of neighbours, >= 1; the paper uses 3.
+        settings: as for `FeatureMetric`.
+
+    Raises:
+        BootlightError: `k` is below 1.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, features: nn.Module, k: int = 3, **settings: Any) -> None:
+        super().__init__(features=features, **settings)
+        check_range("k", k, 1)
+        self.k = k
+        self.name = f"recall-k{k}"
+
+    def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
+        """The score under `name`.
+
+        Raises:
+            BootlightError: as `Precision.measure`.
+        """
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        ks = asked_together(self.k, real, synthetic)
+        recalls = shared(f"recall {ks}", (real, synthetic), lambda: recall(real=real, synthetic=synthetic, ks=ks))
+        found = recalls[ks.index(self.k)]
+        error, remarks = jackknife_standard_error(found.without), _remarks(len(real), len(synthetic))
+        score = Score(
+            value=found.value,
+            standard_error=error,
+            n=len(synthetic),
+            protocol=self.common_protocol(real, synthetic) | {"k": self.k, SHARE: WILSON_JACKKNIFE},
+            interval=share_interval(found.value, error),
+            remarks=remarks if error is not None else (*remarks, NO_ERROR.format("recall")),
+            higher_is_better=True,
+        )
+        return {self.name: score}
+
+    def values_without(self, real: Tensor, synthetic: Tensor, groups: Tensor) -> dict[str, list[float]]:
+        """See `FeatureMetric.values_without`."""
+        real, synthetic = both_checked(real, synthetic, k=self.k)
+        ks = asked_together(self.k, real, synthetic)
+        compute = partial(recall_without, real=real, synthetic=synthetic, ks=ks, groups=groups)
+        return {self.name: shared(f"recall without {ks}", (real, synthetic, groups), compute)[ks.index(self.k)]}
+
+
+def both_checked(real: Tensor, synthetic: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
+    """Features as `checked` gives them, of as many images as precision and recall need."""
+    return (
+        checked(real, least=k + 2, metric="precision and recall", side="real"),
+        checked(synthetic, least=k + 2, metric="precision and recall", side="synthetic"),
+    )
+
+
+def asked_together(k: int, real: Tensor, synthetic: Tensor) -> tuple[int, ...]:
+    """Numbers of neighbours that one pass over all pairs answers for: the usual ones where answers are shared, else k alone."""
+    together = sharing() and k in USUAL_KS and min(len(real), len(synthetic)) >= max(USUAL_KS) + 2
+    return USUAL_KS if together else (k,)
 
 
 def _remarks(num_real: int, num_synthetic: int) -> tuple[str, ...]:
