@@ -114,7 +114,8 @@ def probe_remarks(network: nn.Module, *, reference: Tensor, real: Tensor, probes
     """A sentence for each of `kid` and `fd` that puts a probe before other real images, or does not tell them apart.
 
     By KID the difference of both distances to the reference has an error (`witness_difference`, blurred images being pairs of
-    real ones); by a Fréchet distance it has none here, only what is nearer than real images counts, and features are at most 1,024.
+    real ones); by a Fréchet distance it has none here, and only what is nearer than real images counts. There is none of more
+    than 1,024 features.
 
     Args:
         network: of the features.
