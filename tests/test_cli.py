@@ -132,7 +132,7 @@ def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
     (tmp_path / "my_generator.py").write_text(PLUG_IN)
     bootlight(
         "fit", "--model=my_generator.Mine", "--data.origin=bootlight.Digits", "--data.num_epochs=1",
-        "--evaluation.judge_steps=0", "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=8",
+        "--evaluation.judge_steps=0", "--evaluation.metrics=[]", "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=8",
         "--trainer.enable_progress_bar=false", "--bootstrap.run_dir=run",
     )  # fmt: skip
     bootlight("sample", "run", "--seeds", "3-4", "--to", "drawn", "--trust", "my_generator.Mine")
