@@ -51,6 +51,7 @@ ARGUMENTS = {
     "FreshReal": {"num_parts": 3},
     "GaussianNoise": {"tau": 0.3},
     "Merge": {"w": 0.5},
+    "KChoice": {"reward": bootlight.Brightness()},
     "LoRA": {"network": bootlight.MLP},
     "LearnedVariance": {"inner": bootlight.Epsilon()},
     "MixtureDenoiser": {
@@ -60,6 +61,7 @@ ARGUMENTS = {
     },
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
+    "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
     "WithCopies": {"fraction": 0.1},
     "WithTeacher": {"root": "runs/x@0", "number": 30},
@@ -67,6 +69,7 @@ ARGUMENTS = {
 # It is biased on purpose; its clips are single images; stages that need a whole run.
 UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}}
 UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
+UNTRIED["Choose"] = {"undone", "done"}  # which file, depends on other stages
 BROKEN = {
     "Sound": (),
     "GlobalNoise": ("seed_alone", "draws_only"),
@@ -237,6 +240,7 @@ def test_a_class_that_is_no_plug_in_is_told_which_kinds_there_are():
 
 def test_our_own_classes_have_identities():
     names = ["Alone", "Extrapolate", "Simple", "MinSNR", "P2", "Clean", "GaussianNoise", "Whole", "KeepAll", "ByReward"]
+    names += ["KChoice", "Threshold"]
     for name in names:
         found = bootlight.check(getattr(bootlight, name), **ARGUMENTS.get(name, {}))
         assert next(finding for finding in found if finding.key == "identity").held, name

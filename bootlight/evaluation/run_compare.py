@@ -17,7 +17,7 @@ from bootlight.evaluation.suite import MAX_PAIRED, least_images
 from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.once import once
 from bootlight.report.forest import Row, write_forest
-from bootlight.report.table import failed_lines, remark_line, remark_lines
+from bootlight.report.remarks import failed_lines, remark_line, remark_lines
 
 
 class Comparison(NamedTuple):
