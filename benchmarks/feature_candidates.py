@@ -33,7 +33,7 @@ def pixels(images: Tensor, seed: int) -> Network:
 
 
 def learned(count: int, part: str = "both") -> Fit:
-    """`bootlight.LearnedFeatures`, or one of its halves with as many features."""
+    """`bootlight.LearnedFeatures`, or one of its kinds with as many features."""
     many = {"both": count // 2, "filtered": count, "coarse": count}[part]
 
     def fit(images: Tensor, seed: int) -> Network:
@@ -204,12 +204,12 @@ def candidates(weights: Path | None) -> dict[str, Fit]:
     found: dict[str, Fit] = {
         "pixels": pixels,
         "untrained": untrained(0),
-        "untrained, components": untrained(128),
-        "learned": learned(128),
-        "learned, 64": learned(64),
+        "untrained, components": untrained(64),
+        "learned": learned(64),
+        "learned, 128": learned(128),
         "learned, 256": learned(256),
-        "patches alone": learned(128, "filtered"),
-        "coarse pixels alone": learned(128, "coarse"),
+        "patches alone": learned(64, "filtered"),
+        "coarse pixels alone": learned(64, "coarse"),
         "VICReg": self_supervised("vicreg"),
         "telling distortions": self_supervised("telling"),
         "autoencoder": self_supervised("coding"),

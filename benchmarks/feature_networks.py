@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def judge(
 def summary(powers: Powers) -> dict[str, Any]:
     """Of one score: how many steps of severity go the right way, how many sets are seen, which lie below the floor."""
     trained = [above for above, _ in powers.get("trained", {}).values()]
-    order = [after < before for before, after in zip(trained, [*trained[1:], 0.0], strict=True)]
+    order = [after < before for before, after in pairwise([*trained, 0.0])]
     series = [list(levels.values()) for name, levels in powers.items() if name not in ("floor", "nonsense", "trained")]
     steps = [b > a for values in series for a, b in zip([0, *(v for v, _ in values)], [v for v, _ in values], strict=False)]
     levels = [level for values in series for _, level in values]
