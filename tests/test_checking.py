@@ -60,6 +60,7 @@ ARGUMENTS = {
         "covariances": 0.1 * torch.eye(16, dtype=torch.float64).expand(2, 16, 16),
     },
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
+    "ScaledScore": {"scale": 1.2},
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
     "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
@@ -239,7 +240,19 @@ def test_a_class_that_is_no_plug_in_is_told_which_kinds_there_are():
 
 
 def test_our_own_classes_have_identities():
-    names = ["Alone", "Extrapolate", "Simple", "MinSNR", "P2", "Clean", "GaussianNoise", "Whole", "KeepAll", "ByReward"]
+    names = [
+        "Alone",
+        "Extrapolate",
+        "Simple",
+        "MinSNR",
+        "P2",
+        "Clean",
+        "GaussianNoise",
+        "Whole",
+        "KeepAll",
+        "ByReward",
+        "ScaledScore",
+    ]
     names += ["KChoice", "Threshold"]
     for name in names:
         found = bootlight.check(getattr(bootlight, name), **ARGUMENTS.get(name, {}))

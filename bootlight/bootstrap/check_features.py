@@ -10,8 +10,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.evaluation.chosen import choose
 from bootlight.evaluation.default_network import default_line, default_network
-from bootlight.evaluation.suite import check_metrics, least_images
+from bootlight.evaluation.suite import least_images
 from bootlight.evaluation.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.statistics import feature_statistics
@@ -38,9 +39,11 @@ def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: i
     if evaluation.features is not None:
         return _checked(evaluation, evaluation.features, data, num_synthetic)
     network = default_network(data.real.store.images.dtype == "uint8", data.channels)
+    choose(evaluation.metrics, network, "evaluation.metrics")  # whose faults are the user's
     try:
         found = _checked(evaluation, lambda: network, data, num_synthetic)
     except BootlightError as error:
+        choose(evaluation.metrics, None, "evaluation.metrics")
         tell(f"only the judge is asked, there are no distances: {error}")
         return None
     tell(default_line(network))
@@ -75,7 +78,7 @@ def _checked(evaluation: Evaluation, build: Callable[[], Any], data: BootstrapDa
         if callable(check):
             check()
         look_at(network, real_images(data))
-        check_metrics(evaluation.metrics, network)
+        choose(evaluation.metrics, network, "evaluation.metrics")
         if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
             probe_features(network, data)
     except BootlightError:

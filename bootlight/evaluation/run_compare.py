@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.chosen import left_out
 from bootlight.evaluation.compare import GROUPS, Difference, compare_means, compare_measured, measure_set
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge import find_judge, load_judge
@@ -141,6 +142,7 @@ def compare(
     besides = {where: layout.besides for where, layout in layouts.items() if layout and layout.besides}
     remarks = source_remarks({source.where: source for source in (reference, *sources)})
     alone = [f"{chr(66 + i)} and A are not compared in pairs: {reason}." for i, reason in enumerate(reasons) if reason]
+    alone += left_out(setting.on_images)
     answer = Comparison(reference.where, names, besides, differences, (*remarks, *alone), [], failed)
     return answer if picture is None else _drawn(answer, Path(picture))
 
