@@ -15,13 +15,23 @@ from typing import Any, NoReturn, TextIO, cast
 from bootlight.errors import safe
 
 READER_LEFT = 128 + 13  # SIGPIPE, as shells have it
+ARROWS = {ord("↓"): "v", ord("↑"): "^"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 def say(text: str) -> None:
     """Print on standard output, at once. All of bootlight does it by this."""
-    print(safe(text), flush=True)
+    print(safe(with_arrows(text, getattr(sys.stdout, "encoding", None))), flush=True)
+
+
+def with_arrows(text: str, encoding: str | None) -> str:
+    """The text, with signs of the same width in the place of arrows that an encoding does not have."""
+    try:
+        "".join(map(chr, ARROWS)).encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return text.translate(ARROWS)
+    return text
 
 
 class Usage(argparse.ArgumentParser):

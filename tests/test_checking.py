@@ -51,6 +51,7 @@ ARGUMENTS = {
     "FreshReal": {"num_parts": 3},
     "GaussianNoise": {"tau": 0.3},
     "Merge": {"w": 0.5},
+    "KChoice": {"reward": bootlight.Brightness()},
     "LoRA": {"network": bootlight.MLP},
     "LearnedVariance": {"inner": bootlight.Epsilon()},
     "MixtureDenoiser": {
@@ -59,7 +60,9 @@ ARGUMENTS = {
         "covariances": 0.1 * torch.eye(16, dtype=torch.float64).expand(2, 16, 16),
     },
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
+    "ScaledScore": {"scale": 1.2},
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
+    "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
     "WithCopies": {"fraction": 0.1},
     "WithTeacher": {"root": "runs/x@0", "number": 30},
@@ -67,6 +70,7 @@ ARGUMENTS = {
 # It is biased on purpose; its clips are single images; stages that need a whole run.
 UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}}
 UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
+UNTRIED["Choose"] = {"undone", "done"}  # which file, depends on other stages
 BROKEN = {
     "Sound": (),
     "GlobalNoise": ("seed_alone", "draws_only"),
@@ -236,7 +240,20 @@ def test_a_class_that_is_no_plug_in_is_told_which_kinds_there_are():
 
 
 def test_our_own_classes_have_identities():
-    names = ["Alone", "Extrapolate", "Simple", "MinSNR", "P2", "Clean", "GaussianNoise", "Whole", "KeepAll", "ByReward"]
+    names = [
+        "Alone",
+        "Extrapolate",
+        "Simple",
+        "MinSNR",
+        "P2",
+        "Clean",
+        "GaussianNoise",
+        "Whole",
+        "KeepAll",
+        "ByReward",
+        "ScaledScore",
+    ]
+    names += ["KChoice", "Threshold"]
     for name in names:
         found = bootlight.check(getattr(bootlight, name), **ARGUMENTS.get(name, {}))
         assert next(finding for finding in found if finding.key == "identity").held, name

@@ -84,17 +84,28 @@ def test_extrapolation_of_two_fits(run, bootlight, tmp_path, capsys):
         bootlight("sample", "run@0", "--seeds", "0-2", "--to", "again")
 
 
+FITTED = named("FittedGaussian", **SAMPLER)
+OTHER_LEVELS = {"module": named("FittedGaussian", schedule=named("CosineSchedule"), sampler=named("DDIM", clip=False))}
+SMALLER = {"settings": {"data.origin.image_size": 8}}
+
+
 @pytest.mark.parametrize(
-    ("model", "auxiliary", "message"),
+    ("model", "auxiliary", "w", "message"),
     [
-        (named("PixelGaussian"), "model", "PixelGaussian has no denoiser"),
-        (named("FittedGaussian", **SAMPLER), "other", "synthesize needs other"),
+        (named("PixelGaussian"), "model", 0.5, "PixelGaussian has no denoiser"),
+        (FITTED, "other", 0.5, "synthesize needs other"),
+        (FITTED, "model", float("nan"), "w is nan; give a finite number"),
+        (FITTED, OTHER_LEVELS, 0.5, r"other noise levels \(CosineSchedule\)"),
+        (FITTED, SMALLER, 0.5, r"has images \(1, 8, 8\), .* \(1, 20, 20\)"),
     ],
 )
-def test_what_cannot_be_composed_is_told_before_training(bootlight, tmp_path, monkeypatch, model, auxiliary, message):
-    stages = [named("Train"), named("Synthesize", compose=named("Extrapolate", auxiliary=auxiliary, w=0.5))]
+def test_what_cannot_be_composed_is_told_before_training(bootlight, tmp_path, monkeypatch, model, auxiliary, w, message):
+    reference, trained = auxiliary, []
+    if not isinstance(auxiliary, str):
+        reference, trained = "auxiliary", [named("Train", part="auxiliary", **auxiliary)]
+    stages = [named("Train"), *trained, named("Synthesize", compose=named("Extrapolate", auxiliary=reference, w=w))]
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(config("run", model, stages, size=20)))
+    (tmp_path / "config.json").write_text(json.dumps(config("run", model, stages, size=20)).replace("NaN", ".nan"))
     with pytest.raises(BootlightError, match=message):
         bootlight("fit", "--config", "config.json")
     assert not list((tmp_path / "run").glob("gen_*/*.safetensors"))

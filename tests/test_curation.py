@@ -285,7 +285,7 @@ def test_answers_that_are_no_rows_of_the_images_are_told(folder, answer):
             return answer(rows)
 
     data = SimpleNamespace(image_shape=(3, 4, 4))
-    generation = SimpleNamespace(open_data=lambda: data, drawn=lambda of: folder, writes=True, number=0)
+    generation = SimpleNamespace(open_data=lambda: data, drawn=lambda of: folder, writes=True, is_rank_0=True, number=0)
     with pytest.raises(BootlightError, match=r"^Odd\.rows"):
         Curate(Odd()).run(generation)
     assert not folder.curation.exists()

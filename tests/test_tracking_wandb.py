@@ -218,6 +218,7 @@ class ServerRun:
 
     def __init__(self, folder, rows):
         self.dir, self.starting_step, self.logged = str(folder / "wandb" / "run-1-abc" / "files"), rows, []
+        self.summary = {}
 
     def define_metric(self, *args, **options): ...
 

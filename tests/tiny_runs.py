@@ -87,7 +87,7 @@ def fingerprint(run: Path) -> dict[str, str]:
     """What a run has come to: all weights, pictures, manifests, curves and scores, and the names of all its files."""
     found = {"files": "\n".join(sorted(str(path.relative_to(run)) for path in run.rglob("*")))}
     wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/*.json", "gen_*/*/*/*.png")
-    wanted += tuple(f"gen_*/*/{name}" for name in ("metadata.jsonl", "protocol.json", "curation.jsonl"))
+    wanted += tuple(f"gen_*/*/{name}" for name in ("metadata.jsonl", "protocol.json", "curation.jsonl", "choice.json"))
     wanted += ("gen_*/*.png", "metrics.json", "metrics.csv", "strip.png")
     for file in sorted(file for pattern in wanted for file in run.glob(pattern)):
         found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "begin": "run",
+        "choose": "Choose",
         "curate": "Curate",
         "evaluate": "Evaluate",
         "merge": "Merge",

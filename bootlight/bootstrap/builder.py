@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
-from bootlight.bootstrap.changes import changed, made
+from bootlight.bootstrap.changes import as_arguments, changed, made
 from bootlight.bootstrap.config_text import written
 from bootlight.bootstrap.parser import OPTIONS, Parser, image_channels, image_size
 from bootlight.bootstrap.settings import BootstrapSettings, SynthesisSettings
@@ -55,6 +55,7 @@ class Builder(LightningCLI):
 
     def __init__(self, args: list[str] | dict[str, Any]) -> None:
         self._shared_loggers: list[Logger] | None = None
+        self._changed: dict[tuple[str, ...], Any] = {}
         self.smoke: Smoke | None = None
         for plug_in in entry_points(group="bootlight.generators"):
             plug_in.load()  # what is imported has a short name: --model DDPM
@@ -164,9 +165,11 @@ class Builder(LightningCLI):
         """
         if not settings:
             return self.config
-        config = changed(self.parser, self.config, settings)
-        self._count_classes(config)
-        return config
+        key = tuple(as_arguments(settings))
+        if key not in self._changed:  # parsing takes a third of a second, and each generation asks several times
+            self._changed[key] = changed(self.parser, self.config, settings)
+            self._count_classes(self._changed[key])
+        return self._changed[key]
 
     def _count_classes(self, config: Any) -> None:
         """In the place of `model.num_classes: auto`, the number that the images have."""

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from bootlight.errors import BootlightError, told_in_a_line
-from bootlight.evaluation.suite import check_metrics, least_images
+from bootlight.evaluation.chosen import choose
+from bootlight.evaluation.suite import least_images
 from bootlight.evaluation.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.statistics import feature_statistics
@@ -25,6 +26,7 @@ def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: i
         BootlightError: too few images for a distance, or a network that cannot be built or does not answer with features.
     """
     if evaluation.features is None:
+        choose(evaluation.metrics, None, "evaluation.metrics")
         return None
     channels, height, width = data.image_shape
     if (height, width, channels) != (stored := data.real.store.images.shape[1:]):
@@ -47,7 +49,7 @@ def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: i
         if callable(check):
             check()
         look_at(network, real_images(data))
-        check_metrics(evaluation.metrics, network)
+        choose(evaluation.metrics, network, "evaluation.metrics")
         if not isinstance(network, TrainedOnReal):  # that one cannot answer yet
             probe_features(network, data)
     except BootlightError:

@@ -13,6 +13,7 @@ from bootlight.generators.parts import find_parts
 from bootlight.io.atomic import read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bootlight.bootstrap.builder import Builder
@@ -87,19 +88,38 @@ def with_choice(
     Raises:
         BootlightError: the file is damaged, or names what neither has.
     """
-    own = SimpleNamespace(synthesizer=deepcopy(synthesizer), compose=deepcopy(composition))
     if not file.exists():
-        return own.synthesizer, own.compose, {}
+        return *with_values(synthesizer, composition, {}, str(file)), {}
     content = read_json(file)
     chosen = content.get("chosen") if isinstance(content, dict) else None
     if not isinstance(chosen, dict):
         raise BootlightError(f"{file} has no values under chosen; delete it and run the same command again")
-    for key, value in chosen.items():
+    cure = "; delete it and run the same command again"
+    return *with_values(synthesizer, composition, chosen, str(file), cure), {"chosen": chosen}
+
+
+def with_values(
+    synthesizer: Synthesizer, composition: Composition | None, values: Mapping[str, Any], where: str, cure: str = ""
+) -> tuple[Synthesizer, Composition | None]:
+    """Copies of both with some attributes replaced.
+
+    Args:
+        synthesizer: as configured; stays as it is.
+        composition: likewise.
+        values: `{"compose.w": 0.5, "synthesizer.scale": 2}`.
+        where: how a message begins.
+        cure: how it ends.
+
+    Raises:
+        BootlightError: neither has such an attribute.
+    """
+    own = SimpleNamespace(synthesizer=deepcopy(synthesizer), compose=deepcopy(composition))
+    for key, value in values.items():
         owner: Any = own
         *path, name = str(key).split(".")
         for part in path:
             owner = getattr(owner, part, None)
         if not path or name not in getattr(owner, "__dict__", ()):
-            raise BootlightError(f"{file}: there is no {key} in this Synthesize; delete it and run the same command again")
+            raise BootlightError(f"{where}: there is no {key} in this Synthesize{cure}")
         setattr(owner, name, value)
-    return own.synthesizer, own.compose, {"chosen": chosen}
+    return own.synthesizer, own.compose

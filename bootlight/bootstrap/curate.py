@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bootlight.bootstrap.stage import Stage
-from bootlight.distributed.processes import barrier, wait_for
+from bootlight.distributed.processes import agree, barrier, wait_for
 from bootlight.errors import BootlightError
 from bootlight.evaluation.streamed import drawn_source
 from bootlight.runs.curation import Row, write_curation
@@ -15,8 +15,12 @@ from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
 
 if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.runs.context import GenerationContext
+    from bootlight.runs.folder import GenerationFolder
     from bootlight.synthesis.curator import Curator
 
 
@@ -32,12 +36,21 @@ class Curate(Stage):
     def __init__(self, curator: Curator, of: str = SAMPLES, generations: Generations = "all") -> None:
         check_name("of", of)
         self.curator = curator
+        self.measures = len(curator.judges_by) > 0
         self.of = of
         self.generations = generations
 
     def images(self) -> list[str]:
         """See `Stage`."""
         return [self.of]
+
+    def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
+        """See whether the run has what the curator judges by."""
+        there = {"judge": builder.evaluation.judge_steps > 0, "features": builder.evaluation.features is not None}
+        cures = {"judge": "evaluation.judge_steps is 0; raise it", "features": "evaluation.features is null; name a network"}
+        for name in self.curator.judges_by:
+            if not there[name]:
+                raise BootlightError(f"bootstrap.stages: {type(self.curator).__name__} needs the {name}, and {cures[name]}")
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
@@ -46,16 +59,25 @@ class Curate(Stage):
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
         data, folder = generation.open_data(), generation.drawn(self.of)
-        if generation.writes:
-            with clock.part("files"):
-                images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_shape)
-            rows = [Row(row.file_name, label=row.label) for row in read_drawn(folder)]
-            with clock.part("evaluation"):
-                found = list(self.curator.rows(rows, images, generation))
-            named = [row.file_name for row in found if isinstance(row, Row)]
-            if len(named) < len(found) or named != [row.file_name for row in rows]:
-                name = type(self.curator).__name__
-                raise BootlightError(f"{name}.rows answered other images than it was asked about; one row for each, in order")
+        found = agree(self._rows(generation, data, folder) if generation.is_rank_0 else None)  # it alone has a judge
+        if found is not None and generation.writes:
             write_curation(folder, found, len(data.real.store.class_names))
         barrier()
         wait_for(folder.curation)
+
+    def _rows(self, generation: Generation, data: BootstrapData, folder: GenerationFolder) -> list[Row]:
+        """What the curator says.
+
+        Raises:
+            BootlightError: it is about other images than it was asked about.
+        """
+        with clock.part("files"):
+            images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_shape)
+        rows = [Row(row.file_name, label=row.label) for row in read_drawn(folder)]
+        with clock.part("evaluation"):
+            found = list(self.curator.rows(rows, images, generation))
+        named = [row.file_name for row in found if isinstance(row, Row)]
+        if len(named) < len(found) or named != [row.file_name for row in rows]:
+            name = type(self.curator).__name__
+            raise BootlightError(f"{name}.rows answered other images than it was asked about; one row for each, in order")
+        return found

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bootlight.runs.references import Reference
 
 NOTED = ("image_size", "channels", "dtype", "class_names")  # of the images, taken from the JSON file of the base
+KEY = "merge.w"  # how a stage that chooses calls the w
 VARIANCE = "running_var"  # of batch norm, which takes its root
 State = dict[str, "Tensor"]
 
@@ -199,9 +200,9 @@ def chosen_weight(file: Path, otherwise: float) -> float:
         return otherwise
     content = read_json(file)
     chosen = content.get("chosen") if isinstance(content, dict) else None
-    w = chosen.get("merge.w") if isinstance(chosen, dict) else None
+    w = chosen.get(KEY) if isinstance(chosen, dict) else None
     if not isinstance(w, int | float) or not math.isfinite(w):
-        raise BootlightError(f"{file} has no number merge.w under chosen; delete it and run the same command again")
+        raise BootlightError(f"{file} has no number {KEY} under chosen; delete it and run the same command again")
     return float(w)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from bootlight.checking.stand_ins import Model
 from bootlight.checking.trials import NotHere, Trials, demand, near, repeated, tensor, uniform
@@ -41,7 +41,6 @@ class RewardTrials(Trials):
 
     def __init__(self, build: Callable[[], Any]) -> None:
         super().__init__(build)
-        self.thing.eval()
         self.images: list[Tensor] = []
         self.labelled = False
         try:
@@ -50,6 +49,12 @@ class RewardTrials(Trials):
             pass
         except Exception:  # perhaps it cannot do without labels; if it is that not, the first trial will tell
             self.labelled = True
+
+    def _fresh(self, number: int = 0) -> Any:
+        """One that may look through the networks of a run."""
+        found = super()._fresh(number).eval()
+        found.begin(StandIn(Path("bootlight-check"), 3))
+        return found
 
     def one_each(self) -> str:
         """One finite number for each image, (B,), of images as they are stored; the images stay as they are."""
@@ -124,6 +129,24 @@ class ArrayImages:
         return [np.array(image) for image in self.images[list(indices)].permute(0, 2, 3, 1)]
 
 
+class Seen(nn.Module):
+    """A network that looks at images; what it answers depends on all pixels.
+
+    Args:
+        outputs: numbers for each image.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs_ = outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, outputs)."""
+        rows = images.double().flatten(1)
+        waves = torch.arange(rows.shape[1], dtype=torch.float64) * torch.arange(1, self.outputs_ + 1).unsqueeze(1)
+        return (rows @ torch.cos(waves / rows.shape[1]).T / rows.shape[1]).float()
+
+
 class StandIn:
     """A generation whose only network is a denoiser that is known.
 
@@ -137,8 +160,11 @@ class StandIn:
     world_size = 1
     device = torch.device("cpu")
     truth = None
+    judge: Any
+    features: Any
 
     def __init__(self, folder: Path, channels: int) -> None:
+        self.judge, self.features = Seen(1), Seen(4)
         self.context = GenerationContext(RunFolder(folder), self.number, 7)
         self.real = ArrayImages(stored(channels, name="real"))
         self.asked: list[str] = []

@@ -4,7 +4,7 @@ import textwrap
 from typing import Any, NamedTuple
 
 from bootlight.metrics.score import Score, format_value
-from bootlight.report.table import WIDTH, failed_lines, remark_lines
+from bootlight.report.remarks import WIDTH, failed_lines, remark_lines
 
 SHOWN = ("features", "resize", "num_features", "weights_sha256", "original_weights")  # of the protocol, in the heading
 

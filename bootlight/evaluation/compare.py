@@ -12,7 +12,7 @@ from tqdm import tqdm
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.difference import Difference, difference
-from bootlight.evaluation.suite import METRICS, Features, least_images, looked_at, measure_all
+from bootlight.evaluation.suite import Choice, Features, least_images, looked_at, measure_all, metrics_of
 from bootlight.metrics.once import once
 from bootlight.metrics.score import Score
 from bootlight.metrics.uncertainty import group_numbers, jackknife_standard_error
@@ -32,14 +32,14 @@ class Measured(NamedTuple):
         failed: why metrics have no score, or none without a group, by their name.
     """
 
-    scores: dict[str, dict[str, Score]]
+    scores: dict[Choice, dict[str, Score]]
     without: dict[str, list[float]]
     n: int
     failed: dict[str, str]
 
 
 def measure_set(
-    names: Sequence[str], network: nn.Module, *, real: Features, synthetic: Features, n: int, paired: bool
+    names: Sequence[Choice], network: nn.Module, *, real: Features, synthetic: Features, n: int, paired: bool
 ) -> Measured:
     """All scores of the first of two sets or of the second one; see `compare_measured`.
 
@@ -62,7 +62,7 @@ def measure_set(
 
 
 def measure_without(
-    names: Sequence[str], network: nn.Module, *, real: Features, synthetic: Features, n: int, failed: dict[str, str]
+    names: Sequence[Choice], network: nn.Module, *, real: Features, synthetic: Features, n: int, failed: dict[str, str]
 ) -> dict[str, list[float]]:
     """Values of a set without each group of its images, by name of the score; see `measure_set`.
 
@@ -71,12 +71,12 @@ def measure_without(
     groups = group_numbers(n, min(GROUPS, n))
     found: dict[str, list[float]] = {}
     for name in tqdm(names, desc="comparing · without each group", leave=False, delay=2):
-        with attempt(name, failed):
+        with attempt(str(name), failed):
             left, least = n - int(torch.bincount(groups).max()), least_images([name])
             if left < least:
                 raise BootlightError(f"{n} images less a group of them are {left}, and {name} needs {least}; draw more")
-            for metric in METRICS[name](network):
-                reference, judged = looked_at(name, metric.output, real, synthetic, MAX_REAL, MAX_REAL)
+            for metric in metrics_of(name, network):
+                reference, judged = looked_at(name, metric, real, synthetic, MAX_REAL, MAX_REAL)
                 values = metric.values_without(reference, judged, groups)
                 found |= {key: without for key, without in values.items() if all(map(math.isfinite, without))}
     return found

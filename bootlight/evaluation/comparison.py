@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 from bootlight.evaluation.difference import Difference
 from bootlight.metrics.score import Score, by_remark, format_number
-from bootlight.report.table import WIDTH, align, failed_lines, remark_line
-
-MOST_REMARKS = 3  # on the screen
+from bootlight.report.remarks import MAX_REMARKS, WIDTH, failed_lines, filled, importance, remark_line
+from bootlight.report.table import align
 
 
 class Reference(NamedTuple):
@@ -82,10 +81,10 @@ class Comparison(NamedTuple):
             if differences:
                 lines += ["", *self._table(differences, letter(i)), "", headline(differences, letter(i))]
         remarks = self._remarks()
-        more = len(remarks) - MOST_REMARKS
-        said = [*failed_lines(self.failed), *map(remark_line, remarks[:MOST_REMARKS])]
+        more = len(remarks) - MAX_REMARKS
+        said = [*failed_lines(self.failed), *map(remark_line, remarks[:MAX_REMARKS])]
         said += [f"! {more} more {'remark' if more == 1 else 'remarks'} in --json"] * (more > 0)
-        return "\n".join([*lines, *textwrap.wrap(self._how(), WIDTH), *said, *self.notes])
+        return "\n".join([*lines, filled(self._how()), *said, *self.notes])
 
     def _table(self, differences: Mapping[str, Difference], name: str) -> list[str]:
         one = next(iter(differences.values()))
@@ -121,8 +120,8 @@ class Comparison(NamedTuple):
             for key, found in differences.items()
             for side, score in enumerate((found.first, found.second))
         ]
-        of_scores = by_remark(dict(scores).items())
-        return [*self.remarks, *(f"{', '.join(keys)}: {remark}" for remark, keys in of_scores.items())]
+        of_scores = sorted(by_remark(dict(scores).items()).items(), key=lambda item: importance(item[0]))
+        return [*self.remarks, *(f"{', '.join(keys)}: {remark}" for remark, keys in of_scores)]
 
 
 def letter(i: int) -> str:

@@ -1,7 +1,8 @@
 """Pictures that are there twice: inside a set, or in two sets that should have nothing in common."""
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from tqdm import tqdm
 
 from bootlight.errors import safe
 from bootlight.evaluation.near import nearest_within
-from bootlight.evaluation.sources import ImageSource
 from bootlight.io.shape import is_picture
 
 EDGE = 16  # pixels of a thumbnail
@@ -56,7 +56,26 @@ class Pair(NamedTuple):
     mirrored: bool
 
 
-def take_prints(source: ImageSource) -> Prints:
+class Looked(Protocol):
+    """What is asked of a set of images."""
+
+    @property
+    def where(self) -> str:
+        """How a bar calls it."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the images, for their number."""
+
+    @property
+    def dtype(self) -> str:
+        """Of the images."""
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Batches (B, C, H, W)."""
+
+
+def take_prints(source: Looked) -> Prints:
     """Read all images of a set once."""
     hashes, thumbnails, structures = [], [], []
     with tqdm(total=len(source.names), desc=safe(f"looking at {source.where}"), unit=" images", leave=False) as bar:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.suite import Features, finite, repeated_remark, subset
+from bootlight.evaluation.suite import Choice, Features, finite, repeated_remark, subset
 from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
 from bootlight.metrics.two_sample import ToldApart
@@ -59,7 +59,7 @@ def place(reference: Features, others: Features | None, *, n: int, who: str) -> 
     return Place(parts[0], parts[1], f"{half:,} of the reference itself, which the rest of it is measured against", True)
 
 
-def floor_scores(names: Sequence[str], held: Place, measure: Measure) -> dict[str, Score]:
+def floor_scores(names: Sequence[Choice], held: Place, measure: Measure) -> dict[str, Score]:
     """`<score>/real`: each score of real images in the place of the synthetic ones."""
     found = measure(names, real=held.reference, synthetic=held.images)
     return {
@@ -69,7 +69,7 @@ def floor_scores(names: Sequence[str], held: Place, measure: Measure) -> dict[st
     }
 
 
-def equal_n_scores(names: Sequence[str], held: Place, synthetic: Features, measure: Measure) -> dict[str, Score]:
+def equal_n_scores(names: Sequence[Choice], held: Place, synthetic: Features, measure: Measure) -> dict[str, Score]:
     """`<score>/same-n`: scores that depend on the numbers of images, measured as their floors are where these are of fewer."""
     n = count(held.images)
     if not held.own_reference:

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from bootlight.distributed.stopping import check_stop
 from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.chosen import Chosen, choose, with_own
 from bootlight.evaluation.features import extract
+from bootlight.evaluation.images_of_run import ImagesOfRun
 from bootlight.evaluation.keep_witness import keep_witness
 from bootlight.evaluation.run_floors import RunFloors
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.streamed import drawn_source
-from bootlight.evaluation.suite import DISTANCES, measure_all
+from bootlight.evaluation.suite import DISTANCES, Choice, measure_all
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features.features import score_name
@@ -43,8 +45,9 @@ class Evaluation:
 
     Args:
         features: class path of the feature network; without one only the judge is asked.
-        metrics: what is measured in its space, see `bootlight.evaluation.suite.METRICS`; all against the real training
-            images, the distances against held-out ones too.
+        metrics: what is measured in its space, see `bootlight.evaluation.suite.METRICS`, and metrics of one's own by class
+            path, `my_file.MyMetric` or `{class_path: ..., init_args: ...}`; all against the real training images, the
+            distances against held-out ones too.
         judge_steps: training steps of the judge, a DCGAN trained once on all real training images; 0 = no judge.
         judge_width: channels of the judge's first stage.
         judge_batch_size: images of one of its steps, over all devices together.
@@ -55,7 +58,7 @@ class Evaluation:
     def __init__(
         self,
         features: Callable[[], FeatureNetwork] | None = None,
-        metrics: Sequence[str] = ("fd", "kid", "precision-recall", "authpct"),
+        metrics: Sequence[str | dict[str, Any]] = ("fd", "kid", "precision-recall", "authpct"),
         judge_steps: int = 2000,
         judge_width: int = 64,
         judge_batch_size: int = 64,
@@ -76,10 +79,13 @@ class Evaluation:
         self.batch_size = batch_size
         self.feature_network: nn.Module | None = None
         self.judge: nn.Module | None = None
+        self._chosen: Chosen | None = None
         self._floors = RunFloors()
 
     def use(self, feature_network: nn.Module | None, judge: nn.Module | None) -> None:
         """Look through these networks."""
+        if self._chosen is None or feature_network is not self.feature_network:
+            self._chosen = choose(self.metrics, feature_network, "evaluation.metrics")
         self.feature_network = feature_network
         self.judge = judge
 
@@ -108,12 +114,18 @@ class Evaluation:
         ask = partial(self._ask, device, data.cache)
         judge = None if self.judge is None else JudgeLogits(self.judge, data.channels)
         failed: dict[str, str] = {}
-        features = {name: ask(self.feature_network, source) for name, source in sets.items()}
+        chosen = self._chosen or Chosen()
+        features = {
+            name: with_own(partial(ask, source=source), self.feature_network, chosen.on_features)
+            for name, source in sets.items()
+        }
         opinions_of: dict[str, dict[str, Tensor]] = {}
         with attempt(DiscriminatorScore.name, failed):
             opinions_of = {name: ask(judge, source) for name, source in sets.items() if judge is not None}
         with clock.part("metrics"):
             distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
+            how = ImagesOfRun(sets, folder, self.batch_size, device)
+            distances |= how.scores(chosen.on_images, distances, failed)
             keys = {name: source.key for name, source in sets.items()}
             floors = self._floors_of(keys, features, data.cache, failed)
             with attempt("comparison of generations", failed):
@@ -126,10 +138,8 @@ class Evaluation:
         """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
         return StoreSource(f"real {name} images", which.store, which.indices[data.reference(which, self.max_real)])
 
-    def _ask(self, device: torch.device, cache: Path, network: nn.Module | None, source: ImageSource) -> dict[str, Tensor]:
+    def _ask(self, device: torch.device, cache: Path, network: nn.Module, source: ImageSource) -> dict[str, Tensor]:
         """Answers of a network; those to real images are kept for the next generations and runs."""
-        if network is None:
-            return {}
         keep = None if source.where == SYNTHETIC else cache
         with clock.part("evaluation"):
             return extract(source, network, cache=keep, batch_size=self.batch_size, device=device, check=check_stop)
@@ -151,9 +161,9 @@ class Evaluation:
             scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
         return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
 
-    def _names(self, which: str) -> list[str]:
+    def _names(self, which: str) -> list[Choice]:
         """Metrics that are measured against a reference."""
-        return [name for name in self.metrics if which == "train" or name in DISTANCES]
+        return [name for name in (self._chosen or Chosen()).on_features if which == "train" or name in DISTANCES]
 
     def _floors_of(
         self, keys: dict[str, str], answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]

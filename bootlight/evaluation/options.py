@@ -1,6 +1,7 @@
 """The options that `evaluate` and `compare` share."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 
 from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError, check_range
+from bootlight.evaluation.chosen import choose, read_entries, with_own
 from bootlight.evaluation.features import extract
+from bootlight.evaluation.on_images import OnImages
 from bootlight.evaluation.real_of_source import real_of_source
 from bootlight.evaluation.sources import ImageSource, open_source
-from bootlight.evaluation.suite import METRICS, USUAL, can_serve, check_metrics, least_images
+from bootlight.evaluation.suite import METRICS, USUAL, Choice, can_serve, least_images
 from bootlight.evaluation.trained_networks import TrainedOnReal, look_at
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.shape import height_width
@@ -26,6 +29,7 @@ from bootlight.metrics.features.looking import look
 from bootlight.terminal import Usage
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
+MEASURED = "separated by commas, or all; class paths of your own, such as my_file.MyMetric, and"
 MAX_BAD = "leave out so many pictures of each set that cannot be decoded, and list them (default: 0)"
 FOLLOW_LINKS = "read what symbolic links lead to, wherever it lies (default: refuse those that leave their folder)"
 
@@ -39,22 +43,24 @@ class Setting(NamedTuple):
 
     Attributes:
         network: for features.
-        metrics: keys of `METRICS`.
+        metrics: keys of `METRICS`, and metrics of features of one's own.
         image_size: edge, or [height, width], to which all pictures are brought, None = as they are.
         batch_size: images of one network call.
         device: where the network runs.
         cache: folder of decoded images and features.
         reading: whether links in the sets are followed, and how many bad pictures of each may be left out.
+        on_images: metrics of images of one's own.
         channels: of pictures that are brought to a size: 1 (grey) or 3.
     """
 
     network: nn.Module
-    metrics: tuple[str, ...]
+    metrics: tuple[Choice, ...]
     image_size: int | list[int] | None
     batch_size: int
     device: str
     cache: Path
     reading: Reading = SAFE
+    on_images: tuple[OnImages, ...] = ()
     channels: int = 3
 
     def open(self, text: str) -> ImageSource:
@@ -87,8 +93,8 @@ class Setting(NamedTuple):
         return look(Frozen(self.network), image[None].to(self.device))["features"].shape[1]
 
     def ask(self, source: ImageSource) -> dict[str, Tensor]:
-        """What the feature network answers to the images, by output."""
-        return self.ask_with(self.network, source)
+        """What the feature network answers to the images, by output, and those that metrics have of their own."""
+        return with_own(partial(self.ask_with, source=source), self.network, self.metrics)
 
     def ask_with(self, network: nn.Module, source: ImageSource) -> dict[str, Tensor]:
         """What another network answers."""
@@ -103,9 +109,7 @@ def add_options(parser: ArgumentParser) -> None:
         type=Callable[[], FeatureNetwork] | None,  # type: ignore[arg-type]
         help="class path of the feature network (default: bootlight.InceptionFeatures with the weights of bootlight weights)",
     )
-    parser.add_argument(
-        "--metrics", type=str, default=",".join(USUAL), help=f"separated by commas, or all; there are {', '.join(METRICS)}"
-    )
+    parser.add_argument("--metrics", type=str, default=",".join(USUAL), help=f"{MEASURED} {', '.join(METRICS)}")
     parser.add_argument(
         "--image-size",
         type=int | list[int] | None,
@@ -135,13 +139,14 @@ def read_setting(parser: ArgumentParser, options: Namespace, features: Callable[
     if options.image_size is not None:
         height_width(options.image_size, "--image-size")
     network = _network(parser.instantiate(options).features or features)
-    names = [name.strip() for name in options.metrics.split(",") if name.strip()]
-    if names == ["all"]:
-        names = [name for name in METRICS if can_serve(network, name)]
-    check_metrics(names, network)
+    entries = read_entries(options.metrics)
+    if entries == ["all"]:
+        entries = [name for name in METRICS if can_serve(network, name)]
+    chosen = choose(entries, network)
     cache = default_cache() if options.cache is None else Path(options.cache)
     reading = Reading(options.follow_links, max_bad=options.max_bad)
-    return Setting(network, tuple(names), options.image_size, options.batch_size, options.device, cache, reading)
+    how = options.image_size, options.batch_size, options.device, cache, reading
+    return Setting(network, chosen.on_features, *how, chosen.on_images)
 
 
 def _network(build: Callable[[], Any] | None) -> nn.Module:

@@ -10,6 +10,7 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.evaluation.answer import Answer, Measured
 from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.images_of_sets import own_scores, what_is_known
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.reference_stats import check_width, load_statistics, measure_against, save_statistics
 from bootlight.evaluation.several_judges import judge_scores, train_gans
@@ -84,6 +85,7 @@ def evaluate(
         scores = measure_against(Path(reference_stats), reference, setting.network, features)
         return Answer(counted(sources), remarked(scores, remarks), [], {})
     check_sizes(sources, judges=judges, c2st=c2st, pixels=pixels)
+    known = what_is_known(setting, sources)
     setting.learn(sources["real"])
     answers = {role: setting.ask(source) for role, source in sources.items()}
     failed: dict[str, str] = {}
@@ -96,6 +98,7 @@ def evaluate(
         cache=setting.cache,
         failed=failed,
     )
+    scores |= own_scores(setting, sources, known, scores, failed)
     if pixels:
         with attempt("pixels", failed):
             statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]

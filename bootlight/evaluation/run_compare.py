@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.chosen import left_out
 from bootlight.evaluation.compare import GROUPS, Measured, compare_means, compare_measured, measure_set
 from bootlight.evaluation.comparison import Comparison, Reference, letter
 from bootlight.evaluation.difference import Difference, judged
@@ -104,6 +105,7 @@ def compare(
                     opinions[0], other, paired=pair, protocol={"judge": judge_weights.stem}
                 )
     alone = [f"{letter(i)} and A are not compared in pairs: {reason}." for i, reason in enumerate(reasons, 1) if reason]
+    alone += left_out(setting.on_images)
     answer = Comparison(
         taken=real.taken,
         references=[reference for reference, _ in real.references],

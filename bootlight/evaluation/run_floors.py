@@ -1,12 +1,12 @@
 """The floors of a run: those of real images once for all generations, the rest for each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 
 from torch import nn
 
 from bootlight.evaluation.floors import Measure, count, equal_n_scores, floor_scores, place, told_apart_scores
-from bootlight.evaluation.suite import Features
+from bootlight.evaluation.suite import Choice, Features
 from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
 
@@ -22,12 +22,12 @@ class RunFloors:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, ...], tuple[Found, Failed]] = {}
+        self._kept: dict[tuple[Hashable, ...], tuple[Found, Failed]] = {}
 
     def scores(
         self,
         network: nn.Module,
-        metrics: Mapping[str, list[str]],
+        metrics: Mapping[str, list[Choice]],
         keys: Mapping[str, str],
         answers: Mapping[str, Features],
         measure: Measure,
@@ -37,7 +37,7 @@ class RunFloors:
 
         Args:
             network: of the answers.
-            metrics: keys of what is measured against which reference, `train` and maybe `holdout`.
+            metrics: what is measured against which reference, `train` and maybe `holdout`.
             keys: of the images of each set, by content.
             answers: of the network to the images of each reference, and to the `synthetic` ones.
             measure: as `suite.measure_all`, of which network, cache and check are given.
@@ -73,7 +73,7 @@ class RunFloors:
         failed |= why
         return scores | found
 
-    def _once(self, key: tuple[str, ...], compute: Callable[..., Found], *args: Measure) -> tuple[Found, Failed]:
+    def _once(self, key: tuple[Hashable, ...], compute: Callable[..., Found], *args: Measure) -> tuple[Found, Failed]:
         if key not in self._kept:
             self._kept[key] = noted(compute, *args)
         return self._kept[key]

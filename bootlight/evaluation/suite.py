@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.own_metrics import OwnMetric, as_written, check_new
 from bootlight.metrics.distances.fd_infinity import FrechetInfinity
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.inception_score import InceptionScore
@@ -34,6 +35,8 @@ from bootlight.metrics.vendi import VendiScore
 
 ALONE: dict[str, Any] = {"sync_on_compute": False}  # one process measures
 Features = dict[str, Tensor]  # answers of a network by output, (N, D) each
+
+Choice = str | OwnMetric  # a key of METRICS, or a user's metric
 
 METRICS: dict[str, Callable[[nn.Module], tuple[FeatureMetric, ...]]] = {
     "fd": lambda network: (FrechetDistance(features=network, **ALONE),),
@@ -60,9 +63,19 @@ LEAST = {"precision-recall": 7, "density-coverage": 6, "fd-infinity": 3}  # imag
 USUAL = ("fd", "kid", "precision-recall", "density-coverage", "authpct")
 
 
-def least_images(names: Sequence[str]) -> int:
-    """How many images each side needs for all of these metrics."""
-    return max((LEAST.get(name, 2) for name in names), default=2)
+def metrics_of(choice: Choice, network: nn.Module) -> tuple[FeatureMetric, ...]:
+    """What is measured by a choice, in the space of a network."""
+    return METRICS[choice](network) if isinstance(choice, str) else (choice.metric,)
+
+
+def output_of(choice: Choice, metric: FeatureMetric) -> str:
+    """Under what the features stand that a metric of a choice looks at."""
+    return metric.output if isinstance(choice, str) else choice.output
+
+
+def least_images(names: Sequence[object]) -> int:
+    """How many images each side needs for all of these metrics, as far as is known."""
+    return max((LEAST.get(name, 2) for name in names if isinstance(name, str)), default=2)
 
 
 def check_metrics(names: Sequence[str], network: nn.Module) -> None:
@@ -73,7 +86,9 @@ def check_metrics(names: Sequence[str], network: nn.Module) -> None:
     """
     for name in names:
         if name not in METRICS:
-            raise BootlightError(f"metrics: there is no {name!r}; there are {', '.join(METRICS)}")
+            raise BootlightError(
+                f"metrics: there is no {name!r}; there are {', '.join(METRICS)}, and class paths such as my_file.MyMetric"
+            )
         if not can_serve(network, name):
             raise BootlightError(f"metrics: {name} needs the Inception network, not {type(network).__name__}; leave it out")
 
@@ -92,7 +107,7 @@ def subset(features: Tensor, limit: int | None) -> Tensor:
 
 
 def measure_all(
-    names: Sequence[str],
+    names: Sequence[Choice],
     network: nn.Module,
     *,
     real: Features,
@@ -107,8 +122,8 @@ def measure_all(
     """Every metric of `names` that can be computed; with held-out real images the data-copying test as well.
 
     Args:
-        names: keys of `METRICS`.
-        network: where the features come from.
+        names: keys of `METRICS`, and a user's metrics.
+        network: where the features come from; those of others are among the answers, see `chosen.with_own`.
         real: of the reference.
         synthetic: of what is judged.
         held_out: of real images that the generator has not seen.
@@ -126,15 +141,17 @@ def measure_all(
             checked(answers["features"], least=0, metric="every metric", side=side)
     scores: dict[str, Score] = {}
     with once(None if cache is None else KeptIn(cache)):
-        for name in tqdm(names, desc="metrics", leave=False, delay=2):
+        for name in tqdm(dict.fromkeys(names), desc="metrics", leave=False, delay=2):
             check()
-            with attempt(name, failed):
+            with attempt(str(name), failed):
                 found: dict[str, Score] = {}
-                for metric in METRICS[name](network):
-                    sets = looked_at(name, metric.output, real, synthetic, max_real, max_copied)
+                for metric in metrics_of(name, network):
+                    sets = looked_at(name, metric, real, synthetic, max_real, max_copied)
                     doubt = unseen_remark(len(sets[0]), len(real[metric.output])) if name in COPYING else ()
                     answer = metric.measure(*sets)
+                    answer = answer if isinstance(name, str) else as_written(answer, name.label)
                     found |= {k: score._replace(remarks=(*score.remarks, *doubt)) for k, score in answer.items()}
+                check_new(tuple(found), scores)
                 scores |= finite(found, failed)
         if held_out is not None:
             with attempt("ct", failed):
@@ -146,10 +163,16 @@ def measure_all(
 
 
 def looked_at(
-    name: str, output: str, real: Features, synthetic: Features, max_real: int = MAX_PAIRED, max_copied: int | None = None
+    name: Choice,
+    metric: FeatureMetric,
+    real: Features,
+    synthetic: Features,
+    max_real: int = MAX_PAIRED,
+    max_copied: int | None = None,
 ) -> list[Tensor]:
     """What a metric is given of both sides, see `measure_all`: all, or a fixed random subset where every pair is looked at."""
     limits = (max_copied if name in COPYING else max_real, MAX_PAIRED) if name in PAIRED else (None, None)
+    output = output_of(name, metric)
     return [subset(answers[output], limit) for answers, limit in zip((real, synthetic), limits, strict=True)]
 
 

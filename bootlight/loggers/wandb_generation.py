@@ -3,8 +3,9 @@
 import hashlib
 from typing import Any
 
-from bootlight.report.scores import read_generation
-from bootlight.runs.folder import GenerationFolder
+from bootlight.report.scores import read_generation, read_scores
+from bootlight.report.verdict import run_verdict
+from bootlight.runs.folder import GenerationFolder, RunFolder
 
 
 def closing_values(folder: GenerationFolder, generation: int) -> dict[str, Any]:
@@ -19,6 +20,15 @@ def closing_values(folder: GenerationFolder, generation: int) -> dict[str, Any]:
     if folder.previews.exists():
         values["generation/previews"] = wandb.Image(str(folder.previews), caption=f"generation {generation}")
     return values
+
+
+def verdict_values(run: RunFolder) -> dict[str, Any]:
+    """What the scores of a run say, for the summary: the sentences as `verdict`, and their numbers.
+
+    Raises:
+        BootlightError: a `metrics.json` is not complete.
+    """
+    return run_verdict(run, read_scores(run)).flat()
 
 
 def log_manifest(run: Any, folder: GenerationFolder, generation: int) -> None:

@@ -15,7 +15,7 @@ from bootlight.compat import set_wandb_run, wandb_arguments, wandb_run
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import atomic_write
 from bootlight.loggers.run_rows import Row, num_rows, of_part, rows_of
-from bootlight.loggers.wandb_generation import closing_values, log_manifest
+from bootlight.loggers.wandb_generation import closing_values, log_manifest, verdict_values
 from bootlight.loggers.wandb_row_count import RowsKept
 from bootlight.report.scores import read_generation
 from bootlight.runs.folder import MODEL, GenerationFolder, RunFolder
@@ -196,11 +196,13 @@ class BootstrapWandbLogger(WandbLogger):
 
     @rank_zero_only
     def finish(self) -> None:
-        """Close the W&B run and note what it has; the end of the process closes it too."""
+        """Close the W&B run, what the scores say in its summary, and note what it has; the end of the process closes it too."""
         run = wandb_run(self)
         if run is None:
             return
         self._hand_over()
+        if self._run_folder and not run.disabled:
+            run.summary.update(verdict_values(self._run_folder))
         set_wandb_run(self, None)
         run.finish()
         if not run.disabled:

@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = public(
         "features.dino": "DinoFeatures",
         "features.features": "PixelFeatures",
         "features.inception": "InceptionFeatures",
+        "realism": "JudgeLogit Realism",
         "reward": "Brightness ConstantReward JpegSize Reward",
     },
 )

@@ -1,8 +1,11 @@
 """How much an image is liked: for curators, and for training on rewards."""
 
+from __future__ import annotations
+
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +15,25 @@ from torch import Tensor, nn
 
 from bootlight.errors import BootlightError, check_range
 
+if TYPE_CHECKING:
+    from bootlight.runs.generation import Generation
+
 
 class Reward(nn.Module, ABC):
-    """A number for each image, higher is better; what it judges by is fixed."""
+    """A number for each image, higher is better; what it judges by is fixed.
+
+    Attributes:
+        judges_by: networks of the evaluation that it needs, `judge` and `features`; they are there before the first generation.
+    """
+
+    judges_by: Sequence[str] = ()
+
+    def begin(self, generation: Generation) -> None:
+        """Take what the judging needs of a generation, such as `generation.judge`; called before the first image, if at all.
+
+        Raises:
+            BootlightError: the run has no such thing.
+        """
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

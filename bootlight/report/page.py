@@ -26,6 +26,7 @@ h3 { font-size: 1rem; margin: 1.4em 0 .3em; overflow-wrap: anywhere; }
 p { margin: .5em 0; max-width: 46em; }
 a { color: var(--link); }
 .summary { font-size: 1.1rem; }
+.verdict { border-left: 3px solid var(--link); padding-left: 10px; }
 .note { color: var(--quiet); font-size: .9rem; }
 .scroll { overflow-x: auto; }
 img, svg { display: block; height: auto; max-width: 100%; }

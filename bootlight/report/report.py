@@ -8,6 +8,7 @@ from bootlight.report import report_run, report_scores
 from bootlight.report.current import scores_mark
 from bootlight.report.page import page
 from bootlight.report.scores import read_scores
+from bootlight.report.verdict import run_verdict
 from bootlight.runs.folder import RunFolder
 
 
@@ -29,6 +30,7 @@ def write_report(run: RunFolder) -> Path:
     sections = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="summary">{summary}</p>',
+        report_scores.verdict_part(run_verdict(run, rows)),
         report_run.strip(run),
         report_scores.scores_table(rows),
         report_scores.score_curves(rows),

@@ -1,14 +1,16 @@
 """Sections of the report that come from the scores."""
 
-import math
 from collections.abc import Iterable
 from html import escape
 
-from bootlight.metrics.score import Score, by_remark, format_value
+from bootlight.metrics.score import Score, by_remark
 from bootlight.report.curves import LARGEST, MAX_CHARTS, Curve, score_chart
+from bootlight.report.legend import DIRECTIONS, HIGHER, LOWER, legend
 from bootlight.report.page import definitions, figure, remark, section, table
-from bootlight.report.scores import GenerationScores, main_scores, score_names
-from bootlight.report.table import score_column
+from bootlight.report.remarks import importance
+from bootlight.report.scores import REAL, GenerationScores, floors_of, main_scores, score_names
+from bootlight.report.table import NO_FLOORS, leading, score_column
+from bootlight.report.verdict import Verdict
 
 UNCERTAINTY = (
     "± is one standard error: how far the number would typically move if as many other images were drawn from the same "
@@ -20,14 +22,11 @@ UNCERTAINTY = (
 
 
 def summary(rows: list[GenerationScores]) -> str:
-    """The run in a sentence or two: how its first score moved between the first and the last generation.
-
-    The standard error of the change takes the two generations as independent: each is measured on images of its own.
-    """
+    """The run in a sentence: generations, images, and where its first score stands."""
     if not rows:
         return "No generation has been evaluated yet."
     first, last = rows[0], rows[-1]
-    names = [name for name in main_scores(score_names(rows)) if name in first.scores and name in last.scores]
+    names = [name for name in leading(main_scores(score_names(rows))) if name in first.scores and name in last.scores]
     count = f"{len(rows)} generation" + "s" * (len(rows) > 1)
     if not names:
         return f"{count}, trained on {first.num_real} real images."
@@ -36,27 +35,27 @@ def summary(rows: list[GenerationScores]) -> str:
         return f"{count}, trained on {first.num_real} real images: {names[0]} is {start} (n={start.n})."
     return (
         f"{count}, {first.num_real} real images at the start: {names[0]} went from {start} in generation "
-        f"{first.generation} to {end} in generation {last.generation}. {_change(start, end)}"
+        f"{first.generation} to {end} in generation {last.generation}."
     )
 
 
-def _change(start: Score, end: Score) -> str:
-    if start.standard_error is None or end.standard_error is None:
-        return "The uncertainty is not known, so the change cannot be judged."
-    change, error = end.value - start.value, math.hypot(start.standard_error, end.standard_error)
-    verdict = "more" if abs(change) > 2 * error else "not more"
-    return f"The change is {format_value(change, error)}, {verdict} than two standard errors."
+def verdict_part(verdict: Verdict) -> str:
+    """What the scores say, a paragraph each."""
+    return "".join(f'<p class="verdict">{escape(sentence)}</p>' for sentence in verdict.sentences)
 
 
 def scores_table(rows: list[GenerationScores]) -> str:
-    """One row for each generation, every score with its uncertainty."""
+    """One row for each generation, every score with its uncertainty, and one of real images in the place of synthetic ones."""
     if not rows:
         return ""
-    main = main_scores(score_names(rows))
+    main, floors = leading(main_scores(score_names(rows))), floors_of(rows)
     compared = [name for name in score_names(rows) if name not in main]
     columns = [  # scores first: on a phone the rest is a swipe away
         ["generation", *(str(row.generation) for row in rows)],
-        *(score_column(name, [row.scores.get(name) for row in rows]) for name in main),
+        *(
+            score_column(name, [row.scores.get(name) for row in rows], floors.get(name) if floors else NO_FLOORS)
+            for name in main
+        ),
         score_column("loss", [row.loss for row in rows]),
         ["real", *(str(row.num_real) for row in rows)],
         ["synthetic", *(str(row.num_synthetic) for row in rows)],
@@ -64,20 +63,28 @@ def scores_table(rows: list[GenerationScores]) -> str:
         ["images seen", *(str(row.images_seen) for row in rows)],
         *(score_column(name, [row.scores.get(name) for row in rows]) for name in compared),
     ]
+    height = max(map(len, columns))
+    columns = [
+        [head, *[REAL if k == 0 else ""] * (height - 1 - len(cells)), *cells] for k, (head, *cells) in enumerate(columns)
+    ]
     header, *lines = [list(line) for line in zip(*columns, strict=True)]
-    return section("Scores", table(header, lines), remark(UNCERTAINTY), _doubts(rows))
+    signs = [DIRECTIONS + "."] if any(mark in "".join(header) for mark in (LOWER, HIGHER)) else []
+    signs += [f"{REAL}: real images in the place of synthetic ones, as many against the same reference."] if floors else []
+    about = [remark(" ".join(signs))] if signs else []
+    words = definitions(dict(line.split(": ", 1) for line in legend(main, len(main))))
+    return section("Scores", table(header, lines), *about, words, remark(UNCERTAINTY), _doubts(rows))
 
 
 def _doubts(rows: list[GenerationScores]) -> str:
     """What must be known before believing the scores: what the metrics remarked, and of which scores."""
+    main = main_scores(score_names(rows))
     items = [
         f"<li>{escape(name)} (generation {row.generation}) failed, and has no score: {escape(why)}</li>"
         for row in rows
         for name, why in row.failed.items()
     ]
-    for text, places in by_remark(
-        ((name, row.generation), score) for row in rows for name, score in row.scores.items()
-    ).items():
+    found = by_remark(((name, row.generation), score) for row in rows for name, score in row.scores.items() if name in main)
+    for text, places in sorted(found.items(), key=lambda item: importance(item[0])):
         names, generations = (list(dict.fromkeys(part)) for part in zip(*places, strict=True))
         where = "" if len(generations) == len(rows) else f" (generation {', '.join(map(str, generations))})"
         items.append(f"<li>{escape(', '.join(map(str, names)) + where)}: {escape(text)}</li>")

@@ -162,3 +162,18 @@ def floor_name(name: str, names: Container[str]) -> str | None:
     score, _, reference = name.partition("/")
     wanted = [f"{score}/{REAL}/{reference}"] if reference else [f"{score}/{which}" for which in (HOLDOUT, REAL, TRAIN)]
     return next((one for one in wanted if one in names), None)
+
+
+def same_n_name(name: str) -> str:
+    """Under which name a main score stands at the number of images of its floor, where that is another."""
+    score, _, reference = name.partition("/")
+    return f"{score}/{SAME_N}/{reference}"
+
+
+def floors_of(rows: Sequence[GenerationScores]) -> dict[str, Score]:
+    """What real images score in the place of the synthetic ones, by main score: of the last generation that has it."""
+    found: dict[str, Score] = {}
+    for row in rows:
+        pairs = [(name, floor_name(name, row.scores)) for name in main_scores(list(row.scores))]
+        found |= {name: row.scores[floor] for name, floor in pairs if floor is not None}
+    return found

@@ -1,6 +1,7 @@
 """One picture of a run: rows are generations, columns are the same preview seeds, scores stand beside each row."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from PIL.PngImagePlugin import PngInfo
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import atomic_write, read_bytes
 from bootlight.io.pictures import decode_whole
+from bootlight.metrics.score import Score
 from bootlight.report.current import scores_mark
-from bootlight.report.scores import GenerationScores, main_scores, read_scores, score_names
+from bootlight.report.legend import arrow
+from bootlight.report.scores import REAL, floors_of, main_scores, read_scores, score_names
+from bootlight.report.table import leading
 from bootlight.runs.folder import RunFolder
 
 MAX_BYTES = 500_000
@@ -96,14 +100,18 @@ def _packed_bytes(tiles: NDArray[np.uint8]) -> int:
 
 def _rows(run: RunFolder) -> list[Row]:
     scores = read_scores(run)
-    names = main_scores(score_names(scores))
+    names = leading(main_scores(score_names(scores)))
+    arrows = {name: arrow(row.scores.get(name) for row in scores) for name in names}
     by_generation = {row.generation: row for row in scores}
-    rows = [Row("real", _tiles(run.real_previews), [])] if run.real_previews.exists() else []
+    rows = []
+    if run.real_previews.exists():
+        tiles = _tiles(run.real_previews)
+        rows.append(Row(REAL, tiles, _lines(floors_of(scores), names[: tiles.shape[1] // LINE_HEIGHT], arrows)))
     with_previews = [k for k, folder in enumerate(run.generations()) if folder.previews.exists()]
     for k in _evenly_spaced(with_previews, MAX_ROWS):
         tiles = _tiles(run.generation(k).previews)
         fitting = tiles.shape[1] // LINE_HEIGHT  # the table has them all
-        lines = _lines(by_generation[k], names[:fitting]) if k in by_generation else []
+        lines = _lines(by_generation[k].scores, names[:fitting], arrows) if k in by_generation else []
         rows.append(Row(f"generation {k}", tiles, lines))
     return rows
 
@@ -115,8 +123,8 @@ def _evenly_spaced(items: list[int], count: int) -> list[int]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def _lines(row: GenerationScores, names: list[str]) -> list[str]:
-    lines = [f"{name} {row.scores[name]} (n={row.scores[name].n})" for name in names if name in row.scores]
+def _lines(scores: Mapping[str, Score], names: list[str], arrows: Mapping[str, str]) -> list[str]:
+    lines = [f"{name}{arrows[name]} {scores[name]} (n={scores[name].n})" for name in names if name in scores]
     return [line[:MAX_CHARACTERS] for line in lines]
 
 

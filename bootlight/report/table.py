@@ -8,21 +8,34 @@ from typing import Any
 
 from bootlight.errors import BootlightError, safe
 from bootlight.io.atomic import atomic_write, read_json, write_json
-from bootlight.metrics.score import Score, by_remark
-from bootlight.report.scores import GenerationScores, main_scores, read_scores, score_names
+from bootlight.metrics.score import Score
+from bootlight.report.legend import DIRECTIONS, arrow, legend, shown_arrows
+from bootlight.report.remarks import WIDTH, failed_lines, filled, remark_lines
+from bootlight.report.scores import (
+    HOLDOUT,
+    REAL,
+    TRAIN,
+    GenerationScores,
+    floors_of,
+    main_scores,
+    read_scores,
+    same_n_name,
+    score_names,
+)  # fmt: skip
+from bootlight.report.verdict import run_verdict
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.trainings import read_generation_metrics
 
 COUNTS = ("generation", "num_real", "num_synthetic", "steps", "images_seen")
-WIDTH = 100
 GAP = "  "
 FORMULAS = ("=", "+", "-", "@")
+NO_FLOORS = "a table without the row of real images"
 BRACKETS = "[a, b] is a 95 % interval"
 LEGEND = "± is one standard error, of the loss with the correlation of its steps; n: images, or logged steps"
 
 
 def write_table(run: RunFolder) -> None:
-    """Write `metrics.csv` (one row for each generation) and `metrics.json` (the same with protocols).
+    """Write `metrics.csv` (one row for each generation) and `metrics.json` (the same with protocols, and what it all says).
 
     CSV columns: the counts, ``loss``, ``loss_se``, then for each score its name, ``<name>_se`` and ``<name>_n``. Numbers
     are written in full precision; what was not measured is empty.
@@ -55,7 +68,7 @@ def _files(run: RunFolder) -> tuple[str, dict[str, Any]]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(spreadsheet_text, header))
     writer.writerows(_csv_row(row, names) for row in rows)
-    return text.getvalue(), {"generations": read_generation_metrics(run)}
+    return text.getvalue(), {"generations": read_generation_metrics(run), "verdict": run_verdict(run, rows).to_json()}
 
 
 def spreadsheet_text(text: str) -> str:
@@ -73,10 +86,10 @@ def _csv_row(row: GenerationScores, names: list[str]) -> list[float | int | None
 
 
 def format_table(run: RunFolder) -> str:
-    """The table for a terminal, at most 100 columns wide, with a line that says what ± means and the last row's remarks.
+    """The table for a terminal, at most 100 columns wide; below it what it says, what its scores are, and three remarks.
 
-    Shows the scores of synthetic images; the CSV also has those of real images, made for comparison. Scores that would
-    be wider than the terminal are named below the table.
+    Shows the scores of synthetic images, and in a row `real` those of real images in their place; the CSV has all. Scores that
+    would be wider than the terminal are named below the table.
 
     Raises:
         BootlightError: a generation's `metrics.json` is not complete.
@@ -84,6 +97,7 @@ def format_table(run: RunFolder) -> str:
     rows = read_scores(run)
     if not rows:
         return "no generation has been evaluated yet"
+    floors = floors_of(rows)
     columns = [
         ["generation", *(str(row.generation) for row in rows)],
         ["real", *(str(row.num_real) for row in rows)],
@@ -91,24 +105,44 @@ def format_table(run: RunFolder) -> str:
         ["steps", *(str(row.steps) for row in rows)],
         score_column("loss", [row.loss for row in rows]),
     ]
-    left_out = []
-    for name in main_scores(score_names(rows)):
-        column = score_column(name, [row.scores.get(name) for row in rows])
+    if floors:
+        columns = [[head, word, *cells] for (head, *cells), word in zip(columns, [REAL, *"----"], strict=True)]
+    shown, left_out = [], []
+    for name in leading(main_scores(score_names(rows))):
+        column = score_column(name, [row.scores.get(name) for row in rows], floors.get(name) if floors else NO_FLOORS)
         if _width([*columns, column]) <= WIDTH:
             columns.append(column)
+            shown.append(name)
         else:
             left_out.append(name)
-    lines = align(columns)
-    told_by_interval = any(score.is_told_by_interval for row in rows for score in row.scores.values())
-    lines.append(LEGEND + (f"; {BRACKETS}" if told_by_interval else ""))
+    lines = [*align(columns), *(filled(sentence) for sentence in run_verdict(run, rows).sentences)]
+    lines += below(rows, shown, floors)
     if left_out:
         lines.append(textwrap.fill(f"more in {run.table.name}: {', '.join(left_out)}", WIDTH, break_on_hyphens=False))
-    return "\n".join([*lines, *failed_lines(_failures(rows)), *remark_lines(rows[-1].scores)])
+    main = main_scores(list(rows[-1].scores))
+    remarks = remark_lines({name: rows[-1].scores[name] for name in main}, more=f"{run.metrics.name} and {run.report.name}")
+    return "\n".join([*lines, *failed_lines(_failures(rows)), *remarks])
 
 
-def remark_lines(scores: Mapping[str, Score]) -> list[str]:
-    """The remarks of scores by name, for a terminal."""
-    return [remark_line(f"{', '.join(names)}: {remark}") for remark, names in by_remark(scores.items()).items()]
+def leading(names: list[str]) -> list[str]:
+    """Scores in the order of a terminal's columns: those against held-out images first, by which generations are compared."""
+    return sorted(names, key=lambda name: (name != f"kid/{HOLDOUT}", name.endswith(f"/{TRAIN}")))
+
+
+def below(rows: list[GenerationScores], shown: list[str], floors: Mapping[str, Score]) -> list[str]:
+    """What the signs of the table mean, and what its scores are."""
+    last = rows[-1]
+    told_by_interval = any(score.is_told_by_interval for row in rows for score in row.scores.values())
+    lines = [LEGEND + (f"; {BRACKETS}" if told_by_interval else "")]
+    arrows = [DIRECTIONS] if shown_arrows(last.scores, shown) else []
+    stand_in = [f"{REAL}: real images in the place of synthetic ones"] if floors else []
+    lines += ["; ".join([*arrows, *stand_in])] if arrows or stand_in else []
+    lines += legend(shown)
+    for name in shown:
+        same, floor = last.scores.get(same_n_name(name)), floors.get(name)
+        if same is not None and floor is not None:
+            lines.append(f"at equal n = {same.n}: {name} {same} of generation {last.generation}, {floor} of real images")
+    return lines
 
 
 def _failures(rows: list[GenerationScores]) -> dict[str, str]:
@@ -116,28 +150,27 @@ def _failures(rows: list[GenerationScores]) -> dict[str, str]:
     return {name: f"{why} (generation {row.generation})" for row in rows for name, why in row.failed.items()}
 
 
-def failed_lines(failed: Mapping[str, str]) -> list[str]:
-    """What has no score and why, for a terminal."""
-    return [remark_line(f"{name} failed, and has no score: {why}") for name, why in failed.items()]
-
-
-def remark_line(text: str) -> str:
-    """A remark for a terminal, in as many lines as it needs."""
-    return textwrap.fill(f"! {text}", WIDTH, subsequent_indent="  ")
-
-
-def score_column(name: str, scores: list[Score | None]) -> list[str]:
+def score_column(name: str, scores: list[Score | None], floor: Score | str | None = NO_FLOORS) -> list[str]:
     """Header and cells of one score; n stands in the header when all rows share it, else in each cell.
 
     Args:
-        name: name of the score; each part between slashes becomes a line of the header.
+        name: name of the score; each part between slashes becomes a line of the header, the first with an arrow.
         scores: one for each row, None where it was not measured.
+        floor: of real images, for a row of its own above the others; `NO_FLOORS` where the table has none.
     """
     counts = {score.n for score in scores if score}
-    header = name.replace("/", "\n")
-    if len(counts) == 1:
-        return [f"{header}\nn={counts.pop()}", *(str(score) if score else "-" for score in scores)]
-    return [header, *(f"{score} (n={score.n})" if score else "-" for score in scores)]
+    first, *others = name.split("/")
+    header = "\n".join([first + arrow(scores), *others])
+    shared = counts.pop() if len(counts) == 1 else None
+    above = [] if isinstance(floor, str) else [floor]
+    cells = [_score_cell(score, shared) for score in (*above, *scores)]
+    return [header if shared is None else f"{header}\nn={shared}", *cells]
+
+
+def _score_cell(score: Score | None, shared: int | None) -> str:
+    if score is None:
+        return "-"
+    return str(score) if score.n == shared else f"{score} (n={score.n})"
 
 
 def _cell_width(column: list[str]) -> int:

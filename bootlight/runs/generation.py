@@ -48,6 +48,14 @@ class Generation(Protocol):
         """The real images in use."""
 
     @property
+    def judge(self) -> Any:
+        """Discriminator of the run, from float images (B, C, H, W) to logits of being real; None where there is none."""
+
+    @property
+    def features(self) -> Any:
+        """Network of the evaluation, from images as they are stored to features; None where there is none."""
+
+    @property
     def truth(self) -> Any:
         """The law that the real images were drawn from, where it is known; else None."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bootlight.io.atomic import atomic_write
 from bootlight.report.page import page
-from bootlight.report.table import WIDTH, remark_line
+from bootlight.report.remarks import WIDTH, remark_line
 from bootlight.studies import report_curves as study_curves
 from bootlight.studies import report_runs as study_runs
 from bootlight.studies import report_scores as study_scores

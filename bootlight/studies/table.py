@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from bootlight.errors import safe
 from bootlight.metrics.score import Score, format_value
+from bootlight.report.remarks import WIDTH
 from bootlight.report.scores import main_scores
-from bootlight.report.table import GAP, WIDTH, align
+from bootlight.report.table import GAP, align
 from bootlight.studies.plateau import LEFT
 from bootlight.studies.results import StudyResults
 from bootlight.studies.settings import is_number

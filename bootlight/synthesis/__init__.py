@@ -6,8 +6,10 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "own_trainer": "Synthesis",
-        "curator": "ByReward Curator KeepAll",
+        "curator": "ByReward Curator KeepAll Threshold",
+        "distinct": "Distinct",
         "folder": "as_stored",
+        "rejection": "KChoice RejectionSampling",
         "requests": "Request Requests",
         "synthesizer": "Draw Synthesizer variants",
     },

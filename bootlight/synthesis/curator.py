@@ -23,9 +23,11 @@ class Curator(ABC):
 
     Attributes:
         identity: attributes, with their values, by which all images are kept and count alike; None = there are none.
+        judges_by: networks of the evaluation that it needs, `judge` and `features`; they are there before the first generation.
     """
 
     identity: Mapping[str, Any] | None = None
+    judges_by: Sequence[str] = ()
 
     @abstractmethod
     def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
@@ -66,9 +68,10 @@ class ByReward(Curator):
         check_range("share", share, 0, 1)
         if share == 0:
             raise BootlightError("share is 0; give the share of the images that is kept, up to 1")
-        if beta is not None and not 0 < beta < math.inf:
-            raise BootlightError(f"beta is {beta}; it must be above 0")
+        if beta is not None:
+            check_positive("beta", beta)
         self.reward = reward
+        self.judges_by = reward.judges_by
         self.share = share
         self.beta = beta
 
@@ -78,7 +81,7 @@ class ByReward(Curator):
         Raises:
             BootlightError: a reward is no number.
         """
-        found = rewards(self.reward, images.batches(BATCH_SIZE), [row.label for row in rows], generation.device)
+        found = rewards_of(self.reward, rows, images, generation)
         order = sorted(range(len(rows)), key=lambda i: -found[i])
         kept = set(order[: max(1, round(self.share * len(rows)))])
         best = found[order[0]]
@@ -87,3 +90,47 @@ class ByReward(Curator):
             row._replace(keep=i in kept, why=f"reward {found[i]:.6g}", weight=weights[i] if i in kept else 1.0)
             for i, row in enumerate(rows)
         ]
+
+
+class Threshold(Curator):
+    """Keeps the images whose reward is at least a limit.
+
+    Args:
+        reward: of images, higher is better; such as `JudgeLogit` or `Realism`.
+        least: the limit; minus infinity keeps all.
+    """
+
+    identity: Mapping[str, Any] | None = {"least": -math.inf}
+
+    def __init__(self, reward: Reward, least: float) -> None:
+        if math.isnan(least) or least == math.inf:
+            raise BootlightError(f"least is {least}; no image would be kept: give a number")
+        self.reward = reward
+        self.judges_by = reward.judges_by
+        self.least = least
+
+    def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
+        """See `Curator`."""
+        found = rewards_of(self.reward, rows, images, generation)
+        kept = zip(rows, found, strict=True)
+        return [row._replace(keep=value >= self.least, why=f"reward {value:.6g}") for row, value in kept]
+
+
+def check_positive(name: str, value: float) -> None:
+    """Refuse what nothing can be divided by.
+
+    Raises:
+        BootlightError: it is not above 0, or infinite.
+    """
+    if not 0 < value < math.inf:
+        raise BootlightError(f"{name} is {value}; it must be above 0")
+
+
+def rewards_of(reward: Reward, rows: list[Row], images: Images, generation: Generation) -> list[float]:
+    """Rewards of the images of a folder.
+
+    Raises:
+        BootlightError: see `metrics.reward.rewards`, or the run does not have what it judges by.
+    """
+    reward.begin(generation)
+    return rewards(reward, images.batches(BATCH_SIZE), [row.label for row in rows], generation.device)
