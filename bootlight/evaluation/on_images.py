@@ -1,10 +1,12 @@
 """A metric of one's own that takes images: any `torchmetrics.Metric`, fed in batches with what its `update` asks for."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,9 +14,11 @@ from torchmetrics import Metric
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.own_metrics import as_written, number
-from bootlight.evaluation.sources import ImageSource
 from bootlight.metrics.score import Score
 from bootlight.rng import seed_torch
+
+if TYPE_CHECKING:
+    from bootlight.evaluation.sources import ImageSource
 
 ABOUT = ("labels", "ids", "parents")  # what an `update` is given by keyword if it asks for it by that name
 PARAMETERS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
