@@ -54,6 +54,7 @@ class Setting(NamedTuple):
         cache: folder of decoded images and features.
         reading: whether links in the sets are followed, and how many bad pictures of each may be left out.
         on_images: metrics of images of one's own.
+        channels: of pictures that are brought to a size: 1 (grey) or 3.
     """
 
     network: nn.Module
@@ -64,6 +65,7 @@ class Setting(NamedTuple):
     cache: Path
     reading: Reading = SAFE
     on_images: tuple[OnImages, ...] = ()
+    channels: int = 3
 
     def open(self, text: str) -> ImageSource:
         """The images that a user names.
@@ -71,7 +73,7 @@ class Setting(NamedTuple):
         Raises:
             BootlightError: there are none, or too few for the metrics.
         """
-        source = open_source(text, image_size=self.image_size, cache=self.cache, reading=self.reading)
+        source = open_source(text, image_size=self.image_size, channels=self.channels, cache=self.cache, reading=self.reading)
         least = least_images(self.metrics)
         if len(source.names) < least:
             raise BootlightError(f"{text} has {len(source.names)} images; the chosen metrics need at least {least}")
@@ -126,8 +128,13 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action=ActionYesNo(yes_prefix="", no_prefix="no-"), default=False, help="JSON on stdout")
 
 
-def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
+def read_setting(parser: ArgumentParser, options: Namespace, features: Callable[[], nn.Module] | None = None) -> Setting:
     """Build the network and check everything that does not need the images.
+
+    Args:
+        parser: of the options.
+        options: as parsed.
+        features: makes the network where no option names one.
 
     Raises:
         BootlightError: a metric that there is not, or a network that cannot be built.
@@ -136,7 +143,7 @@ def read_setting(parser: ArgumentParser, options: Namespace) -> Setting:
     check_range("--max-bad", options.max_bad, 0)
     if options.image_size is not None:
         height_width(options.image_size, "--image-size")
-    network = _network(parser.instantiate(options).features)
+    network = _network(parser.instantiate(options).features or features)
     entries = read_entries(options.metrics)
     if entries == ["all"]:
         entries = [name for name in METRICS if can_serve(network, name)]
