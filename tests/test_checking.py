@@ -60,6 +60,7 @@ ARGUMENTS = {
         "covariances": 0.1 * torch.eye(16, dtype=torch.float64).expand(2, 16, 16),
     },
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
+    "ScaledScore": {"scale": 1.2},
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
     "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
@@ -107,6 +108,12 @@ BROKEN = {
     "OneForAll": ("one_each",),
     "Moody": ("image_alone", "fixed"),
     "Learns": ("fixed",),
+    "EachImage": ("scalars",),
+    "MeanOfSome": ("alike", "batches", "reset_forgets", "copied", "processes"),
+    "LastBatch": ("batches",),
+    "NeverForgets": ("reset_forgets", "processes"),
+    "LocalSum": ("processes",),
+    "HoldsALambda": ("copied",),
     "DropsRows": ("one_each",),
     "Sorts": ("one_each",),
     "KeepsNothing": ("possible",),
@@ -239,7 +246,19 @@ def test_a_class_that_is_no_plug_in_is_told_which_kinds_there_are():
 
 
 def test_our_own_classes_have_identities():
-    names = ["Alone", "Extrapolate", "Simple", "MinSNR", "P2", "Clean", "GaussianNoise", "Whole", "KeepAll", "ByReward"]
+    names = [
+        "Alone",
+        "Extrapolate",
+        "Simple",
+        "MinSNR",
+        "P2",
+        "Clean",
+        "GaussianNoise",
+        "Whole",
+        "KeepAll",
+        "ByReward",
+        "ScaledScore",
+    ]
     names += ["KChoice", "Threshold"]
     for name in names:
         found = bootlight.check(getattr(bootlight, name), **ARGUMENTS.get(name, {}))

@@ -50,8 +50,10 @@ def options(pictures: Path, run: Path, **changes: object) -> list[str]:
         "bootstrap.num_generations": 1, "bootstrap.num_synthetic": 5, "bootstrap.checkpoint_every": 1,
         "synthesis.batch_size": 2, "synthesis.num_previews": 3, "evaluation.judge_steps": 0, "trainer.accelerator": "cpu",
         "trainer.enable_progress_bar": "false", "trainer.log_every_n_steps": 1,
-    } | changes  # fmt: skip
-    return [f"--{key}={value}" for key, value in values.items()]
+    }  # fmt: skip
+    if "evaluation.features" not in changes:
+        values["evaluation.metrics"] = "[]"
+    return [f"--{key}={value}" for key, value in (values | changes).items()]
 
 
 def digest(value: object) -> str:
@@ -87,7 +89,7 @@ def fingerprint(run: Path) -> dict[str, str]:
     """What a run has come to: all weights, pictures, manifests, curves and scores, and the names of all its files."""
     found = {"files": "\n".join(sorted(str(path.relative_to(run)) for path in run.rglob("*")))}
     wanted = ("references/*.safetensors", "gen_*/*.safetensors", "gen_*/*.json", "gen_*/*/*/*.png")
-    wanted += tuple(f"gen_*/*/{name}" for name in ("metadata.jsonl", "protocol.json", "curation.jsonl"))
+    wanted += tuple(f"gen_*/*/{name}" for name in ("metadata.jsonl", "protocol.json", "curation.jsonl", "choice.json"))
     wanted += ("gen_*/*.png", "metrics.json", "metrics.csv", "strip.png")
     for file in sorted(file for pattern in wanted for file in run.glob(pattern)):
         found[str(file.relative_to(run))] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = public(
         "objective": "DSM Hybrid Objective",
         "prediction": "EDM Epsilon Estimate LearnedVariance Prediction V X0",
         "sampler": "Ancestral DDIM MarkovSampler Sampler",
+        "scaled": "ScaledScore",
         "schedule": "DiscreteSchedule Schedule",
         "schedules": "CosineSchedule LinearSchedule SigmaSchedule",
         "solvers": "DPMSolver Heun",

@@ -142,11 +142,11 @@ def same_levels(one: Schedule, other: Schedule) -> bool:
     return all(torch.allclose(torch.as_tensor(own), torch.as_tensor(its)) for own, its in pairs)
 
 
-def check_weight(what: str, w: float) -> None:
+def check_weight(what: str, w: float, least: float = -math.inf) -> None:
     """Refuse how far to go where nobody can go.
 
     Raises:
-        BootlightError: it is no finite number.
+        BootlightError: it is no finite number, or not above `least`.
     """
-    if isinstance(w, bool) or not isinstance(w, int | float) or not math.isfinite(w):
-        raise BootlightError(f"{what} is {w}; give a finite number")
+    if isinstance(w, bool) or not isinstance(w, int | float) or not math.isfinite(w) or w <= least:
+        raise BootlightError(f"{what} is {w}; give a finite number" + (f" above {least:g}" if math.isfinite(least) else ""))

@@ -30,6 +30,30 @@ TWO_PARTS = {
         ]
     )
 }
+SIMS = {  # with Neon beside it, choices of both, a curator by the judge, and images that pollute the next generation
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train"},
+            {"class_path": "bootlight.Synthesize", "init_args": {"into": "probe", "n": 8}},
+            {
+                "class_path": "bootlight.Train",
+                "init_args": AUXILIARY | {"settings": AUXILIARY["settings"] | {"data.mixing": "bootlight.OwnImages"}},
+            },
+            {"class_path": "bootlight.Choose", "init_args": {"values": [0.0, 0.5, 1.0], "n": 6}},
+            {"class_path": "bootlight.Choose", "init_args": {"key": "merge.w", "of": "merge_drawn", "values": [1.0, -0.5]}},
+            {"class_path": "bootlight.Merge", "init_args": {"w": 0.0}},
+            {
+                "class_path": "bootlight.Synthesize",
+                "init_args": {
+                    "compose": {"class_path": "bootlight.Extrapolate", "init_args": {"auxiliary": "auxiliary", "w": 0.0}}
+                },
+            },
+            {"class_path": "bootlight.Synthesize", "init_args": {"part": "merged", "into": "merge_drawn", "n": 6}},
+            {"class_path": "bootlight.Curate", "init_args": {"curator": {"class_path": "bootlight.RejectionSampling"}}},
+            {"class_path": "bootlight.Evaluate", "init_args": {"of": ["samples", "merge_drawn"]}},
+        ]
+    )
+}
 GAUSSIAN = ["--model=bootlight.PixelGaussian"]
 
 
@@ -78,6 +102,8 @@ CONFIGURATIONS = {
     "two parts": Configuration(DDPM, TWO_PARTS),
     "two parts, dcgan": Configuration(DCGAN, TWO_PARTS),
     "two parts, two processes": Configuration(DDPM, TWO_PARTS, processes=2),
+    "sims": Configuration(DDPM, SIMS),
+    "sims, two processes": Configuration(DDPM, SIMS, processes=2),
     "two processes": Configuration(DDPM, processes=2, pages=True),
     "two processes, dcgan": Configuration(DCGAN, {"bootstrap.num_generations": 3}, processes=2),
 }
