@@ -56,7 +56,10 @@ def test_json_holds_what_the_metrics_say(bootlight, sets, capsys):
     assert answer["scores"]["fd-pixels"]["value"] == expected.value
     assert answer["scores"]["fd-pixels"]["standard_error"] == expected.standard_error
     assert [entry["n"] for entry in answer["sets"]] == [30, 20]
-    assert set(answer["scores"]) == {"fd-pixels", "kid"}
+    assert set(answer["scores"]) == {"fd-pixels", "kid", "told-apart"}  # 30 real images are too few for a floor
+    assert answer["verdict"]["told_apart"]["p"] == answer["scores"]["told-apart"]["value"]
+    assert "no floor" in answer["verdict"]["remarks"][0]
+    assert answer["scores"]["kid"]["higher_is_better"] is False
 
 
 def test_the_table_names_sets_protocol_and_doubts(bootlight, sets, capsys):
@@ -146,11 +149,15 @@ def test_compare_finds_what_is_there_and_says_what_is_not(bootlight, sets, tmp_p
     command = ["compare", *(str(sets / name) for name in ("drawn", "brighter", "drawn")), f"--real={sets / 'real'}", *PIXELS]
     bootlight(*command, "--metrics=fd", f"--picture={tmp_path / 'forest.png'}", "--paired")
     text = capsys.readouterr().out
-    assert "fd-pixels: B is higher than A by" in text and "which is worse (paired, n = 20" in text
-    assert "fd-pixels: C and A score exactly the same" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("fd-pixels")]
+    assert "20 pairs" in text and rows[0][-1] == "worse" and rows[1][-1] == "same"
+    assert "B is worse in 1 of 1 score, than A." in text and "C and A score exactly the same in 1 score." in text
     assert (tmp_path / "forest.png").read_bytes().startswith(b"\x89PNG")
     bootlight(*command, "--metrics=fd", "--json", "--paired")
-    found = json.loads(capsys.readouterr().out)["differences"]
+    answer = json.loads(capsys.readouterr().out)
+    found = answer["differences"]
+    assert answer["verdicts"][1] == "C and A score exactly the same in 1 score." and answer["references"][0]["n"] == 30
+    assert found[0]["sentence"].startswith("fd-pixels: ") and "which is worse" in found[0]["sentence"]
     assert [(row["second"].rpartition("/")[2], row["score"]) for row in found] == [
         ("brighter", "fd-pixels"),
         ("drawn", "fd-pixels"),
@@ -167,7 +174,7 @@ def test_compare_finds_what_is_there_and_says_what_is_not(bootlight, sets, tmp_p
     [
         (["--synthetic=x"], "give either --real or --reference-stats"),
         (["--synthetic=x", "--real=y", "--reference-stats=z"], "give either --real or --reference-stats"),
-        (["--synthetic=x", "--real=y"], "bootlight weights"),
+        (["--synthetic=x", "--real=y"], "does not exist"),
         (["--synthetic=x", "--real=y", *PIXELS, "--metrics=fid"], "there is no 'fid'; there are fd, "),
         (["--synthetic=x", "--real=y", *PIXELS, "--metrics=sfid"], "sfid needs the Inception network, not PixelFeatures"),
         (["--synthetic=x", "--real=y", *PIXELS], "y does not exist"),

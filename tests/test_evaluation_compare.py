@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from bootlight.evaluation.compare import Difference, Measured, compare_means, compare_measured, difference, measure_set
+from bootlight.evaluation.compare import Measured, compare_means, compare_measured, measure_set
+from bootlight.evaluation.difference import Difference, difference, judged
 from bootlight.evaluation.suite import measure_all
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import Score
@@ -25,7 +26,7 @@ def compared(first: torch.Tensor, second: torch.Tensor, *, paired: bool, metric:
     real, *two = ({"features": features} for features in sets.values())
     n = min(len(first), len(second))
     measured = [measure_set([metric], NETWORK, real=real, synthetic=features, n=n, paired=paired) for features in two]
-    (only,) = compare_measured(*measured, NETWORK, paired=paired).values()
+    (only,) = compare_measured(*measured, paired=paired).values()
     return only
 
 
@@ -38,7 +39,9 @@ def test_independent_errors_are_added_in_squares():
     ]
     assert found.value == scores[1].value - scores[0].value
     assert found.standard_error == math.hypot(scores[0].standard_error, scores[1].standard_error)
-    assert found.interval == (found.value - 1.959964 * found.standard_error, found.value + 1.959964 * found.standard_error)
+    assert found.interval == pytest.approx(
+        [found.value - 1.959964 * found.standard_error, found.value + 1.959964 * found.standard_error]
+    )
     assert found.found and found.better is False  # farther away by 3 * 0.5², with an error of about 0.1
 
 
@@ -89,37 +92,67 @@ def test_means_of_one_number_per_image():
 
 def test_a_detectable_difference_has_four_chances_in_five():
     """The paper's Table 1: 100 % against 100 % + 30 % samples, 0.0098 with an error of about 0.024 at n = 100."""
-    first, second = (Score(value, None, 100, {}) for value in (0.4938, 0.5036))
-    found = difference(first, second, standard_error=0.024, quantile=1.959964, paired=False, higher_is_better=True)
+    first, second = (Score(value, None, 100, {}, higher_is_better=True) for value in (0.4938, 0.5036))
+    found = difference(first, second, standard_error=0.024, paired=False)
     assert not found.found
     # The quantile 0.841621 is right to 1e-6, and so is the power.
     assert stats.norm.sf(1.959964 - found.detectable / 0.024) == pytest.approx(0.8, abs=1e-6)
     # With four times as many images the error is half as large.
     assert stats.norm.sf(1.959964 - found.detectable / 2 / (0.024 / math.sqrt(4))) == pytest.approx(0.8, abs=1e-6)
     assert found.sentence("discriminator_score", "A", "B") == (
-        "discriminator_score: B and A are not distinguishable (n = 100; 95 % interval -0.03724 to 0.05684); "
-        "so many find a difference of 0.067 in four of five attempts, four times as many half of it"
+        "discriminator_score: B and A are not told apart, 0.010 [-0.037, 0.057] (n = 100); "
+        "so many find a difference of 0.067 in four of five attempts"
     )
 
 
-def test_sentences_say_what_was_found():
-    first = Score(1.0, 0.1, 50, {})
+def line(value: float, error: float | None, higher_is_better: bool | None = True, *, paired=False, degrees=None) -> Difference:
+    first, second = (Score(v, 0.1, 50, {}, higher_is_better=higher_is_better) for v in (1.0, 1.0 + value))
+    return difference(first, second, standard_error=error, paired=paired, degrees=degrees)
 
-    def sentence(value: float, error: float | None, higher_is_better: bool | None, paired: bool = False) -> str:
-        second = Score(1.0 + value, 0.1, 50, {})
-        return difference(
-            first, second, standard_error=error, quantile=2.0, paired=paired, higher_is_better=higher_is_better
-        ).sentence("kid", "A", "B")
 
-    assert (
-        sentence(0.5, 0.1, False) == "kid: B is higher than A by 0.50 ± 0.10, which is worse (n = 50; 95 % interval 0.3 to 0.7)"
+def test_sentences_and_verdicts_say_what_was_found():
+    said = line(0.5, 0.1, False).sentence("kid", "A", "B")
+    assert said == "kid: B is higher than A, which is worse, 0.500 [0.304, 0.696] (n = 50)"
+    said = line(-0.5, 0.1, False, paired=True).sentence("kid", "A", "B")
+    assert said == "kid: B is lower than A, which is better, -0.500 [-0.696, -0.304] (paired, n = 50)"
+    assert line(0.5, 0.1, None).sentence("kid", "A", "B") == "kid: B is higher than A, 0.500 [0.304, 0.696] (n = 50)"
+    assert line(0.0, 0.0).sentence("kid", "A", "B") == "kid: B and A score exactly the same"
+    assert line(0.5, None).sentence("kid", "A", "B") == "kid: B differs from A by 0.5; nothing is known of the error"
+    words = [one.verdict for one in (line(0.5, 0.1), line(-0.5, 0.1), line(0.5, 0.1, None), line(0.1, 0.1), line(0.5, None))]
+    assert words == ["better", "worse", "higher", "-", "error unknown"]
+    assert line(0.0, None).verdict == "same"
+
+
+def test_an_interval_excludes_0_where_its_p_value_is_below_a_twentieth():
+    assert line(0.19599, 0.1).p_value > 0.05 > line(0.19601, 0.1).p_value
+    for degrees in (1, 5, 19):
+        edge = 0.1 * stats.t.ppf(0.975, degrees)
+        low, high = (line(edge * scale, 0.1, degrees=degrees) for scale in (0.999, 1.001))
+        assert low.interval[0] < 0 < high.interval[0] and low.p_value > 0.05 > high.p_value
+
+
+def test_lines_are_judged_together_by_holm():
+    """Holm's own rule, written out: in order of p, stop at the first that is not below 5 % over those that are left."""
+    errors = [1.0, 2.9, 2.2, 2.1, 3.5]
+    lines = {f"s{i}": line(z * 0.1, 0.1) for i, z in enumerate(errors)} | {"unknown": line(1.0, None)}
+    first, second = judged(
+        [{key: lines[key] for key in ("s0", "s1", "unknown")}, {key: lines[key] for key in ("s2", "s3", "s4")}]
     )
-    assert sentence(-0.5, 0.1, False, paired=True) == (
-        "kid: B is lower than A by 0.50 ± 0.10, which is better (paired, n = 50; 95 % interval -0.7 to -0.3)"
-    )
-    assert sentence(0.5, 0.1, None) == "kid: B is higher than A by 0.50 ± 0.10 (n = 50; 95 % interval 0.3 to 0.7)"
-    assert sentence(0.0, 0.0, True) == "kid: B and A score exactly the same"
-    assert sentence(0.5, None, True) == "kid: B differs from A by 0.5; nothing is known of the error"
+    p_values = sorted((2 * stats.norm.sf(z), f"s{i}") for i, z in enumerate(errors))
+    rejected = set()
+    for left, (p, name) in zip((5, 4, 3, 2, 1), p_values, strict=True):
+        if p >= 0.05 / left:
+            break
+        rejected.add(name)
+    together = first | second
+    assert rejected == {"s4", "s1"} == {key for key, one in together.items() if one.found}
+    assert together["s2"].maybe and together["s2"].verdict == "(better)" and not together["s0"].maybe
+    assert together["unknown"].adjusted is None
+    assert together["s4"].adjusted == pytest.approx(5 * p_values[0][0], rel=1e-12)
+    # Power 80 % at the strictest level: the quantile of 5 % over five lines.
+    expected = (stats.norm.isf(0.05 / 5 / 2) + 0.841621) * 0.1
+    assert together["s3"].detectable == pytest.approx(expected, rel=1e-6)
+    assert judged([{"one": lines["s2"]}])[0]["one"].found  # alone it is what its interval says
 
 
 def stub(value: float, without: list[float]) -> Measured:
@@ -128,14 +161,14 @@ def stub(value: float, without: list[float]) -> Measured:
 
 def test_a_difference_that_no_group_changes_has_no_error():
     first = stub(1.0, [1.1, 0.9, 1.0, 1.2])
-    (found,) = compare_measured(first, stub(1.5, [1.6, 1.4, 1.5, 1.7]), NETWORK, paired=True).values()
+    (found,) = compare_measured(first, stub(1.5, [1.6, 1.4, 1.5, 1.7]), paired=True).values()
     assert found.value == 0.5 and found.standard_error is None and not found.found
-    assert found.sentence("x", "A", "B") == "x: B differs from A by 0.5; nothing is known of the error"
+    assert found.verdict == "error unknown" and found.p_value is None
 
 
 def test_few_pairs_have_the_wide_quantile_of_few_groups():
     without = [1.4, 1.7, 1.5, 1.8]
-    (found,) = compare_measured(stub(1.0, [1.0] * 4), stub(1.6, without), NETWORK, paired=True).values()
+    (found,) = compare_measured(stub(1.0, [1.0] * 4), stub(1.6, without), paired=True).values()
     error = math.sqrt(3 * torch.tensor(without).double().var(correction=0))  # (G - 1) / G times the sum of squares
     assert found.standard_error == pytest.approx(error, rel=1e-12)
     # 97.5 % quantile of t with 3 degrees of freedom: 3.182.

@@ -1,92 +1,59 @@
 """Comparing sets of images with the first of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.chosen import left_out
-from bootlight.evaluation.compare import GROUPS, Difference, compare_means, compare_measured, measure_set
+from bootlight.evaluation.compare import GROUPS, Measured, compare_means, compare_measured, measure_set
+from bootlight.evaluation.comparison import Comparison, Reference, letter
+from bootlight.evaluation.difference import Difference, judged
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.judge import find_judge, load_judge
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.pairs import pairing
 from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_source
-from bootlight.evaluation.suite import MAX_PAIRED, least_images
+from bootlight.evaluation.suite import DISTANCES, MAX_PAIRED, least_images
 from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.once import once
 from bootlight.report.forest import Row, write_forest
-from bootlight.report.remarks import failed_lines, remark_line, remark_lines
 
 
-class Comparison(NamedTuple):
-    """What `compare` says.
+class Real(NamedTuple):
+    """Real images that sets are measured against.
 
     Attributes:
-        real: the reference.
-        sets: name and number of images of each set.
-        besides: what else is to be said of sets, by name: the split, and what is not read.
-        differences: of each further set from the first one, by score.
-        remarks: on all of it.
-        notes: where other results lie.
-        failed: why a score of a set (A, B, ...) is missing, by both.
+        references: what they are, and the images.
+        learn: trains the network on them, if it is one that must be.
+        taken: what was taken from runs, in words.
     """
 
-    real: str
-    sets: list[tuple[str, int]]
-    besides: dict[str, list[str]]
-    differences: list[dict[str, Difference]]
-    remarks: tuple[str, ...]
-    notes: list[str]
-    failed: dict[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs."""
-        names = [name for name, _ in self.sets]
-        return {
-            "real": self.real,
-            "sets": [{"name": name, "n": n} for name, n in self.sets],
-            "besides": self.besides,
-            "remarks": list(self.remarks),
-            "failed": self.failed,
-            "differences": [
-                {"first": names[0], "second": second, "score": key, **_plain(found, key, names[0], second)}
-                for second, differences in zip(names[1:], self.differences, strict=True)
-                for key, found in differences.items()
-            ],
-        }
-
-    def text(self) -> str:
-        """Sentences for people."""
-        lines = [f"real  {self.real}", *(f"{chr(65 + i)}     {name} ({n:,} images)" for i, (name, n) in enumerate(self.sets))]
-        lines += [f"      {name}: {' · '.join(besides)}" for name, besides in self.besides.items()]
-        for i, differences in enumerate(self.differences, start=1):
-            lines += ["", f"{chr(65 + i)} against A"]
-            lines += [f"  {found.sentence(key, 'A', chr(65 + i))}" for key, found in differences.items()]
-        count = sum(map(len, self.differences))
-        if count > 1:
-            lines += ["", f"{count} comparisons: about {0.05 * count:.1f} would be found by chance alone if nothing differed"]
-        scores = {f"A {key}": found.first for key, found in self.differences[0].items()}
-        for i, differences in enumerate(self.differences, start=1):
-            scores |= {f"{chr(65 + i)} {key}": found.second for key, found in differences.items()}
-        doubts = [*failed_lines(self.failed), *map(remark_line, self.remarks)]
-        return "\n".join([*lines, *doubts, *remark_lines(scores), *self.notes])
+    references: Sequence[tuple[Reference, ImageSource]]
+    learn: Callable[[], None]
+    taken: str = ""
 
 
-def _plain(found: Difference, name: str, first: str, second: str) -> dict[str, Any]:
-    """A difference as JSON types."""
-    values = found._asdict() | {"first_score": found.first.to_json(), "second_score": found.second.to_json()}
-    del values["first"], values["second"]
-    return values | {"sentence": found.sentence(name, first, second)}
+def named_real(setting: Setting, text: str, taken: str = "") -> Real:
+    """The real images that a user names.
+
+    Raises:
+        BootlightError: there are none, or too few.
+    """
+    source = setting.open(text)
+    return Real([(Reference("", source.where, len(source.names)), source)], partial(setting.learn, source), taken)
 
 
 def compare(
     setting: Setting,
     sets: Sequence[str],
     *,
-    real: str,
+    real: Real | str,
     judge: str | None = None,
     picture: str | None = None,
     paired: bool = False,
@@ -94,12 +61,12 @@ def compare(
     """Measure all sets against the same real images, and each further one against the first.
 
     Sets whose images were drawn from the same seeds with the same labels are pairs; see `pairs.pairing`. Others are
-    independent, and a remark says why.
+    independent, and a remark says why. Against the first reference all metrics are measured, against others distances.
 
     Args:
         setting: network, metrics, sizes.
         sets: as `sources.open_source` understands them, two or more.
-        real: the reference.
+        real: the references, or the images that are the only one.
         judge: a run with a judge, or the file of one.
         picture: .png to draw the differences into.
         paired: images of the same name belong together, though no manifest says so: one set is made of the other.
@@ -110,26 +77,26 @@ def compare(
     if picture is not None and not Path(picture).absolute().parent.is_dir():
         raise BootlightError(f"{picture}: its folder does not exist; make it first")
     judge_weights = None if judge is None else find_judge(Path(judge))
-    reference, *sources = [setting.open(text) for text in (real, *sets)]
-    check_alike({source.where: source for source in (reference, *sources)})
-    setting.learn(reference)
+    real = named_real(setting, real) if isinstance(real, str) else real
+    sources = [setting.open(text) for text in sets]
+    everything = {source.where: source for source in (*(source for _, source in real.references), *sources)}
+    check_alike(everything)
     reasons = _no_pairs(setting, sets, sources, asked=paired)
     pairs = [reason is None for reason in reasons]
-    answers = [setting.ask(source) for source in sources]
-    real_answers = setting.ask(reference)
     n = min(MAX_PAIRED, *(len(source.names) for source in sources))  # no metric then takes a subset of its own
     if any(pairs) and n - -(-n // GROUPS) < (least := least_images(setting.metrics)):
         raise BootlightError(f"{n} pairs of images are too few: the metrics need {least} where some are left out; draw more")
-    with once(KeptIn(setting.cache)):  # what all sets need of the reference
-        measured = [
-            measure_set(setting.metrics, setting.network, real=real_answers, synthetic=answer, n=n, paired=any(pairs))
-            for answer in answers
-        ]
-    differences = [
-        compare_measured(measured[0], other, setting.network, paired=pair)
-        for other, pair in zip(measured[1:], pairs, strict=True)
-    ]
-    failed = {f"{chr(65 + i)} {name}": why for i, one in enumerate(measured) for name, why in one.failed.items()}
+    real.learn()
+    answers = [setting.ask(source) for source in sources]
+    differences: list[dict[str, Difference]] = [{} for _ in sets[1:]]
+    failed: dict[str, str] = {}
+    with once(KeptIn(setting.cache)):  # what all sets need of a reference
+        for reference, source in real.references:
+            measured = _measured(setting, reference, setting.ask(source), answers, n, paired=any(pairs), failed=failed)
+            for found, other, pair in zip(differences, measured[1:], pairs, strict=True):
+                ending = f"/{reference.name}" if reference.name else ""
+                compared = compare_measured(measured[0], other, paired=pair)
+                found |= {f"{key}{ending}": one for key, one in compared.items()}
     if judge_weights is not None:
         with attempt("discriminator_score", failed):
             opinions = [_probabilities(setting, judge_weights, text) for text in sets]
@@ -137,14 +104,37 @@ def compare(
                 found["discriminator_score"] = compare_means(
                     opinions[0], other, paired=pair, protocol={"judge": judge_weights.stem}
                 )
-    names = [(source.where, len(source.names)) for source in sources]
-    layouts = {source.where: source.layout for source in (reference, *sources)}
-    besides = {where: layout.besides for where, layout in layouts.items() if layout and layout.besides}
-    remarks = source_remarks({source.where: source for source in (reference, *sources)})
-    alone = [f"{chr(66 + i)} and A are not compared in pairs: {reason}." for i, reason in enumerate(reasons) if reason]
+    alone = [f"{letter(i)} and A are not compared in pairs: {reason}." for i, reason in enumerate(reasons, 1) if reason]
     alone += left_out(setting.on_images)
-    answer = Comparison(reference.where, names, besides, differences, (*remarks, *alone), [], failed)
+    answer = Comparison(
+        taken=real.taken,
+        references=[reference for reference, _ in real.references],
+        sets=[(source.where, len(source.names)) for source in sources],
+        besides={where: one.layout.besides for where, one in everything.items() if one.layout and one.layout.besides},
+        differences=judged(differences),
+        remarks=(*source_remarks(everything), *alone),
+        notes=[],
+        failed=failed,
+    )
     return answer if picture is None else _drawn(answer, Path(picture))
+
+
+def _measured(
+    setting: Setting,
+    reference: Reference,
+    real: dict[str, Tensor],
+    answers: Sequence[dict[str, Tensor]],
+    n: int,
+    *,
+    paired: bool,
+    failed: dict[str, str],
+) -> list[Measured]:
+    """All sets against one reference; `failed` notes what has no score."""
+    names = [name for name in setting.metrics if reference.name in ("", "train") or name in DISTANCES]
+    measured = [measure_set(names, setting.network, real=real, synthetic=answer, n=n, paired=paired) for answer in answers]
+    ending = f"/{reference.name}" if reference.name else ""
+    failed |= {f"{letter(i)} {name}{ending}": why for i, one in enumerate(measured) for name, why in one.failed.items()}
+    return measured
 
 
 def _no_pairs(setting: Setting, sets: Sequence[str], sources: Sequence[ImageSource], *, asked: bool) -> list[str | None]:
@@ -170,13 +160,13 @@ def _probabilities(setting: Setting, file: Path, text: str) -> Any:
 def _drawn(answer: Comparison, path: Path) -> Comparison:
     """The same with a picture."""
     rows = [
-        Row(f"{chr(66 + i)}: {key}", found.value, found.standard_error, found.interval, found.better if found.found else None)
-        for i, differences in enumerate(answer.differences)
+        Row(f"{letter(i)}: {key}", found.value, found.standard_error, found.interval, found.better if found.found else None)
+        for i, differences in enumerate(answer.differences, start=1)
         for key, found in differences.items()
         if found.interval is not None and found.standard_error
     ]
     if not rows:
         raise BootlightError(f"{path}: no difference has an interval, so there is nothing to draw; leave --picture out")
-    names = ", ".join(f"{chr(65 + i)} = {name}" for i, (name, _) in enumerate(answer.sets))
+    names = ", ".join(f"{letter(i)} = {name}" for i, (name, _) in enumerate(answer.sets))
     write_forest(path, rows, f"against A ({names})")
     return answer._replace(notes=[*answer.notes, f"picture in {path}"])
