@@ -132,7 +132,7 @@ def test_a_plug_in_lies_next_to_where_one_stands(bootlight, tmp_path):
     (tmp_path / "my_generator.py").write_text(PLUG_IN)
     bootlight(
         "fit", "--model=my_generator.Mine", "--data.origin=bootlight.Digits", "--data.num_epochs=1",
-        "--evaluation.judge_steps=0", "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=8",
+        "--evaluation.judge_steps=0", "--evaluation.metrics=[]", "--bootstrap.num_generations=1", "--bootstrap.num_synthetic=8",
         "--trainer.enable_progress_bar=false", "--bootstrap.run_dir=run",
     )  # fmt: skip
     bootlight("sample", "run", "--seeds", "3-4", "--to", "drawn", "--trust", "my_generator.Mine")
@@ -157,8 +157,8 @@ def test_the_plan_counts_without_training(bootlight, tmp_path, capsys):
     bootlight(*PLAN)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     # 1,797 digits, a fifth (359) held out: 1,438 to train on; two epochs in batches of 64, rounded up.
-    assert rows[2][:5] == ["0", "1438", "45", "2880", "100"]
-    assert rows[4][:5] == ["2", "1638", "52", "3328", "100"]
+    assert rows[3][:5] == ["0", "1438", "45", "2880", "100"]
+    assert rows[5][:5] == ["2", "1638", "52", "3328", "100"]
     assert not (tmp_path / "run" / "gen_000").exists()
 
 
@@ -174,7 +174,7 @@ def test_the_plan_of_several_devices_is_measured_on_one(bootlight, monkeypatch, 
     bootlight(*PLAN, "--trainer.devices=2", "--trainer.strategy=ddp")
     out = capsys.readouterr().out
     assert sizes == [32, 100]  # of 64 to train on, each device has half; of a call in drawing, all
-    assert out.splitlines()[2].split()[-1] == "1490.0"  # (2,880 + 100) / 2
+    assert out.splitlines()[3].split()[-1] == "1490.0"  # (2,880 + 100) / 2
     assert "min in all on this machine if 2 such devices are 2 times as fast as one; judge" in out
     with pytest.raises(BootlightError, match=r"^data\.batch_size is 64; it must be a multiple of the 3 devices$"):
         bootlight(*PLAN, "--trainer.devices=3", "--trainer.strategy=ddp")

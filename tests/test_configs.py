@@ -33,7 +33,7 @@ def test_a_small_config_runs(bootlight, tmp_path, name):
     rows = read_json(tmp_path / "run" / "metrics.json")["generations"]
     num_real = 1438 if name.startswith("digits") else 18  # a fifth, a tenth held out
     assert [(row["num_real"], row["num_synthetic"], row["images_seen"]) for row in rows] == [(num_real, 0, 8), (num_real, 8, 8)]
-    scores = {"fd-digits" if name.startswith("digits") else "fd-pixels", "discriminator_score", "kid", "authpct"}
+    scores = {"fd-digits" if name.startswith("digits") else "fd-learned", "discriminator_score", "kid", "authpct", "told-apart"}
     scores |= {f"{which}-k{k}" for which in ("precision", "recall") for k in (3, 5)}
     assert {score.split("/")[0] for score in rows[1]["scores"]} == scores
     for file in ("strip.png", "report.html", "metrics.csv", "config.yaml"):

@@ -171,7 +171,7 @@ def test_compare_finds_what_is_there_and_says_what_is_not(bootlight, sets, tmp_p
     [
         (["--synthetic=x"], "give either --real or --reference-stats"),
         (["--synthetic=x", "--real=y", "--reference-stats=z"], "give either --real or --reference-stats"),
-        (["--synthetic=x", "--real=y"], "bootlight weights"),
+        (["--synthetic=x", "--real=y"], "does not exist"),
         (["--synthetic=x", "--real=y", *PIXELS, "--metrics=fid"], "there is no 'fid'; there are fd, "),
         (["--synthetic=x", "--real=y", *PIXELS, "--metrics=sfid"], "sfid needs the Inception network, not PixelFeatures"),
         (["--synthetic=x", "--real=y", *PIXELS], "y does not exist"),

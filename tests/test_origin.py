@@ -197,12 +197,15 @@ def seen(world_size=1, rank=0, workers=0, **options):
     return data, [dataset[step] for step in range(3)]
 
 
-def test_views_cannot_be_measured_against_what_is_stored():
+def test_views_cannot_be_measured_against_what_is_stored(capsys):
     data, _ = seen()
     asked = Evaluation(features=lambda: PixelFeatures(2, 1), metrics=["kid"])
     with pytest.raises(BootlightError, match=r"evaluation\.features: .* 2 x 2 .* 3 x 3"):
         check_features(asked, data, 100)
-    assert check_features(Evaluation(features=None), data, 100) is None
+    assert check_features(Evaluation(), data, 100) is None
+    said = capsys.readouterr().out
+    assert "only the judge is asked" in said and "2 x 2" in said  # nobody has asked for the network
+    assert check_features(Evaluation(metrics=[]), data, 100) is None and capsys.readouterr().out == ""
 
 
 def test_a_view_gives_crops_and_pairs_from_counters():

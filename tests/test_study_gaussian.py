@@ -95,8 +95,8 @@ def run(bootlight, tmp_path, *options: str, count: int = REAL, sizes: list[int],
         f"--data.origin.image_size={SIZE}", "--data.origin.channels=3", f"--data.origin.count={count}",
         "--data.holdout_fraction=0", "--data.batch_size=10", "--data.num_epochs=1", f"--data.origin.deviation={DEVIATION}",
         *options, f"--bootstrap.run_dir={folder}", f"--bootstrap.num_generations={LAST + 1}",
-        f"--bootstrap.num_synthetic={DRAWN}", "--evaluation.judge_steps=0", "--trainer.accelerator=cpu",
-        "--trainer.enable_progress_bar=false",
+        f"--bootstrap.num_synthetic={DRAWN}", "--evaluation.judge_steps=0", "--evaluation.metrics=[]",
+        "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
     )  # fmt: skip
     found = []
     for generation in RunFolder(folder).generations():

@@ -50,8 +50,10 @@ def options(pictures: Path, run: Path, **changes: object) -> list[str]:
         "bootstrap.num_generations": 1, "bootstrap.num_synthetic": 5, "bootstrap.checkpoint_every": 1,
         "synthesis.batch_size": 2, "synthesis.num_previews": 3, "evaluation.judge_steps": 0, "trainer.accelerator": "cpu",
         "trainer.enable_progress_bar": "false", "trainer.log_every_n_steps": 1,
-    } | changes  # fmt: skip
-    return [f"--{key}={value}" for key, value in values.items()]
+    }  # fmt: skip
+    if "evaluation.features" not in changes:
+        values["evaluation.metrics"] = "[]"
+    return [f"--{key}={value}" for key, value in (values | changes).items()]
 
 
 def digest(value: object) -> str:

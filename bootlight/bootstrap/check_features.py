@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.evaluation.chosen import choose
+from bootlight.evaluation.default_network import default_line, default_network
 from bootlight.evaluation.suite import least_images
 from bootlight.evaluation.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.statistics import feature_statistics
+from bootlight.terminal import say
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
@@ -22,17 +26,42 @@ if TYPE_CHECKING:
 def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: int) -> nn.Module | None:
     """Build the feature network, let it look at its weights and the data (methods `check`, `check_real`), show it two images.
 
+    Where the user has named none it is a default one, and what is in its way is told and no reason to stop.
+
+    Returns:
+        The network; None where nothing is to be measured in its space.
+
     Raises:
         BootlightError: too few images for a distance, or a network that cannot be built or does not answer with features.
     """
-    if evaluation.features is None:
-        choose(evaluation.metrics, None, "evaluation.metrics")
+    if not evaluation.metrics:
         return None
+    if evaluation.features is not None:
+        return _checked(evaluation, evaluation.features, data, num_synthetic)
+    network = default_network(data.real.store.images.dtype == "uint8", data.channels)
+    choose(evaluation.metrics, network, "evaluation.metrics")  # whose faults are the user's
+    try:
+        found = _checked(evaluation, lambda: network, data, num_synthetic)
+    except BootlightError as error:
+        choose(evaluation.metrics, None, "evaluation.metrics")
+        tell(f"only the judge is asked, there are no distances: {error}")
+        return None
+    tell(default_line(network))
+    return found
+
+
+@rank_zero_only
+def tell(text: str) -> None:
+    """Say it once."""
+    say(text)
+
+
+def _checked(evaluation: Evaluation, build: Callable[[], Any], data: BootstrapData, num_synthetic: int) -> nn.Module:
     channels, height, width = data.image_shape
     if (height, width, channels) != (stored := data.real.store.images.shape[1:]):
         raise BootlightError(
             f"evaluation.features: images of {height} x {width} are drawn, and the real ones are {stored[0]} x {stored[1]}, of "
-            "which each step sees a view; they cannot be compared: set evaluation.features to null"
+            "which each step sees a view; they cannot be compared: set evaluation.metrics to []"
         )
     least = least_images(evaluation.metrics)
     if num_synthetic < least:
@@ -44,7 +73,7 @@ def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: i
     if evaluation.max_real < least:
         raise BootlightError(f"evaluation.max_real is {evaluation.max_real}; evaluation.metrics needs at least {least}")
     try:
-        network = cast(nn.Module, evaluation.features())
+        network: nn.Module = build()
         check = getattr(network, "check", None)
         if callable(check):
             check()

@@ -103,7 +103,7 @@ class Smoke:
             num_synthetic: images that a generation of the run draws.
             num_generations: of the run, each of which may want real images of its own.
         """
-        least = 2 if evaluation.features is None else least_images(evaluation.metrics)
+        least = least_images(evaluation.metrics)
         few = max(FEW, 2 * least)
         share = min(1.0, max(few / num_synthetic, (least + 1) / len(data.available), (num_generations + 1) / len(data.real)))
         count = data.num_images or len(data.available.store.images)

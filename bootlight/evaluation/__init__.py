@@ -7,5 +7,6 @@ __getattr__, __dir__, __all__ = public(
     {
         "generation": "Evaluation",
         "classifier_features": "ClassifierFeatures",
+        "learned_features": "LearnedFeatures",
     },
 )

@@ -44,10 +44,10 @@ class Evaluation:
     """Distances to the real training and held-out images, and the discriminator score beside that of real images.
 
     Args:
-        features: class path of the feature network; without one only the judge is asked.
+        features: class path of the feature network; null = LearnedFeatures, PixelFeatures for float data.
         metrics: what is measured in its space, see `bootlight.evaluation.suite.METRICS`, and metrics of one's own by class
             path, `my_file.MyMetric` or `{class_path: ..., init_args: ...}`; all against the real training images, the
-            distances against held-out ones too.
+            distances against held-out ones too. [] = nothing: only the judge is asked.
         judge_steps: training steps of the judge, a DCGAN trained once on all real training images; 0 = no judge.
         judge_width: channels of the judge's first stage.
         judge_batch_size: images of one of its steps, over all devices together.

@@ -1,6 +1,8 @@
 """The options that `evaluate` and `compare` share."""
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +15,9 @@ from torch import Tensor, nn
 from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.chosen import choose, read_entries, with_own
+from bootlight.evaluation.default_network import default_line
 from bootlight.evaluation.features import extract
+from bootlight.evaluation.learned_features import LearnedFeatures
 from bootlight.evaluation.on_images import OnImages
 from bootlight.evaluation.real_of_source import real_of_source
 from bootlight.evaluation.sources import ImageSource, open_source
@@ -26,7 +30,7 @@ from bootlight.metrics.features.frozen import Frozen
 from bootlight.metrics.features.inception import InceptionFeatures
 from bootlight.metrics.features.inception_weights import default_file
 from bootlight.metrics.features.looking import look
-from bootlight.terminal import Usage
+from bootlight.terminal import Usage, say
 
 SETS = "a folder, a zip, a run (its newest generation) or RUN@GENERATION; images@SPLIT for a split"
 MEASURED = "separated by commas, or all; class paths of your own, such as my_file.MyMetric, and"
@@ -107,7 +111,8 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--features",
         type=Callable[[], FeatureNetwork] | None,  # type: ignore[arg-type]
-        help="class path of the feature network (default: bootlight.InceptionFeatures with the weights of bootlight weights)",
+        help="class path of the feature network (default: bootlight.InceptionFeatures, or bootlight.LearnedFeatures until "
+        "bootlight weights has been run)",
     )
     parser.add_argument("--metrics", type=str, default=",".join(USUAL), help=f"{MEASURED} {', '.join(METRICS)}")
     parser.add_argument(
@@ -151,15 +156,14 @@ def read_setting(parser: ArgumentParser, options: Namespace, features: Callable[
 
 def _network(build: Callable[[], Any] | None) -> nn.Module:
     if build is None:
-        file = default_file()
-        if not file.exists():
-            raise BootlightError(
-                f"{file} is missing: run bootlight weights for FID's Inception network, or give another one, such as "
-                "--features bootlight.PixelFeatures or --features my_file.MyNetwork"
-            )
-        build = lambda: InceptionFeatures(str(file))  # noqa: E731
-    network: nn.Module = build()
-    check = getattr(network, "check", None)
+        if not (file := default_file()).exists():
+            network = LearnedFeatures()
+            with redirect_stdout(sys.stderr):  # standard output is for the answer
+                say(f"{default_line(network)}; bootlight weights fetches FID's network")
+            return network
+        build = partial(InceptionFeatures, str(file))
+    found: nn.Module = build()
+    check = getattr(found, "check", None)
     if callable(check):
         check()
-    return network
+    return found
