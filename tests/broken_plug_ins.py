@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from sound_plug_ins import Crops, LossSecondMoment
 from torch import nn
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 import bootlight
 from bootlight.data.store import store_from_arrays
@@ -845,3 +847,73 @@ class ShuffledOnce(bootlight.Digits):
     def load(self):
         store, _ = super().load()
         return store_from_arrays(store.images[self.order], store.labels[self.order], store.class_names), None
+
+
+class EachImage(Metric):
+    """Answers with a number for each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("means", [], dist_reduce_fx="cat")
+
+    def update(self, images):
+        self.means.append(images.double().mean((1, 2, 3)))
+
+    def compute(self):
+        return dim_zero_cat(self.means)
+
+
+class MeanOfSome(EachImage):
+    """Takes other images each time."""
+
+    def compute(self):
+        means = dim_zero_cat(self.means)
+        return means[torch.randperm(len(means))[:5]].mean()
+
+
+class LastBatch(EachImage):
+    """Knows the last batch alone."""
+
+    def update(self, images):
+        self.means = [images.double().mean((1, 2, 3))]
+
+    def compute(self):
+        return dim_zero_cat(self.means).mean()
+
+
+class NeverForgets(EachImage):
+    """Keeps its sums beside the states."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = self.count = 0
+
+    def update(self, images):
+        self.total += images.double().mean((1, 2, 3)).sum()
+        self.count += len(images)
+
+    def compute(self):
+        return torch.as_tensor(self.total / self.count)
+
+
+class LocalSum(Metric):
+    """Says nothing of how states of processes become one."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("count", torch.zeros(()))
+
+    def update(self, images):
+        self.count += len(images)
+
+    def compute(self):
+        return self.count if self.count.ndim == 0 else self.count[0]
+
+
+class HoldsALambda(LocalSum):
+    """Cannot be sent to another process."""
+
+    def __init__(self):
+        super().__init__()
+        self._reductions["count"] = torch.sum
+        self.scale = lambda value: value

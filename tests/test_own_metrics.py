@@ -1,12 +1,16 @@
 """Metrics of one's own, named by class path: in a generation's scores, in `evaluate` and `compare`, and what is refused."""
 
 import json
+import re
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import own_metrics
 import pytest
 import torch
+import yaml
 
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
@@ -72,6 +76,21 @@ def test_all_kinds_join_the_scores_of_a_generation(tmp_path):
     assert [row[0] for row in told] == [0, 1, 2] * 4 and told[0][2] == [] and told[5][2] == ["real/5.png"]
     assert told[0][1].endswith("000000.png") and told[5][1].endswith("000005.png")
     assert {"fd-pixels/train", "fd-pixels/holdout"} <= set(scores)
+
+
+def test_the_metrics_of_the_page_work_as_they_are_written(tmp_path, monkeypatch):
+    section = (Path(__file__).parents[1] / "docs" / "plug_ins.md").read_text(encoding="utf-8").partition("\n## Metric\n")[2]
+    (tmp_path / "my_file.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", section, re.S)), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_file", raising=False)
+    (written,) = re.findall(r"```yaml\n(.*?)```", section, re.S)
+    scores, failed = scores_of(tmp_path, yaml.safe_load(written)["evaluation"]["metrics"])
+    monkeypatch.delitem(sys.modules, "my_file")
+    assert failed == {}
+    of_classes = [DRAWN[kind::3].mean() / 255 for kind in range(3)]
+    assert scores["lightestclass"].value == pytest.approx(max(of_classes), rel=1e-12)
+    gap = np.linalg.norm((REAL.mean((0, 1, 2)) - DRAWN.mean((0, 1, 2))) / 255)
+    assert scores["mean-gap/train"].value == pytest.approx(gap, abs=2e-6) and "kid/train" in scores
 
 
 def test_batches_make_no_difference_and_real_images_are_looked_at_once(tmp_path):
@@ -172,6 +191,14 @@ def test_metrics_of_torchmetrics_work_as_they_are():
     value = measure_images(whole, sides()[0], real, 12, CPU)["kernelinceptiondistance"].value
     assert value == pytest.approx(theirs.compute()[0].item(), rel=1e-3)  # the order of float32 sums is random
     assert chosen.metric.update_count == whole.metric.update_count == 0  # copies measure
+
+
+def test_metrics_of_torchmetrics_that_add_pixels_are_given_no_bytes():
+    found = measure_images(of_images("torchmetrics.image.TotalVariation"), *sides(), 5, CPU)["totalvariation"]
+    pixels = torch.from_numpy(DRAWN).permute(0, 3, 1, 2).double() / 255
+    variation = pixels.diff(dim=2).abs().sum() + pixels.diff(dim=3).abs().sum()
+    assert found.value == pytest.approx(variation.item(), rel=1e-5)  # of bytes a difference of -1 is 255
+    assert found.higher_is_better is False and found.protocol["images"] == "from 0 to 1"
 
 
 def write_set(folder, images=DRAWN) -> None:

@@ -20,6 +20,7 @@ from bootlight.checking.finding import Finding
 from bootlight.checking.generator import GeneratorTrials
 from bootlight.checking.judged import CuratorTrials, RewardTrials
 from bootlight.checking.levels import PredictionTrials, WeightingTrials
+from bootlight.checking.metric import MetricTrials
 from bootlight.checking.network import NetworkTrials
 from bootlight.checking.origin import OriginTrials
 from bootlight.checking.policy import PolicyTrials
@@ -34,7 +35,8 @@ from bootlight.errors import BootlightError
 KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
     *(GeneratorTrials, MarkovTrials, SamplerTrials, TimestepTrials, WeightingTrials, PredictionTrials, ScheduleTrials),
     *(ObjectiveTrials, CompositionTrials, DenoiserTrials, ViewTrials, CorruptionTrials),
-    *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, StageTrials, NetworkTrials),
+    *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, StageTrials),
+    *(MetricTrials, NetworkTrials),
 )
 
 

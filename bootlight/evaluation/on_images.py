@@ -53,12 +53,14 @@ class OnImages:
         metric: is never changed; copies of it measure.
         sees_real: whether its `update` takes `real`, and so the images of the reference too.
         wanted: those of `ABOUT` that its `update` takes.
+        as_float: whether 8-bit images are given as float32 from 0 to 1.
     """
 
     label: str
     metric: Metric
     sees_real: bool
     wanted: tuple[str, ...]
+    as_float: bool = False
 
     def __str__(self) -> str:
         return self.label
@@ -80,7 +82,19 @@ def on_images(label: str, metric: Metric, key: str = "metrics") -> OnImages:
             f"{key}: {label}: its update takes {', '.join(named) or 'nothing'}; it is given images first, and by name "
             f"what it asks for of real, {', '.join(ABOUT)}"
         )
-    return OnImages(label, metric, "real" in named[1:], tuple(name for name in ABOUT if name in named[1:]))
+    wanted = tuple(name for name in ABOUT if name in named[1:])
+    return OnImages(label, metric, "real" in named[1:], wanted, _wants_float(metric))
+
+
+def _wants_float(metric: Metric) -> bool:
+    """Whether it is one of torchmetrics' own that does sums with pixels as they are, which 8 bits would not hold.
+
+    Those that have a switch `normalize` take 8 bits where it is off.
+    """
+    kind = type(metric)
+    if kind.__module__.partition(".")[0] != "torchmetrics":
+        return False
+    return "normalize" not in inspect.signature(kind).parameters or getattr(metric, "normalize", False) is True
 
 
 def check_known(chosen: OnImages, about: About, where: str) -> None:
@@ -128,10 +142,12 @@ def measure_images(
             said = {"real": is_real} if chosen.sees_real else {}
             for images, rows in _batches(source, batch_size):
                 check()
+                images = images.float() / 255 if chosen.as_float and images.dtype == torch.uint8 else images
                 more = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in about.batch(chosen.wanted, rows).items()}
                 metric.update(images.to(device), **said, **more)
-        protocol = {"metric": chosen.label, "num_synthetic": len(synthetic[0].names)}
-        return answer(metric, chosen.label, protocol | ({"num_real": len(real[0].names)} if chosen.sees_real else {}))
+        protocol: dict[str, Any] = {"metric": chosen.label, "num_synthetic": len(synthetic[0].names)}
+        protocol |= {"num_real": len(real[0].names)} if chosen.sees_real else {}
+        return answer(metric, chosen.label, protocol | ({"images": "from 0 to 1"} if chosen.as_float else {}))
 
 
 def _batches(source: ImageSource, size: int) -> Iterator[tuple[Tensor, slice]]:

@@ -18,9 +18,11 @@ __getattr__, __dir__, __all__ = public(
         "discriminator": "DiscriminatorScore",
         "distances.frechet": "FrechetDistance",
         "features.dino": "DinoFeatures",
+        "features.feature_metric": "FeatureMetric",
         "features.features": "PixelFeatures",
         "features.inception": "InceptionFeatures",
         "realism": "JudgeLogit Realism",
         "reward": "Brightness ConstantReward JpegSize Reward",
+        "score": "Score",
     },
 )

@@ -66,7 +66,7 @@ class ScoredMetric(Metric):
 
     def _number(self, value: float = math.nan) -> Tensor:
         """A scalar on the device of the metric."""
-        return torch.tensor(value, dtype=torch.float32 if self.device.type == "mps" else torch.float64, device=self.device)
+        return torch.as_tensor(value, dtype=torch.float32 if self.device.type == "mps" else torch.float64, device=self.device)
 
 
 def _forget_answer(metric: Metric, _: _IncompatibleKeys) -> None:
