@@ -56,7 +56,10 @@ def test_json_holds_what_the_metrics_say(bootlight, sets, capsys):
     assert answer["scores"]["fd-pixels"]["value"] == expected.value
     assert answer["scores"]["fd-pixels"]["standard_error"] == expected.standard_error
     assert [entry["n"] for entry in answer["sets"]] == [30, 20]
-    assert set(answer["scores"]) == {"fd-pixels", "kid"}
+    assert set(answer["scores"]) == {"fd-pixels", "kid", "told-apart"}  # 30 real images are too few for a floor
+    assert answer["verdict"]["told_apart"]["p"] == answer["scores"]["told-apart"]["value"]
+    assert "no floor" in answer["verdict"]["remarks"][0]
+    assert answer["scores"]["kid"]["higher_is_better"] is False
 
 
 def test_the_table_names_sets_protocol_and_doubts(bootlight, sets, capsys):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.suite import Choice, Features, finite, repeated_remark, subset
@@ -27,12 +27,14 @@ class Place(NamedTuple):
         images: those in the place of the synthetic ones, likewise; as many or fewer.
         who: how protocols call them.
         own_reference: whether the reference is a part of the usual one, because they were taken from it.
+        rows: where they lie in the set that they were taken from.
     """
 
     reference: Features
     images: Features
     who: str
     own_reference: bool
+    rows: Tensor
 
 
 def place(reference: Features, others: Features | None, *, n: int, who: str) -> Place | None:
@@ -49,14 +51,14 @@ def place(reference: Features, others: Features | None, *, n: int, who: str) -> 
         None where there are too few images.
     """
     if others is not None and count(others) >= LEAST:
-        return Place(reference, some(others, n), who, False)
+        return Place(reference, some(others, n), who, False, subset(torch.arange(count(others)), n))
     half = min(n, count(reference) // 2)
     if count(reference) // 2 < LEAST:
         return None
     order = torch.randperm(count(reference), generator=torch_rng(0, "real images in the place of synthetic ones"))
     chosen, rest = order[:half].sort().values, order[half:].sort().values
     parts = [{output: values[rows] for output, values in reference.items()} for rows in (rest, chosen)]
-    return Place(parts[0], parts[1], f"{half:,} of the reference itself, which the rest of it is measured against", True)
+    return Place(parts[0], parts[1], f"{half:,} of the reference itself, which the rest is measured against", True, chosen)
 
 
 def floor_scores(names: Sequence[Choice], held: Place, measure: Measure) -> dict[str, Score]:

@@ -18,10 +18,11 @@ from bootlight.evaluation.chosen import Chosen, choose, with_own
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.images_of_run import ImagesOfRun
 from bootlight.evaluation.keep_witness import keep_witness
+from bootlight.evaluation.probes import probes_of, with_probes
 from bootlight.evaluation.run_floors import RunFloors
 from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.streamed import drawn_source
-from bootlight.evaluation.suite import DISTANCES, Choice, measure_all
+from bootlight.evaluation.suite import DISTANCES, Choice, Features, measure_all
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features.features import score_name
@@ -128,9 +129,13 @@ class Evaluation:
             distances |= how.scores(chosen.on_images, distances, failed)
             keys = {name: source.key for name, source in sets.items()}
             floors = self._floors_of(keys, features, data.cache, failed)
-            with attempt("comparison of generations", failed):
-                if keep is not None and self.feature_network is not None:
-                    keep_witness(keep, folder, self.feature_network, features, keys)
+        if self.feature_network is not None:
+            probe = partial(self._probe, sets, ask)
+            doubts = self._floors.doubts(self.feature_network, keys, features, probe, failed)
+            distances = with_probes(distances, doubts, score_name(self.feature_network))
+        with clock.part("metrics"), attempt("comparison of generations", failed):
+            if keep is not None and self.feature_network is not None:
+                keep_witness(keep, folder, self.feature_network, features, keys)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
         return main | opinions | distances | floors, failed
 
@@ -143,6 +148,10 @@ class Evaluation:
         keep = None if source.where == SYNTHETIC else cache
         with clock.part("evaluation"):
             return extract(source, network, cache=keep, batch_size=self.batch_size, device=device, check=check_stop)
+
+    def _probe(self, sets: dict[str, ImageSource], ask: Callable[..., Features], which: str, rows: list[int]) -> Features:
+        """Answers of the feature network to noise and to blurred images, by kind."""
+        return {kind: ask(self.feature_network, made)["features"] for kind, made in probes_of(sets[which], rows).items()}
 
     def _is_main(self, name: str) -> bool:
         return self.feature_network is not None and name.split("/")[0] == score_name(self.feature_network)

@@ -13,6 +13,7 @@ from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.images_of_sets import own_scores, what_is_known
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.reference_stats import check_width, load_statistics, measure_against, save_statistics
+from bootlight.evaluation.set_floors import beside, doubted
 from bootlight.evaluation.several_judges import judge_scores, train_gans
 from bootlight.evaluation.source_remarks import check_alike, source_remarks
 from bootlight.evaluation.sources import ImageSource, open_store
@@ -99,11 +100,13 @@ def evaluate(
         failed=failed,
     )
     scores |= own_scores(setting, sources, known, scores, failed)
+    scores = doubted(scores, setting, sources, answers, failed)
     if pixels:
         with attempt("pixels", failed):
             statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]
             scores |= finite(pixel_differences(*statistics), failed)
     scores = remarked(scores, remarks)
+    scores |= beside(setting, sources, answers, failed)
     scores |= learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st, failed=failed)
     notes = []
     if save_stats is not None:

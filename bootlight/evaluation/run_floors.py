@@ -3,15 +3,18 @@
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 
+from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.floors import Measure, count, equal_n_scores, floor_scores, place, told_apart_scores
+from bootlight.evaluation.probes import COUNT, probe_remarks
 from bootlight.evaluation.suite import Choice, Features
 from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
 
 Found = dict[str, Score]
 Failed = dict[str, str]
+Probe = Callable[[str, list[int]], dict[str, Tensor]]
 OTHER = {"train": "holdout", "holdout": "train"}  # reference: whose images stand for synthetic ones
 
 
@@ -23,6 +26,7 @@ class RunFloors:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[Hashable, ...], tuple[Found, Failed]] = {}
+        self._doubts: dict[tuple[str, ...], dict[str, str]] = {}
 
     def scores(
         self,
@@ -57,6 +61,30 @@ class RunFloors:
                 scores |= {f"{name}/{which}": score for name, score in found.items()}
                 failed |= {f"{name}/{kind}/{which}": reason for name, reason in why.items()}
         return scores | self._told_apart(network, keys, answers, failed)
+
+    def doubts(
+        self, network: nn.Module, keys: Mapping[str, str], answers: Mapping[str, Features], probe: Probe, failed: Failed
+    ) -> dict[str, str]:
+        """Why scores are none to compare by: see `probes.probe_remarks`.
+
+        Args:
+            network: of the answers.
+            keys: as for `scores`.
+            answers: likewise.
+            probe: answers of the network to noise and to blurred images in the place of some of a set, by kind.
+            failed: notes why nothing is known.
+        """
+        key = (keys["train"], keys.get("holdout", ""))
+        if key not in self._doubts:
+            held = place(answers["train"], answers.get("holdout"), n=COUNT, who="")
+            found: dict[str, str] = {}
+            with attempt("noise and blur", failed):
+                probes = {} if held is None else probe("train" if held.own_reference else "holdout", held.rows.tolist())
+                if held is not None and probes:
+                    real, reference = held.images["features"], held.reference["features"]
+                    found = probe_remarks(network, reference=reference, real=real, probes=probes)
+            self._doubts[key] = found
+        return self._doubts[key]
 
     def _told_apart(
         self, network: nn.Module, keys: Mapping[str, str], answers: Mapping[str, Features], failed: Failed

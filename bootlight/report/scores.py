@@ -10,6 +10,7 @@ from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.runs.folder import GenerationFolder, RunFolder
 
 REAL, SAME_N, HOLDOUT, TRAIN = "real", "same-n", "holdout", "train"  # parts of the names of scores
+HELD_OUT = "held-out"  # as `evaluate` calls it
 MAX_SCORES = 200  # of a generation
 MAX_NAME = 200  # characters
 MAX_COUNT = 2**53  # beyond, floats cannot tell neighbours apart
@@ -160,14 +161,16 @@ def floor_name(name: str, names: Container[str]) -> str | None:
         names: of all scores.
     """
     score, _, reference = name.partition("/")
-    wanted = [f"{score}/{REAL}/{reference}"] if reference else [f"{score}/{which}" for which in (HOLDOUT, REAL, TRAIN)]
+    wanted = (
+        [f"{score}/{REAL}/{reference}"] if reference else [f"{score}/{which}" for which in (HOLDOUT, HELD_OUT, REAL, TRAIN)]
+    )
     return next((one for one in wanted if one in names), None)
 
 
 def same_n_name(name: str) -> str:
     """Under which name a main score stands at the number of images of its floor, where that is another."""
-    score, _, reference = name.partition("/")
-    return f"{score}/{SAME_N}/{reference}"
+    score, slash, reference = name.partition("/")
+    return f"{score}/{SAME_N}{slash}{reference}"
 
 
 def floors_of(rows: Sequence[GenerationScores]) -> dict[str, Score]:

@@ -77,13 +77,19 @@ def told_apart(scores: Mapping[str, Score], images: str) -> dict[str, Any] | Non
     if name is None:
         return None
     score = scores[name]
-    reference = REFERENCES.get(str(score.protocol.get("reference")), "real images")
+    reference = _reference(score)
     features = f" by {score.protocol['features']} features" if "features" in score.protocol else ""
     found = score.value <= LEVEL
     p, counts = format_number(score.value, 2), f"{score.n:,} and {score.protocol.get('num_real', 0):,} images"
     end = "".join(f"; {remark}" for remark in score.remarks) if found else "; so many images show no difference"
     sentence = f"{images} {'can' if found else 'cannot'} be told from {reference}{features} (p = {p}, {counts}){end}."
     return {"sentence": sentence, "found": found, "p": score.value, "reference": reference, "score": name}
+
+
+def _reference(score: Score) -> str:
+    """What a test was against, in words."""
+    known = str(score.protocol.get("reference", "real images"))
+    return REFERENCES.get(known, known)
 
 
 def doubts(scores: Mapping[str, Score]) -> list[str]:
@@ -93,7 +99,7 @@ def doubts(scores: Mapping[str, Score]) -> list[str]:
     if real is not None and real.value <= LEVEL:
         p = format_number(real.value, 2)
         found.append(
-            f"Held-out real images can themselves be told from the training images (p = {p}): they are of another distribution "
+            f"Held-out real images can themselves be told from {_reference(real)} (p = {p}): they are of another distribution "
             "or repeat each other, and what they score is no floor."
         )
     names = main_scores(list(scores))

@@ -1,0 +1,76 @@
+"""Floors of `bootlight evaluate`: what real images score in the place of the set that is judged."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.floors import count, equal_n_scores, floor_scores, place, told_apart_scores
+from bootlight.evaluation.options import Setting
+from bootlight.evaluation.probes import COUNT, probe_remarks, probes_of, with_probes
+from bootlight.evaluation.run_floors import noted
+from bootlight.evaluation.sources import ImageSource
+from bootlight.evaluation.suite import Features, measure_all
+from bootlight.metrics.features.features import score_name
+from bootlight.metrics.score import TOLD_APART, Score
+from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
+
+HELD_OUT = "held-out real images"
+
+
+def beside(
+    setting: Setting, sources: Mapping[str, ImageSource], answers: Mapping[str, Features], failed: dict[str, str]
+) -> dict[str, Score]:
+    """`<score>/real`, `<score>/same-n`, `told-apart` and `told-apart/real`; see `floors`.
+
+    Held-out images stand for the synthetic ones where there are 20 or more; otherwise a part of the real ones does.
+
+    Args:
+        setting: network, metrics.
+        sources: `real`, `synthetic`, maybe `held-out`.
+        answers: of the network to them.
+        failed: notes what has no score.
+    """
+    real, synthetic, held_out = answers["real"], answers["synthetic"], answers.get("held-out")
+    scores: dict[str, Score] = {}
+    held = place(real, held_out, n=count(synthetic), who=HELD_OUT)
+    if held is not None:
+        measure = partial(measure_all, network=setting.network, cache=setting.cache)
+        kinds = {
+            "real": partial(floor_scores, setting.metrics, held),
+            "same-n": partial(equal_n_scores, setting.metrics, held, synthetic),
+        }
+        for kind, compute in kinds.items():
+            found, why = noted(compute, measure)
+            scores |= found
+            failed |= {f"{name}/{kind}": reason for name, reason in why.items()}
+    test = partial(told_apart_scores, setting.network, failed=failed)
+    if held_out is None or count(held_out) < LEAST_TOLD_APART:
+        return scores | referred(test(real=real, synthetic=synthetic), "real images")
+    scores |= referred(test(real=held_out, synthetic=synthetic), HELD_OUT)
+    return scores | referred(test(real=real, synthetic=held_out, name=f"{TOLD_APART}/real"), "other real images")
+
+
+def referred(scores: dict[str, Score], reference: str) -> dict[str, Score]:
+    """The scores with their reference in the protocol."""
+    return {name: score._replace(protocol={**score.protocol, "reference": reference}) for name, score in scores.items()}
+
+
+def doubted(
+    scores: dict[str, Score],
+    setting: Setting,
+    sources: Mapping[str, ImageSource],
+    answers: Mapping[str, Features],
+    failed: dict[str, str],
+) -> dict[str, Score]:
+    """The scores, with a remark on those by which noise or blur come before real images; see `probes`."""
+    held = place(answers["real"], answers.get("held-out"), n=COUNT, who=HELD_OUT)
+    if held is None:
+        return scores
+    with attempt("noise and blur", failed):
+        made = probes_of(sources["real" if held.own_reference else "held-out"], held.rows.tolist())
+        probes = {kind: setting.ask(source)["features"] for kind, source in made.items()}
+        if probes:
+            real, reference = held.images["features"], held.reference["features"]
+            remarks = probe_remarks(setting.network, reference=reference, real=real, probes=probes)
+            return with_probes(scores, remarks, score_name(setting.network))
+    return scores
