@@ -156,6 +156,7 @@ class Choose(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
+        self._check_open(generation)
         data = generation.open_data()
         found = [self._tried(generation, data, value) for value in self.values]
         score = next((score for _, score, _ in found if score is not None), None)
@@ -172,6 +173,20 @@ class Choose(Stage):
             say(f"generation {generation.number}: {self.key} = {chosen:g} for {self.of}, by {self.by}/train ({curve})")
         barrier()
         wait_for(file)
+
+    def _check_open(self, generation: Generation) -> None:
+        """Refuse where the choice would come too late, as after `--stages` without this one.
+
+        Raises:
+            BootlightError: what is chosen for is there already.
+        """
+        stage, merge = self._targets(generation.builder.bootstrap.stages or (), generation.number)
+        images, part = generation.folder.of_images(self.of), generation.folder.of_part(stage.part)
+        there = images.samples if images.is_synthesized else part.model_config if merge and part.is_trained else None
+        if agree(there) is not None:
+            raise BootlightError(
+                f"{there} is there already, made without a choice of {self.key}; delete it, or leave Choose out"
+            )
 
     def _content(self, chosen: Number, found: list[tuple[Number, Score | None, str]], score: Score) -> dict[str, Any]:
         """What is kept: the choice, and the curve with errors and the reasons of gaps."""
