@@ -22,7 +22,7 @@ import torch
 from tables import markdown, print_rows
 
 HERE = Path(__file__).parent
-NAMES = ("training", "dcgan", "sampling", "synthesis", "data", "features", "distances", "startup", "growth")
+NAMES = ("training", "dcgan", "sampling", "synthesis", "data", "features", "distances", "comparing", "startup", "growth")
 PACKAGES = (
     "torch", "lightning", "torchmetrics", "torch-fidelity", "pytorch-fid", "clean-fid", "scipy", "diffusers",
     "denoising-diffusion-pytorch", "webdataset", "litdata",

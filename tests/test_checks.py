@@ -1,9 +1,12 @@
 """What is told before anything is trained or written, by `fit` and by `--plan` alike."""
 
+import json
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch._inductor.config
+import yaml
 from gaussian import Gaussian
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -16,6 +19,7 @@ from bootlight.bootstrap import trackers
 from bootlight.bootstrap.checks import check_compiler, check_manual
 from bootlight.compat import wandb_run
 from bootlight.errors import BootlightError
+from bootlight.io.atomic import read_json
 from bootlight.runs.folder import RunFolder
 
 
@@ -79,6 +83,11 @@ WRONG = [
     (["--evaluation.judge_batch_size=0"], r"judge_batch_size is 0"),
     (["--trainer.precision=bf16-true"], r"trainer\.precision is bf16-true"),
     (["--evaluation.max_real=3"], r"evaluation\.max_real is 3"),
+    (["--evaluation.metrics=[fd, own_metrics.Gone]"], r"^evaluation\.metrics: own_metrics\.Gone"),
+    (
+        ["--evaluation.metrics=[own_metrics.Light]", "--evaluation.metrics+={init_args: {}}"],
+        r"^evaluation\.metrics: .*class_path",
+    ),
     (["--data.mixing=bootlight.FreshReal", "--data.mixing.num_parts=1", "--bootstrap.num_generations=2"], r"num_parts is 1"),
     (["--data.root=nowhere"], "nowhere"),
     (["--bootstrap.run_dir=images/00.png/run"], r"cannot make images/00\.png/run"),
@@ -111,8 +120,13 @@ def test_a_compiler_that_is_needed_is_missed_before_anything_begins(command, tmp
 
 def test_a_refused_command_changes_no_file_of_a_run(command, tmp_path, capsys, monkeypatch):
     write_plain_pages(monkeypatch)
+    own = {"class_path": "own_metrics.Light", "init_args": {"unit": 2.0}}
+    command = partial(command, f"--evaluation.metrics={json.dumps(['fd', 'own_metrics.Gap', own])}")
     command("--bootstrap.num_generations=2", "--evaluation.judge_steps=0")
     run = tmp_path / "runs" / "new"
+    scores = read_json(run / "gen_001" / "metrics.json")["scores"]
+    assert {"fd-pixels/train", "gap/train", "light"} <= set(scores) and 0 < scores["light"]["value"] < 128
+    assert yaml.safe_load((run / "config.yaml").read_text())["evaluation"]["metrics"] == ["fd", "own_metrics.Gap", own]
     before = contents(run)
     write_noise(tmp_path / "other", 20)
     (tmp_path / "other" / "00.png").unlink()

@@ -10,8 +10,9 @@ from tiny_runs import draw_pictures
 
 from bootlight.data.roots import load_roots
 from bootlight.errors import BootlightError
+from bootlight.evaluation.learned_features import LearnedFeatures
 from bootlight.evaluation.real_images import describe_images
-from bootlight.evaluation.run_setting import data_of, open_data, read_run, run_of, runs_of
+from bootlight.evaluation.run_setting import data_of, network_of, open_data, read_run, run_of, runs_of
 from bootlight.evaluation.runs_agree import check_agree
 from bootlight.evaluation.suite import measure_all
 from bootlight.io.atomic import write_json
@@ -193,6 +194,32 @@ class Loud(PixelFeatures):
     def __init__(self) -> None:
         super().__init__(2)
         Loud.made += 1
+
+
+def test_the_default_network_is_trained_on_their_own_images(runs, bootlight, capsys, monkeypatch):
+    seen = []
+
+    def fit_real(self, real, folder, device):
+        seen.append(
+            (len(real), None if real.held_out is None else len(real.held_out), sorted(f.name for f in folder.iterdir()))
+        )
+
+    monkeypatch.setattr(LearnedFeatures, "fit_real", fit_real)
+    monkeypatch.setattr(LearnedFeatures, "forward", lambda self, images: PixelFeatures(2)(images))
+    for name in "cd":
+        note(make_run(runs / name, DATA | {"root": "pictures"}, None), runs / "cache")
+    for name in ("learned-1.safetensors", "learned-1.json", "judge-2.safetensors"):
+        (runs / "c" / "references" / name).write_bytes(b"")
+    bootlight("compare", "c", "d", "--metrics=fd")
+    assert seen == [(36, 12, ["learned-1.json", "learned-1.safetensors", "real_images.json"])]
+    assert "fd-learned/train" in capsys.readouterr().out
+
+
+def test_numbers_have_a_default_network_of_their_own(runs):
+    run = make_run(runs / "c", DATA | {"root": "pictures"}, None)
+    assert isinstance(network_of(read_run(run), ())(), LearnedFeatures)
+    write_json(run.generation(0).model_config, {"dtype": "float32"})
+    assert isinstance(network_of(read_run(run), ())(), PixelFeatures)
 
 
 def test_runs_that_cannot_be_read_are_told(runs, bootlight):

@@ -20,7 +20,7 @@ from bootlight.evaluation.trained_networks import TrainedOnReal, real_images
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.kid import KernelDistance
-from bootlight.networks.patches import eigen
+from bootlight.networks.patches import eigen, shrunk, whitened_patches
 
 CPU = torch.device("cpu")
 
@@ -238,8 +238,27 @@ def test_evaluate_learns_where_there_is_no_file_of_inception(bootlight, tmp_path
     bootlight("evaluate", "--real=real", "--synthetic=drawn", "--cache=cache", "--metrics=fd,kid", "--json")
     said = capsys.readouterr()
     scores = json.loads(said.out)["scores"]
-    assert set(scores) == {"fd-learned", "kid"} and scores["fd-learned"]["protocol"]["learned"].startswith("learned-")
+    assert {"fd-learned", "kid"} <= set(scores) and scores["fd-learned"]["protocol"]["learned"].startswith("learned-")
     assert "bootlight.LearnedFeatures" in said.err
     monkeypatch.setattr(LearnedFeatures, "_learn", never)
     bootlight("compare", "drawn", "real", "--real=real", "--cache=cache", "--metrics=fd", "--json")
     assert json.loads(capsys.readouterr().out)["differences"]
+
+
+def test_large_images_are_learned_from_at_256_pixels():
+    images = torch.from_numpy(textures(2, 0, edge=300)).permute(0, 3, 1, 2)[:, :, :, :150]
+    small = shrunk(images)
+    assert small.shape == (2, 3, 256, 128) and small.dtype == torch.uint8
+    assert (small.float().mean((2, 3)) - images.float().mean((2, 3))).abs().max() < 0.5  # what rounding may do, and edges
+    assert shrunk(images[:, :, :256]).shape == (2, 3, 256, 150)
+
+
+def test_patches_come_from_all_places_of_all_images():
+    """Each image has one bright pixel of its own: a filter that has seen it is not constant."""
+    images = torch.zeros(40, 1, 4, 4)
+    images[torch.arange(40), 0, torch.arange(40) % 4, torch.arange(40) // 4 % 4] = 1.0 + torch.arange(40)
+    filters, bias = whitened_patches(images, torch.Generator().manual_seed(0))
+    assert filters.shape == (48, 1, 2, 2) and bias.shape == (48,)
+    answers = torch.nn.functional.conv2d(images, filters, bias)  # (40, 48, 3, 3)
+    # Whitened patches have variance about 1 in every direction, whatever the scale of the pixels.
+    assert 0.5 < answers.var((0, 2, 3)).mean() < 2

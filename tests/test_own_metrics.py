@@ -132,7 +132,7 @@ def part(name):
         ("own_metrics.Needy", "unit"),
         ("own_metrics/Light.py", "no class path"),
         ({"class_path": "own_metrics.Needy", "init_args": {"unit": 9}}, "too large"),
-        ({"class_path": "own_metrics.Light", "init_args": {"width": 9}}, "width"),
+        ({"class_path": "own_metrics.Light", "init_args": {"width": 9}}, "init_args: "),
         ({"class_path": "own_metrics.Light", "init_args": {"unit": "x"}}, "unit"),
         ({"class_path": "own_metrics.Light", "arguments": {}}, "init_args"),
         ({"init_args": {}}, "class_path"),
@@ -155,6 +155,7 @@ def test_features_are_those_of_the_evaluation_unless_a_metric_has_its_own():
     again = choose(["own_metrics.ColourGap"], network).on_features[0]
     assert torch.equal(own.network.layer.weight, again.network.layer.weight)  # random, and the same each time
     assert choose(["kid", "own_metrics.Light", "kid"], network).on_features == ("kid",)
+    assert shared.metric.distributed_available_fn() is False  # rank 0 measures, and the others do not wait for it
     with pytest.raises(BootlightError, match="features"):
         choose(["own_metrics.Gap"], None)
     assert len(choose(["fd", "own_metrics.Light"], None).on_images) == 1
@@ -248,6 +249,9 @@ def test_compare_takes_those_of_features_and_says_what_it_leaves_out(bootlight, 
     answer = json.loads(capsys.readouterr().out)
     assert {row["score"]: row["better"] for row in answer["differences"]} == {"gap": False, "colour-gap": False}
     assert any("own_metrics.Light" in remark for remark in answer["remarks"])
+    bootlight("compare", "drawn", "other", "--real=real", *PIXELS, metrics, "--paired", "--json")
+    errors = [row["standard_error"] for row in json.loads(capsys.readouterr().out)["differences"]]
+    assert len(errors) == 2 and min(errors) > 0
 
 
 def test_entries_on_a_command_line():

@@ -25,7 +25,7 @@ from bootlight.bootstrap.checks import check_mixtures
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.stage import Stage
-from bootlight.bootstrap.stages import beside_the_first, check_needs, check_stages
+from bootlight.bootstrap.stages import check_needs, check_stages
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.cli.sample import find_generation
@@ -454,10 +454,39 @@ def test_what_a_mixture_takes_must_be_drawn(listed, generations, fits):
         check_mixtures(FewDigits(), generations, partial(Builder.drawn_by, builder))
 
 
-def test_a_plan_names_what_it_does_not_count():
-    listed = [Train(), Train("b"), Synthesize(), Synthesize("b", into="probe"), Curate(KeepAll()), Evaluate(), Nothing()]
-    assert beside_the_first(listed) == ["train b", "synthesize probe", "curate", "nothing"]
-    assert beside_the_first([Train(), Synthesize(), Evaluate()]) == []
+def test_a_plan_has_a_row_for_each_stage_and_names_what_it_does_not_count(bootlight, pictures, tmp_path, capsys):
+    compose = stage("bootlight.Extrapolate", auxiliary="b", w=0.0)
+    own = {"data.mixing": "bootlight.OwnImages", "data.num_steps": 7}
+    listed = stages(
+        stage(TRAIN),
+        stage(SYNTHESIZE, into="probe", n=1000),
+        stage(TRAIN, part="b", start_from="model", settings=own),
+        stage("bootlight.Choose", values=[0, 1, 2], n=50),
+        stage("bootlight.Merge", w=1.0, auxiliary="b", generations="later"),
+        stage(SYNTHESIZE, compose=compose),
+        stage("bootlight.Curate", curator="bootlight.KeepAll"),
+        stage(EVALUATE),
+        stage("test_stages.Nothing"),
+    )
+    settings = {"bootstrap.num_generations": 2, "evaluation.features": "bootlight.PixelFeatures", "bootstrap.num_synthetic": 12}
+    bootlight("fit", *DDPM, *options(pictures, tmp_path / "run", **settings), listed, "--plan")
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines if line.split()[:1] in (["0"], ["1"])]
+    # 24 pictures, 6 held out; batches of 4; the auxiliary sees the probe alone; generation 1 trains on the 12 samples too.
+    assert [row[:-2] for row in rows] == [
+        ["0", "train", "model", "18", "3", "12"],
+        ["0", "synthesize", "probe", "1000"],
+        ["0", "train", "b", "1000", "7", "28"],
+        ["0", "choose", "samples", "150"],
+        ["0", "synthesize", "samples", "12"],
+        ["1", "train", "model", "30", "3", "12"],
+        ["1", "synthesize", "probe", "1000"],
+        ["1", "train", "b", "1000", "7", "28"],
+        ["1", "choose", "samples", "150"],
+        ["1", "merge", "merged"],
+        ["1", "synthesize", "samples", "12"],
+    ]
+    assert lines[-1] == "not counted in this plan: curate, nothing" and not (tmp_path / "run" / "gen_000").exists()
 
 
 def test_a_folder_of_images_is_no_network(tmp_path):

@@ -13,9 +13,11 @@ from bootlight.bootstrap.checks import check_all
 from bootlight.bootstrap.loop import run_bootstrap
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.plan import PLANNED_BATCH, alone, print_plan
+from bootlight.bootstrap.plan_stages import print_stages
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.smoke import Smoke, renew, tell
-from bootlight.bootstrap.stages import beside_the_first, chosen_stages
+from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.stages import chosen_stages
 from bootlight.bootstrap.trainers import check_trainer_settings, job_seconds, make_trainer
 from bootlight.distributed.processes import check_strategy, leaving_together, meet
 from bootlight.distributed.stopping import stop_request, stops_explained
@@ -24,7 +26,6 @@ from bootlight.io.quiet import quiet
 from bootlight.runs.config import check_config, check_same_config, check_writable, run_folder_made
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import RunFolder
-from bootlight.terminal import say
 
 
 def run(config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> RunFolder:
@@ -61,9 +62,7 @@ def begin(builder: Builder) -> RunFolder:
     if not builder.config.smoke:
         check_config(folder, builder.text)
     if builder.config.plan:
-        plan(builder)
-        if (more := beside_the_first(stages)) and builder.trainer.is_global_zero:
-            say(f"not counted in this plan: {', '.join(more)}")
+        plan(builder, stages)
         return folder
     seconds = job_seconds(builder.config.trainer.max_time)
     listening = stop_request.listening(seconds)
@@ -90,7 +89,7 @@ def make_small(builder: Builder) -> None:
     )
 
 
-def plan(builder: Builder) -> None:
+def plan(builder: Builder, stages: list[Stage]) -> None:
     """Check what a run checks, as far as one device can, and print what it would cost; one process does."""
     if not builder.trainer.is_global_zero:
         return
@@ -101,6 +100,9 @@ def plan(builder: Builder) -> None:
     model = deepcopy(builder.model)
     PublishedParts(builder).attach_stand_ins(model, GenerationContext(builder.run, 0, builder.seed))
     rehearse(model, builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
+    if builder.bootstrap.stages is not None:
+        print_stages(builder, stages)
+        return
     drawn_at_once = builder.synthesis.batch_size
     batch_size = PLANNED_BATCH if drawn_at_once == "auto" else drawn_at_once
     make = partial(make_trainer, dict(builder.config_init.trainer))

@@ -14,7 +14,7 @@ from bootlight.bootstrap.composing import compose_with, with_values
 from bootlight.bootstrap.merge import KEY as MERGE
 from bootlight.bootstrap.merge import Merge, choice_file
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.stage import Stage, Work
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.data.store import store_from_arrays
 from bootlight.distributed.processes import agree, barrier, wait_for
@@ -130,8 +130,8 @@ class Choose(Stage):
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether there is something to look at images with, enough of them, and one score that has a direction."""
         where = f"bootstrap.stages: Choose by {self.by}"
-        if not builder.evaluation.metrics:
-            raise BootlightError(f"{where}: evaluation.metrics is [], so there is no feature network; name {self.by} there")
+        if builder.evaluation.feature_network is None:
+            raise BootlightError(f"{where}: the run has no features; set evaluation.features or metrics")
         least, count = least_images([self.by]), self._count(builder)
         if count < least or len(data.available) < least:
             raise BootlightError(
@@ -143,6 +143,12 @@ class Choose(Stage):
         if len(scores) != 1 or next(iter(scores.values())).higher_is_better is None:
             found = ", ".join(scores) or "none"
             raise BootlightError(f"{where} must be one score with a better direction, such as fd or kid; it answers {found}")
+
+    def work(self, builder: Builder, number: int) -> Work:
+        """See `Stage`."""
+        stage, merge = self._targets(builder.bootstrap.stages or (), number)
+        beside = stage.beside() if merge is None else ()
+        return Work(self.of, stage.part, draws=len(self.values) * self._count(builder), beside=beside)
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""

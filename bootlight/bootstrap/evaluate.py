@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.stage import Stage, Work
 from bootlight.distributed.processes import agree
 from bootlight.distributed.stopping import Stopped, leave_if_asked
 from bootlight.errors import BootlightError
@@ -16,6 +16,7 @@ from bootlight.runs.folder import SAMPLES
 from bootlight.runs.references import check_name
 
 if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
     from bootlight.data.datamodule import BootstrapData
@@ -42,6 +43,10 @@ class Evaluate(Stage):
     def images(self) -> list[str]:
         """See `Stage`."""
         return self.of
+
+    def work(self, builder: Builder, number: int) -> Work:
+        """See `Stage`; how long measuring takes is not counted."""
+        return Work()
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.stage import Stage, check_part
+from bootlight.bootstrap.stage import Stage, Work, check_part
 from bootlight.bootstrap.trackers import steps_in_generation
 from bootlight.diffusion.compose import check_weight
 from bootlight.diffusion.settings import settings_of
@@ -102,6 +102,10 @@ class Merge(Stage):
                 f"bootstrap.stages: Merge: {self.auxiliary} ({told[1]}) is read in another way than {self.base} ({told[0]}); "
                 "give both the same prediction and schedule"
             )
+
+    def work(self, builder: Builder, number: int) -> Work:
+        """See `Stage`."""
+        return Work(self.part, self.part, publishes=True)
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""

@@ -50,7 +50,7 @@ def print_plan(
     devices = configured.world_size
     train, draw = seconds_an_image(model, data, batch_size, configured, make_trainer)
     drawn_bytes = settings.num_synthetic * drawn_image_bytes(data)
-    weight_bytes = 4 * sum(p.numel() for name, p in model.named_parameters() if not name.startswith(EMA_PREFIX))
+    weights = weight_bytes(model)
     say(HEADER)
     total = 0.0
     for generation in range(settings.num_generations):
@@ -60,13 +60,18 @@ def print_plan(
         seconds = seen * train + settings.num_synthetic * draw
         total += seconds
         kept = {"all": True, "last": generation == settings.num_generations - 1, "none": False}[settings.keep_checkpoints]
-        disk = (drawn_bytes + weight_bytes * (1 + COPIES_OF_WEIGHTS * kept)) / 2**20
+        disk = (drawn_bytes + weights * (1 + COPIES_OF_WEIGHTS * kept)) / 2**20
         say(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
     shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
     say(
         f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "
         f"{settings.run_dir}"
     )
+
+
+def weight_bytes(model: GeneratorModule) -> int:
+    """What its published weights take on the disk."""
+    return 4 * sum(p.numel() for name, p in model.named_parameters() if not name.startswith(EMA_PREFIX))
 
 
 def drawn_image_bytes(data: BootstrapData) -> float:

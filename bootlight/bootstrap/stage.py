@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bootlight.errors import BootlightError
 from bootlight.runs.references import parse_reference
@@ -17,6 +17,28 @@ if TYPE_CHECKING:
 
 
 Generations = Literal["all", "first", "later"]
+
+
+class Work(NamedTuple):
+    """What a stage does in a generation, for a plan.
+
+    Args:
+        what: a word, such as the part or the folder.
+        part: whose module it is about; empty = it costs nothing that is counted.
+        trains: whether that is trained.
+        publishes: whether weights are left.
+        draws: images that are drawn.
+        keeps: images of them that are left on the disk.
+        beside: other parts that each drawn image asks, too.
+    """
+
+    what: str = ""
+    part: str = ""
+    trains: bool = False
+    publishes: bool = False
+    draws: int = 0
+    keeps: int = 0
+    beside: tuple[str, ...] = ()
 
 
 class Stage(ABC):
@@ -68,6 +90,10 @@ class Stage(ABC):
     def images(self) -> list[str]:
         """Folders of images of its own generation without which it cannot run."""
         return []
+
+    def work(self, builder: Builder, number: int) -> Work | None:
+        """What it does in a generation, for `--plan`; None = nobody knows."""
+        return None
 
     @property
     def name(self) -> str:

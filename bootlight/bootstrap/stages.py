@@ -12,7 +12,7 @@ from bootlight.bootstrap.stage import is_ours
 from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.bootstrap.train import Train
 from bootlight.errors import BootlightError
-from bootlight.runs.folder import MODEL, SAMPLES
+from bootlight.runs.folder import MODEL
 from bootlight.runs.references import Reference, parse_reference
 
 if TYPE_CHECKING:
@@ -85,13 +85,6 @@ def _is_there(reference: Reference, number: int, parts: set[str], stages: list[S
         return reference.part in parts
     published = any(stage.publishes and stage.part == reference.part and stage.takes_part(of) for stage in stages)
     return 0 <= of < number and published
-
-
-def beside_the_first(stages: list[Stage]) -> list[str]:
-    """What a generation does besides training `model`, drawing `samples` and measuring: `train auxiliary`."""
-    usual = (Train, MODEL), (Synthesize, SAMPLES)
-    named = [(type(stage), stage.into if isinstance(stage, Synthesize) else stage.part, stage.name) for stage in stages]
-    return [f"{name} {what}".strip() for kind, what, name in named if (kind, what) not in usual and kind is not Evaluate]
 
 
 def references_of(builder: Builder, part: str, number: int) -> Iterable[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bootlight.bootstrap.composing import compose_with, denoising, described, with_choice
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.stage import Stage
+from bootlight.bootstrap.stage import Stage, Work
 from bootlight.data.generation_images import GenerationImages, NotDrawnYet
 from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
 from bootlight.distributed.stopping import leave_if_asked, stop_request
@@ -17,7 +17,7 @@ from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import file_sha256, read_json, write_json
 from bootlight.io.shown import REFERENCE
 from bootlight.runs.folder import MODEL, SAMPLES
-from bootlight.runs.references import check_name
+from bootlight.runs.references import check_name, parse_reference
 from bootlight.runs.timing import clock
 from bootlight.synthesis.asking import check_needs, check_protocol, drawing_of, previews
 from bootlight.synthesis.batch_size import LARGEST, fastest_batch_size
@@ -74,6 +74,16 @@ class Synthesize(Stage):
         self.compose = compose
         self.n = n
         self.generations = generations
+
+    def work(self, builder: Builder, number: int) -> Work:
+        """See `Stage`."""
+        count = builder.num_drawn(self.into)
+        return Work(self.into, self.part, draws=count, keeps=count, beside=self.beside())
+
+    def beside(self) -> tuple[str, ...]:
+        """Parts of the same run that each image asks besides the one that draws."""
+        texts = () if self.compose is None else self.compose.references.values()
+        return tuple(reference.part for reference in map(parse_reference, texts) if reference.run is None)
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""

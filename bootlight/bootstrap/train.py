@@ -12,7 +12,7 @@ from bootlight.bootstrap.changes import AsWritten
 from bootlight.bootstrap.checks import check_clip, check_labels, check_training, open_images
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
-from bootlight.bootstrap.stage import Stage, check_part
+from bootlight.bootstrap.stage import Stage, Work, check_part
 from bootlight.bootstrap.trackers import follow, steps_in_generation
 from bootlight.bootstrap.trainers import check_trainer_settings
 from bootlight.distributed.processes import agree, barrier, check_same, in_group, losses_explained, rank, send_file
@@ -96,6 +96,10 @@ class Train(Stage):
         if self.start_from is not None and (start := parts.stand_in(self.start_from, context)) is not None:
             model.load_published(start.published_state())
         rehearse(model, own, trainer.callbacks, builder.trial_trainer, builder.bootstrap.compile)  # type: ignore[attr-defined]
+
+    def work(self, builder: Builder, number: int) -> Work:
+        """See `Stage`."""
+        return Work(self.part, self.part, trains=True, publishes=True)
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""

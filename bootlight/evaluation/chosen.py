@@ -37,9 +37,9 @@ def read_entries(text: str) -> list[Entry]:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise BootlightError(f"metrics: {text} is no list: {error}") from error
+        raise BootlightError(f"--metrics: {text} is no list: {error}") from error
     if not isinstance(found, list) or not all(isinstance(entry, str | dict) for entry in found):
-        raise BootlightError(f"metrics: {text} is no list of metrics; give names, class paths, or {{class_path: ...}}")
+        raise BootlightError(f"--metrics: {text} is no list of metrics; give names, class paths, or {{class_path: ...}}")
     return found
 
 
@@ -51,7 +51,7 @@ def choose(entries: Sequence[Entry], network: nn.Module | None, key: str = "metr
     """
     keys = [str(entry) for entry in entries if not is_class_path(entry)]
     if network is not None:
-        check_metrics(keys, network)
+        check_metrics(keys, network, key)
     on_features: list[Choice] = []
     images: list[OnImages] = []
     for entry in entries:

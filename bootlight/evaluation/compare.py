@@ -19,7 +19,6 @@ from bootlight.metrics.uncertainty import group_numbers, jackknife_standard_erro
 
 GROUPS = 20
 MAX_REAL = 2_000  # where every pair of images is looked at: both sets share them, so their draw hardly moves a difference
-ROUNDING = 1e-12  # relative; what the difference of two equal differences may be
 
 
 class Measured(NamedTuple):
@@ -131,6 +130,4 @@ def _paired(first: Sequence[float], second: Sequence[float]) -> float | None:
     if not (first and second):
         return None  # a score without some group could not be computed
     values = torch.tensor([first, second], dtype=torch.float64)
-    error = jackknife_standard_error(values[1] - values[0])
-    known = error is not None and error >= ROUNDING * values.abs().max().item()  # else no group makes a difference
-    return error if known else None
+    return jackknife_standard_error(values[1] - values[0])

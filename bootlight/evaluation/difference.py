@@ -9,6 +9,7 @@ from scipy.stats import t as student
 from bootlight.metrics.score import Score, format_interval, format_number
 
 LEVEL = 0.05  # of a false difference: in one line by its interval, in all lines together by Holm
+ROUNDING = 1e-12  # of the larger score: a smaller error is that of sums, of sets where no image makes a difference
 Z80 = 0.841621  # 80 % quantile of the standard normal distribution
 
 
@@ -97,7 +98,7 @@ def difference(
     """
     value, higher_is_better = second.value - first.value, first.higher_is_better
     better = None if higher_is_better is None or value == 0 else (value > 0) is higher_is_better
-    if not standard_error:
+    if standard_error is None or standard_error <= ROUNDING * max(abs(first.value), abs(second.value)):
         return Difference(first, second, value, None, None, None, paired, None, better, None, None)
     half = _quantile(LEVEL, degrees) * standard_error
     p_value = float(2 * _law(degrees).sf(abs(value) / standard_error))

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.trained_networks import kept, save_network
 from bootlight.io.atomic import read_weights
-from bootlight.networks.patches import PatchNetwork, learn_patches
+from bootlight.networks.patches import AT_ONCE, PatchNetwork, learn_patches, shrunk
 from bootlight.rng import numpy_rng, torch_rng
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class LearnedFeatures(nn.Module):
         half = self.num_features // 2
         with tqdm(desc="learning features from the real images", unit=" step", leave=False) as bar:
             tensors = learn_patches(
-                real.tensor(chosen),
+                torch.cat([shrunk(real.tensor(part)) for part in np.array_split(chosen, -(-len(chosen) // AT_ONCE))]),
                 num_coarse=half,
                 num_filtered=self.num_features - half,
                 rng=torch_rng(self.seed, "learned features: patches"),

@@ -147,7 +147,7 @@ def read_setting(parser: ArgumentParser, options: Namespace, features: Callable[
     entries = read_entries(options.metrics)
     if entries == ["all"]:
         entries = [name for name in METRICS if can_serve(network, name)]
-    chosen = choose(entries, network)
+    chosen = choose(entries, network, "--metrics")
     cache = default_cache() if options.cache is None else Path(options.cache)
     reading = Reading(options.follow_links, max_bad=options.max_bad)
     how = options.image_size, options.batch_size, options.device, cache, reading

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -125,7 +126,11 @@ def _constructed(kind: type[Metric], arguments: dict[str, Any], network: nn.Modu
     asked = "features" in names and "features" not in arguments and default is None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind, fail_untyped=False, sub_configs=False, skip={"features"} if asked else set())
-    made = dict(vars(parser.instantiate(parser.parse_object(arguments))))
+    try:
+        parsed = parser.parse_object(arguments)
+    except ArgumentError as error:
+        raise BootlightError(f"init_args: {' '.join(str(error).split())}; correct them") from error
+    made = dict(vars(parser.instantiate(parsed)))
     if not (asked and issubclass(kind, FeatureMetric)):
         return made
     if network is None:

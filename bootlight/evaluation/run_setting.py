@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ from torch import nn
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.resolve import is_generation, resolve, split_suffix
 from bootlight.errors import BootlightError
+from bootlight.evaluation.default_network import default_network
 from bootlight.evaluation.real_images import describe_images
-from bootlight.generators.load import build
+from bootlight.generators.load import Allocations, build, noted_dtype
 from bootlight.generators.trust import class_paths, importable, only
 from bootlight.io.atomic import read_json
 from bootlight.metrics.features.features import FeatureNetwork
@@ -22,6 +24,7 @@ from bootlight.runs.links import check_links
 # Settings of `data` that decide which images a run trains on and holds out, and what they look like.
 OF_IMAGES = ("root", "origin", "image_size", "channels", "num_images", "holdout_fraction", "subset_seed")
 OF_READING = ("label_column", "max_bad", "follow_links")
+MAX_ELEMENTS = 2_000_000_000  # of a feature network: a number in a file can ask for terabytes
 DATA = {f"bootlight{place}.BootstrapData" for place in ("", ".data", ".data.datamodule")}
 
 
@@ -31,7 +34,7 @@ class RunSetting(NamedTuple):
     Attributes:
         run: its folder.
         data: class path and arguments of its real images.
-        features: class path and arguments of its feature network; None where it has none.
+        features: class path and arguments of its feature network; None where it names none.
         max_real: how many real images it was measured against at most.
         known: hashes of its real images, by `real_images.json`; empty where that is not there.
     """
@@ -112,27 +115,34 @@ def read_run(run: RunFolder) -> RunSetting:
     )
 
 
-def network_of(setting: RunSetting, trust: Collection[str]) -> Callable[[], nn.Module] | None:
-    """What makes the feature network of a run; None where it has none.
+def network_of(setting: RunSetting, trust: Collection[str]) -> Callable[[], nn.Module]:
+    """What makes the feature network of a run, the default one where it names none.
 
     Raises:
         BootlightError: it is of a class that is not trusted.
     """
     if setting.features is None:
-        return None
+        first = setting.run.generation(0)
+        pictures = not first.model_config.exists() or noted_dtype(first) == "uint8"
+        return partial(default_network, pictures, data_of(setting, trust=trust).channels)
     name = f"{setting.run.config}: evaluation.features"
     make: Callable[[], nn.Module] = _built(Callable[[], FeatureNetwork], setting.features, trust, f"{name}: ", "--features")
-    return make
+    return partial(_limited, make)
+
+
+def _limited(make: Callable[[], nn.Module]) -> nn.Module:
+    with Allocations(MAX_ELEMENTS):
+        return make()
 
 
 def data_of(
-    setting: RunSetting, *, cache: Path, image_size: int | list[int] | None = None, trust: Collection[str] = ()
+    setting: RunSetting, *, cache: Path | None = None, image_size: int | list[int] | None = None, trust: Collection[str] = ()
 ) -> BootstrapData:
     """The real images of a run, with what it holds out and nothing of what it mixes them with; not opened yet.
 
     Args:
         setting: of the run.
-        cache: folder of decoded images.
+        cache: folder of decoded images; None = the usual one.
         image_size: instead of the run's own.
         trust: class paths of other code that may run.
 
@@ -142,8 +152,8 @@ def data_of(
     given, path = setting.images, str(setting.data.get("class_path"))
     if path in DATA:
         given = {key: given[key] for key in (*OF_IMAGES, *OF_READING) if given.get(key) is not None}
-    changes: dict[str, Any] = {"cache": str(cache), "num_steps": 1, "num_epochs": None, "origins": None}
-    changes["mixing"] = {"class_path": "bootlight.OnlyReal"}
+    changes: dict[str, Any] = {"num_steps": 1, "num_epochs": None, "origins": None}
+    changes |= {"cache": None if cache is None else str(cache), "mixing": {"class_path": "bootlight.OnlyReal"}}
     if image_size is not None:
         if given.get("origin") is not None:
             raise BootlightError(f"--image-size: the real images of {setting.where} have a size of their own; give --real too")

@@ -84,4 +84,4 @@ def _short(value: Any) -> str:
     if isinstance(value, dict) and "class_path" in value:
         given = ", ".join(f"{key}={one}" for key, one in (value.get("init_args") or {}).items())
         return f"{value['class_path']}({given})"[:160]
-    return "none" if value is None else str(value)[:160]
+    return "null" if value is None else str(value)[:160]

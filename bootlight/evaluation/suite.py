@@ -78,7 +78,7 @@ def least_images(names: Sequence[object]) -> int:
     return max((LEAST.get(name, 2) for name in names if isinstance(name, str)), default=2)
 
 
-def check_metrics(names: Sequence[str], network: nn.Module) -> None:
+def check_metrics(names: Sequence[str], network: nn.Module, key: str = "metrics") -> None:
     """Refuse metrics that there are not, or that this network cannot serve.
 
     Raises:
@@ -87,10 +87,10 @@ def check_metrics(names: Sequence[str], network: nn.Module) -> None:
     for name in names:
         if name not in METRICS:
             raise BootlightError(
-                f"metrics: there is no {name!r}; there are {', '.join(METRICS)}, and class paths such as my_file.MyMetric"
+                f"{key}: there is no {name!r}; there are {', '.join(METRICS)}, and class paths such as my_file.MyMetric"
             )
         if not can_serve(network, name):
-            raise BootlightError(f"metrics: {name} needs the Inception network, not {type(network).__name__}; leave it out")
+            raise BootlightError(f"{key}: {name} needs the Inception network, not {type(network).__name__}; leave it out")
 
 
 def can_serve(network: nn.Module, name: str) -> bool:

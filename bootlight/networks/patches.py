@@ -14,9 +14,10 @@ COARSE = 16  # edge in pixels of what components are taken of
 FILTERS = 48
 THRESHOLD = 0.5  # of an answer, in deviations of a whitened patch
 WHITEN = 0.01  # added to the variances of patches, in units of their mean
-SAMPLED = 20_000  # patches of each scale
+SAMPLED, OF_IMAGE = 20_000, 50  # patches of each scale, at most, and of each image of many
 NEGLIGIBLE = 1e-6  # of a variance, relative to the largest
 AT_ONCE = 100  # images
+MAX_EDGE = 256  # pixels; larger images are brought to that first
 
 
 class PatchNetwork(nn.Module):
@@ -56,6 +57,15 @@ class PatchNetwork(nn.Module):
         return pooled(x, self.of(f"filters_{level}"), self.of(f"bias_{level}"))
 
 
+def shrunk(images: Tensor) -> Tensor:
+    """Images (B, C, H, W), uint8, of which the longer edge is at most `MAX_EDGE`."""
+    height, width = images.shape[2:]
+    if max(height, width) <= MAX_EDGE:
+        return images
+    size = [max(1, round(n * MAX_EDGE / max(height, width))) for n in (height, width)]
+    return F.interpolate(images.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).to(torch.uint8)
+
+
 def scales(x: Tensor) -> Iterator[Tensor]:
     """Images (B, C, H, W) at their size, at half of it, and so on."""
     yield x
@@ -91,33 +101,40 @@ def learn_patches(
         rng: chooses patches.
         bar: told what has been done.
     """
-    count = len(images)
-    x = images.float() / 255
-    found = {"size": torch.tensor(x.shape[2:])}
-    answers = []
-    for i, level in enumerate(scales(x)):
-        filters, bias = whitened_patches(level, rng)
-        found |= {f"filters_{i}": filters, f"bias_{i}": bias}
-        answers.append(torch.cat([pooled(chunk, filters, bias) for chunk in torch.split(level, AT_ONCE)]))
-        bar(f"scale {i + 1}")
-    for name, values, most in (("filtered", torch.cat(answers, 1), num_filtered), ("coarse", coarse(x), num_coarse)):
-        found[f"{name}_mean"], found[f"{name}_axes"] = components(values, min(most, count - 1), standardize=name == "filtered")
-        bar(f"components of {name}")
+    count, size = len(images), math.prod(images.shape[1:])
+    few = images[torch.randperm(count, generator=rng)[: min(500, max(50, 2**27 // size))].sort().values]
+    found = {"size": torch.tensor(images.shape[2:])}
+    for i, level in enumerate(scales(few.float() / 255)):
+        found[f"filters_{i}"], found[f"bias_{i}"] = whitened_patches(level, rng)
+        bar(f"patches of scale {i + 1}")
+    filtered, pixels = [], []
+    for chunk in torch.split(images, AT_ONCE):
+        levels = list(scales(chunk.float() / 255))
+        answers = [pooled(x, found[f"filters_{i}"], found[f"bias_{i}"]) for i, x in enumerate(levels)]
+        filtered.append(torch.cat(answers, 1))
+        pixels.append(coarse(levels[0]))
+        bar("answers of the filters")
+    for name, values, most in (("filtered", filtered, num_filtered), ("coarse", pixels, num_coarse)):
+        answer = components(torch.cat(values), min(most, count - 1), standardize=name == "filtered")
+        found[f"{name}_mean"], found[f"{name}_axes"] = answer
+        bar("components")
     return found
 
 
 def whitened_patches(x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Filters (K, C, e, e) and their bias (K,): an answer is the product with a random patch, both whitened."""
-    edges = min(PATCH, (x.shape[2] + 1) // 2), min(PATCH, (x.shape[3] + 1) // 2)
-    places = math.prod(n - e + 1 for n, e in zip(x.shape[2:], edges, strict=True))
-    few = x[torch.randperm(len(x), generator=rng)[: max(1, -(-4 * SAMPLED // places))]]
-    patches = F.unfold(few, edges).transpose(1, 2).flatten(0, 1)
-    patches = patches[torch.randperm(len(patches), generator=rng)[:SAMPLED]].double()
+    edges = [min(PATCH, (n + 1) // 2) for n in x.shape[2:]]
+    sampled = min(SAMPLED, OF_IMAGE * len(x))
+    places = [n - e + 1 for n, e in zip(x.shape[2:], edges, strict=True)]
+    image, top, left = (torch.randint(n, (sampled,), generator=rng) for n in (len(x), *places))
+    rows, columns = (start[:, None] + torch.arange(e) for start, e in zip((top, left), edges, strict=True))
+    patches = x[image[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (S, e, e, C)
+    patches = patches.permute(0, 3, 1, 2).flatten(1).double()
     mean = patches.mean(0)
     values, vectors = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
     scale = (values.clamp(min=0) + WHITEN * values.mean().clamp(min=1e-12)).rsqrt()
     whiten = vectors * scale @ vectors.T
-    atoms = (patches[torch.randperm(len(patches), generator=rng)[:FILTERS]] - mean) @ whiten
+    atoms = (patches[:FILTERS] - mean) @ whiten
     atoms = atoms / atoms.norm(dim=1, keepdim=True).clamp(min=1e-12)
     filters = atoms @ whiten
     return filters.float().view(-1, x.shape[1], *edges), -(filters @ mean).float()

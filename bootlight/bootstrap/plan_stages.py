@@ -1,0 +1,119 @@
+"""What a run with stages of its own would do and cost: each part, its training and its drawing, generation after generation."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from bootlight.bootstrap.checks import open_images
+from bootlight.bootstrap.parts import PublishedParts
+from bootlight.bootstrap.plan import (
+    COPIES_OF_WEIGHTS,
+    PLANNED_BATCH,
+    PROBE,
+    drawing_seconds,
+    drawn_image_bytes,
+    training_seconds,
+    weight_bytes,
+)
+from bootlight.bootstrap.trainers import make_trainer
+from bootlight.runs.context import GenerationContext
+from bootlight.terminal import say
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.builder import Builder
+    from bootlight.bootstrap.stage import Stage, Work
+    from bootlight.data.datamodule import BootstrapData
+
+COLUMNS = {"training set": 13, "steps": 9, "images seen": 13, "drawn": 8, "disk (MiB)": 12, "time (min)": 12}
+HEADER = f"generation  {'stage':22}" + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())
+
+
+class Cost(NamedTuple):
+    """Of the module of a part.
+
+    Attributes:
+        train: seconds of a training image.
+        draw: seconds of a drawn image.
+        weights: bytes.
+        data: that it trains on.
+    """
+
+    train: float
+    draw: float
+    weights: float
+    data: BootstrapData
+
+
+class Costs:
+    """Costs of parts, each measured once on this machine.
+
+    Args:
+        builder: of the run.
+    """
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+        self.make = partial(make_trainer, dict(builder.config_init.trainer))
+        self.configured = self.make(**PROBE)
+        size = builder.synthesis.batch_size
+        self.batch_size = PLANNED_BATCH if size == "auto" else size
+        self._known: dict[str, Cost] = {}
+
+    def of(self, part: str, number: int) -> Cost:
+        """Of a part in a generation."""
+        settings = self.builder.settings_of(part, number)
+        key = f"{part} {dict(settings)}"
+        if key not in self._known:
+            context = GenerationContext(self.builder.run, 0, self.builder.seed, part=part)
+            model, data, trainer, context = self.builder.parts(context, settings)
+            data.ahead = self.builder.drawn_by
+            open_images(data, trainer, context)
+            PublishedParts(self.builder).attach_stand_ins(model, context)
+            devices = self.configured.world_size
+            train = training_seconds(model, data, self.configured, self.make) / devices
+            draw = drawing_seconds(model, self.batch_size, self.configured.strategy.root_device) / devices
+            self._known[key] = Cost(train, draw, weight_bytes(model), data)
+        return self._known[key]
+
+
+def print_stages(builder: Builder, stages: list[Stage]) -> None:
+    """Print a row for each stage of each generation; then what nobody can count.
+
+    Times are of this machine, measured on one device.
+    """
+    costs = Costs(builder)
+    say(HEADER)
+    total = 0.0
+    settings, plain = builder.bootstrap, costs.of("model", 0).data
+    for number in range(settings.num_generations):
+        kept = {"all": True, "last": number == settings.num_generations - 1, "none": False}[settings.keep_checkpoints]
+        for stage in (stage for stage in stages if stage.takes_part(number)):
+            work = stage.work(builder, number)
+            if work is not None and work.part:
+                row, seconds = _row(costs, work, number, kept, drawn_image_bytes(plain))
+                total += seconds
+                say(f"{number:10}  {stage.name + ' ' + work.what:22}{row}")
+    devices = costs.configured.world_size
+    shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
+    say(
+        f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "
+        f"{settings.run_dir}"
+    )
+    if unknown := list(dict.fromkeys(stage.name for stage in stages if stage.work(builder, 0) is None)):
+        say(f"not counted in this plan: {', '.join(unknown)}")
+
+
+def _row(costs: Costs, work: Work, number: int, kept: bool, image_bytes: float) -> tuple[str, float]:
+    """The columns behind the name of a stage, and its seconds."""
+    cost = costs.of(work.part, number)
+    size = steps = seen = 0
+    if work.trains:
+        size = cost.data.train_size(number, costs.builder.drawn_by)
+        steps = cost.data.steps_for(size)
+        seen = steps * cost.data.batch_size
+    draw = cost.draw + sum(costs.of(part, number).draw for part in work.beside)
+    seconds = seen * cost.train + work.draws * draw
+    disk = work.keeps * image_bytes + work.publishes * cost.weights * (1 + COPIES_OF_WEIGHTS * (kept and work.trains))
+    numbers = [f"{value or '':>{width}}" for value, width in ((size, 13), (steps, 9), (seen, 13), (work.draws, 8))]
+    return f"{''.join(numbers)}{disk / 2**20:12.1f}{seconds / 60:12.1f}", seconds
