@@ -238,7 +238,7 @@ def test_evaluate_learns_where_there_is_no_file_of_inception(bootlight, tmp_path
     bootlight("evaluate", "--real=real", "--synthetic=drawn", "--cache=cache", "--metrics=fd,kid", "--json")
     said = capsys.readouterr()
     scores = json.loads(said.out)["scores"]
-    assert set(scores) == {"fd-learned", "kid"} and scores["fd-learned"]["protocol"]["learned"].startswith("learned-")
+    assert {"fd-learned", "kid"} <= set(scores) and scores["fd-learned"]["protocol"]["learned"].startswith("learned-")
     assert "bootlight.LearnedFeatures" in said.err
     monkeypatch.setattr(LearnedFeatures, "_learn", never)
     bootlight("compare", "drawn", "real", "--real=real", "--cache=cache", "--metrics=fd", "--json")
@@ -256,7 +256,7 @@ def test_large_images_are_learned_from_at_256_pixels():
 def test_patches_come_from_all_places_of_all_images():
     """Each image has one bright pixel of its own: a filter that has seen it is not constant."""
     images = torch.zeros(40, 1, 4, 4)
-    images[torch.arange(40), 0, torch.arange(40) % 4, torch.arange(40) // 4 % 4] = 1 + torch.arange(40)
+    images[torch.arange(40), 0, torch.arange(40) % 4, torch.arange(40) // 4 % 4] = 1.0 + torch.arange(40)
     filters, bias = whitened_patches(images, torch.Generator().manual_seed(0))
     assert filters.shape == (48, 1, 2, 2) and bias.shape == (48,)
     answers = torch.nn.functional.conv2d(images, filters, bias)  # (40, 48, 3, 3)

@@ -130,8 +130,8 @@ class Choose(Stage):
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether there is something to look at images with, enough of them, and one score that has a direction."""
         where = f"bootstrap.stages: Choose by {self.by}"
-        if not builder.evaluation.metrics:
-            raise BootlightError(f"{where}: evaluation.metrics is [], so there is no feature network; name {self.by} there")
+        if builder.evaluation.feature_network is None:
+            raise BootlightError(f"{where}: the run has no features; set evaluation.features or metrics")
         least, count = least_images([self.by]), self._count(builder)
         if count < least or len(data.available) < least:
             raise BootlightError(
