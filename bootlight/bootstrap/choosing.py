@@ -74,9 +74,8 @@ def measured(generation: Generation, data: BootstrapData, images: Any, by: str) 
     )
     how: dict[str, Any] = {"batch_size": evaluation.batch_size, "device": generation.device, "check": check_stop}
     with clock.part("evaluation"):
-        answers = [
-            extract(source, network, cache=kept, **how) for source, kept in zip(sources, (data.cache, None), strict=True)
-        ]
+        real_side = extract(sources[0], network, cache=data.cache, **how)
+        drawn_side = extract(sources[1], network, cache=None, **how)
     with clock.part("metrics"):
         scores = measure_all([by], network, real=real_side, synthetic=drawn_side, cache=data.cache, check=check_stop)
     return next(iter(scores.values()))
