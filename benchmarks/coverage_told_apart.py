@@ -5,7 +5,7 @@ tails, discrete, of one feature, each image twice) and of pairs that differ. The
 better than another, by `bootlight.metrics.distances.witness` with KID's kernel: two generators at equal distance from the real
 images, which both share, drawn from other or from the same noise ("paired"); and, for comparison, by errors of both scores
 added, given the reference (`added`) and by intervals that cover its redraw (`intervals`, Zou & Donner 2008). Last pairs of
-generators that differ. Written to results/coverage/told_apart.json.
+generators that differ, and which kernels find what was done to images (digits). Written to results/coverage/told_apart.json.
 
     python benchmarks/coverage_told_apart.py
 """
@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bootlight.metrics.distances.kernel_distance import kernel_distance
 from bootlight.metrics.distances.kid import polynomial_kernel
 from bootlight.metrics.distances.witness import witness, witness_difference
 from bootlight.metrics.features.features import PixelFeatures
-from bootlight.metrics.two_sample import ToldApart
+from bootlight.metrics.two_sample import ToldApart, laplace_kernel, p_value, split_distances
 from bootlight.metrics.uncertainty import Z95
 
 REDRAWS = 1000
+KERNEL_REDRAWS = 100
 PERMUTATIONS = 199
 LEVEL = 0.05
 FILE = Path(__file__).parent / "results" / "coverage" / "told_apart.json"
@@ -128,10 +130,62 @@ def generations() -> list[dict[str, Any]]:
     return rows
 
 
+def images() -> tuple[Tensor, Tensor]:
+    """scikit-learn's digits as pixels in [0, 1], (1797, 64), in a random order, and their classes."""
+    pixels, classes = load_digits(return_X_y=True)
+    order = torch.randperm(len(pixels))
+    return torch.from_numpy(pixels).float()[order] / 16, torch.from_numpy(classes)[order]
+
+
+def rbf(features: Tensor) -> Tensor:
+    distances = torch.cdist(features, features)
+    return (-distances.square() / (2 * distances[distances > 0].median() ** 2)).exp()
+
+
+KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "exp(-2 |x-y| / mean)": laplace_kernel,
+    "-|x-y|": lambda features: -torch.cdist(features, features),
+    "Gaussian, median": rbf,
+    "(x.y/D + 1)^3": lambda features: polynomial_kernel(features, features),
+}
+CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "nothing": lambda pixels: pixels,
+    "a tenth is noise": lambda pixels: torch.where(torch.rand(len(pixels), 1) < 0.1, torch.rand(pixels.shape), pixels),
+    "contrast 0.9": lambda pixels: (pixels - 0.5) * 0.9 + 0.5,
+    "noise of 0.1 on all": lambda pixels: pixels + 0.1 * torch.randn(pixels.shape),
+    "a quarter, four times": lambda pixels: pixels[: len(pixels) // 4].repeat(4, 1),
+}
+
+
+def kernels() -> list[dict[str, Any]]:
+    """How often each kernel finds what was done to digits."""
+    torch.manual_seed(1)
+    rows = []
+    for n in (100, 300):
+        for name in (*CHANGES, "eight of ten classes"):
+            found = dict.fromkeys(KERNELS, 0)
+            for _ in range(KERNEL_REDRAWS):
+                pixels, classes = images()
+                others = pixels[n:] if name in CHANGES else pixels[n:][classes[n:] < 8]
+                features = torch.cat([pixels[:n], CHANGES.get(name, CHANGES["nothing"])(others[:n])]).double()
+                first = torch.stack([torch.arange(2 * n) < n, *(torch.randperm(2 * n) < n for _ in range(PERMUTATIONS))])
+                for kernel, of in KERNELS.items():
+                    found[kernel] += p_value(split_distances(of(features), first)) <= LEVEL
+            shares = {kernel: count / KERNEL_REDRAWS for kernel, count in found.items()}
+            rows.append({"change": name, "n": n, "redraws": KERNEL_REDRAWS, **shares})
+            print(f"{name:24}{n:>5}  " + "  ".join(f"{kernel}: {share:.2f}" for kernel, share in shares.items()), flush=True)
+    return rows
+
+
 def main() -> None:
     torch.manual_seed(0)
     print(f"{REDRAWS} redraws: a share of 0.05 is known to ± {2 * math.sqrt(0.05 * 0.95 / REDRAWS):.3f} (two standard errors)")
-    answer = {"command": "python benchmarks/coverage_told_apart.py", "tests": tests(), "generations": generations()}
+    answer: dict[str, Any] = {
+        "command": "python benchmarks/coverage_told_apart.py",
+        "tests": tests(),
+        "generations": generations(),
+    }
+    answer["kernels"] = kernels()
     FILE.write_text(json.dumps(answer, indent=1) + "\n")
 
 

@@ -272,8 +272,8 @@ def test_a_stop_after_the_last_score_still_publishes_it(bootlight, images, tmp_p
     run = tmp_path / "run"
     score = Evaluation.scores
 
-    def score_and_hear_a_signal(self: Evaluation, *args: Any) -> Any:
-        found = score(self, *args)
+    def score_and_hear_a_signal(self: Evaluation, *args: Any, **options: Any) -> Any:
+        found = score(self, *args, **options)
         stop_request.reason = "SIGTERM"
         return found
 

@@ -140,7 +140,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings):
     [
         ("precision-recall", {"evaluation.features": "bootlight.PixelFeatures"}, "one score with a better direction"),
         ("moments", {"evaluation.features": "bootlight.PixelFeatures"}, "one score with a better direction"),
-        ("fd", {"evaluation.metrics": "[]"}, r"evaluation\.metrics is \[\]"),
+        ("fd", {"evaluation.metrics": "[]"}, "the run has no features"),
         ("precision-recall", {"evaluation.features": "bootlight.PixelFeatures", "bootstrap.num_synthetic": 6}, "at least 7"),
     ],
 )
@@ -155,3 +155,16 @@ def test_what_cannot_be_chosen_by_is_told_before_training(bootlight, pictures, t
     with pytest.raises(BootlightError, match=message):
         bootlight("fit", *DDPM, *arguments, f"--bootstrap.stages={json.dumps(stages)}")
     assert not list(tmp_path.glob("run/gen_*/*.safetensors"))
+
+
+def test_a_choice_that_comes_too_late_is_told(bootlight, pictures, tmp_path):
+    """`--stages` without it, and then all of them: the images were drawn with the w of the configuration."""
+    compose = named("Extrapolate", auxiliary="model", w=0.0)
+    stages = [named("Train"), named("Choose", values=[0.0, 1.0]), named("Synthesize", compose=compose)]
+    settings = {"evaluation.features": "bootlight.PixelFeatures", "evaluation.metrics": '["kid"]'}
+    command = ["fit", *DDPM, *options(pictures, tmp_path / "run", **settings), f"--bootstrap.stages={json.dumps(stages)}"]
+    bootlight(*command, "--stages=train,synthesize")
+    with pytest.raises(BootlightError, match=r"samples is there already, made without a choice of compose\.w"):
+        bootlight(*command)
+    folder = RunFolder(tmp_path / "run").generation(0)
+    assert folder.is_synthesized and not folder.choice.exists()

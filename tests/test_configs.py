@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from bootlight.bootstrap.builder import Builder
+from bootlight.bootstrap.stages import chosen_stages
 from bootlight.io.atomic import read_json
 from bootlight.io.pictures import encode_png
 
@@ -40,3 +43,30 @@ def test_a_small_config_runs(bootlight, tmp_path, name):
     assert len(learned) == name.startswith("faces")  # by whose network the generations are measured
     for file in ("strip.png", "report.html", "metrics.csv", "config.yaml"):
         assert (tmp_path / "run" / file).stat().st_size > 0
+
+
+SYSTEMS = {
+    "sims": ["train", "synthesize", "train", "choose", "synthesize", "evaluate"],
+    "neon": ["train", "synthesize", "train", "choose", "merge", "synthesize", "evaluate"],
+    "autoguidance": ["train", "train", "synthesize", "choose", "synthesize", "evaluate"],
+    "mad": ["train", "synthesize", "evaluate"],
+    "curve": ["train", "synthesize", "train", *["synthesize"] * 5, *["merge", "synthesize"] * 5, "evaluate"],
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the parser: arguments are given beside those of pytest
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_stages_of_a_system_find_what_they_need(monkeypatch, name):
+    """`--smoke` of each takes a minute; the kill harness runs SIMS and Neon. That of photographs has the same stages."""
+    monkeypatch.setattr("sys.argv", ["bootlight"])
+    builder = Builder([f"--config={CONFIGS / 'systems' / name}_digits.yaml"])
+    assert [stage.name for stage in chosen_stages(builder)] == SYSTEMS[name]
+    kinds = []
+    for file in (f"{name}.yaml", f"{name}_digits.yaml"):
+        written = yaml.safe_load((CONFIGS / "systems" / file).read_text(encoding="utf-8"))
+        kinds.append(
+            [stage if isinstance(stage, str) else stage["class_path"] for stage in written["bootstrap"].get("stages", [])]
+        )
+        assert written["bootstrap"]["run_dir"] == f"runs/{file.removesuffix('.yaml')}"
+        assert written["data"]["init_args"]["holdout_fraction"] > 0  # so that a choice is not judged by what it was made by
+    assert kinds[0] == kinds[1]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bootlight.metrics import once as once_module
 from bootlight.metrics.distances import frechet, statistics
 from bootlight.metrics.distances.fd_infinity import FrechetInfinity
 from bootlight.metrics.distances.frechet import FrechetDistance
@@ -45,6 +46,24 @@ def test_outside_everything_is_computed_again() -> None:
     counter, x = Counter(), normal(3, 2, seed=1)
     assert [kept("a", x, counter)["answer"].item() for _ in range(2)] == [1, 2]
     assert shared("a", [x], lambda: 5) == 5
+
+
+def test_a_set_is_hashed_once_until_it_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    sets, calls = [normal(3, 2, seed=seed) for seed in range(2)], counted(monkeypatch, once_module, "_key")
+    with once():
+        for what in ("a", "b"):
+            assert shared(what, sets, lambda what=what: what) == what  # type: ignore[misc]
+        assert len(calls) == 2
+        sets[0][1, 1] += 1
+        assert shared("a", sets, lambda: "another") == "another" and shared("a", [sets[0].detach(), sets[1]], lambda: 0) != 0
+        assert len(calls) == 3
+        with torch.inference_mode():
+            unseen = torch.zeros(2, 2)
+            assert shared("c", [unseen], lambda: 1) == 1
+            unseen += 1
+            assert shared("c", [unseen], lambda: 2) == 2
+        for seed in range(20):  # their places in memory are taken again and again
+            assert shared("d", [normal(3, 2, seed=seed)], lambda seed=seed: seed) == seed  # type: ignore[misc]
 
 
 def test_inside_nothing_is_computed_twice_and_nothing_is_confused() -> None:

@@ -225,7 +225,7 @@ def ask_after(monkeypatch, owner: object, name: str, when) -> None:
 def test_asked_to_stop_in_every_stage(program, monkeypatch, capsys):
     judge = {"evaluation.judge_steps": 3, "evaluation.judge_width": 4, "evaluation.judge_batch_size": 4}
     two = {"bootstrap.num_generations": 2, "bootstrap.num_synthetic": 8, "data.num_steps": 2, "data.holdout_fraction": 0}
-    fit = program(*DDPM, "--evaluation.features=bootlight.PixelFeatures", **judge, **two)
+    fit = program(*DDPM, **judge, **two, **{"evaluation.features": "bootlight.PixelFeatures"})
     fit()
     calm = fingerprint(fit.run)
     for moment, (target, when, there, missing) in MOMENTS.items():

@@ -138,6 +138,30 @@ def test_a_loop_of_sims_through_the_command_line(tmp_path):
     assert 1 - (2 * 5 * (6 * 2 / (1024 * n)) ** 0.5 + 12 / n) > 0.75  # so that a collapse, to 0.64, would be seen
 
 
+def test_a_curated_probe_moves_the_samples_away_from_what_it_keeps(tmp_path):
+    """The brighter half of the probe: each of 64 pixels of it is s sqrt(2 / pi) / 8 brighter, and hardly less spread.
+
+    With equal variances the mean moves to (1 + w) m - w n, here by as much as the curator has moved it, in the other direction.
+    """
+    brighter = named("ByReward", reward=named("Brightness", target=1e3), share=0.5)
+    stages = [
+        named("Train"),
+        named("Synthesize", into="probe", n=4000),
+        named("Curate", of="probe", curator=brighter),
+        named("Train", part="auxiliary", settings={"data.mixing": "bootlight.OwnImages"}),
+        named("Synthesize", compose=named("Extrapolate", auxiliary="auxiliary", w=1.0)),
+    ]
+    sampler = named("Heun", num_steps=40, clip=False)
+    model = named("FittedGaussian", schedule=named("SigmaSchedule"), sampler=sampler)
+    (folder,) = bootlight.run(config(tmp_path / "run", model, stages, 1250, 8, 1000)).generations()
+    (m, v), (n, u) = fitted(folder), fitted(folder, "auxiliary")
+    shift = math.sqrt(2 / math.pi) / 8 * 0.25
+    # Means of 64 pixels of 2,000 and 1,000 images: five deviations of each; 2 % of the variance is that of 40 steps.
+    assert (n - m).mean() == pytest.approx(shift, abs=5 * 0.25 / math.sqrt(64 * 2000))
+    assert images(folder).mean() == pytest.approx((2 * m - n).mean(), abs=5 * 0.26 / math.sqrt(64 * 1000) + 0.02 * shift)
+    assert u.mean() == pytest.approx(v.mean(), rel=0.03) and images(folder).mean() < m.mean() - shift / 2
+
+
 # Neon
 
 

@@ -7,29 +7,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from bootlight.bootstrap.composing import compose_with, with_values
-from bootlight.bootstrap.merge import KEY as MERGE
-from bootlight.bootstrap.merge import Merge, choice_file
-from bootlight.bootstrap.parts import PublishedParts
+from bootlight.bootstrap.choosing import drawing_with, measured, targets_of
+from bootlight.bootstrap.composing import with_values
+from bootlight.bootstrap.merge import choice_file
 from bootlight.bootstrap.stage import Stage, Work
-from bootlight.bootstrap.synthesize import Synthesize
-from bootlight.data.store import store_from_arrays
 from bootlight.distributed.processes import agree, barrier, wait_for
-from bootlight.distributed.stopping import Stopped, check_stop, leave_if_asked
+from bootlight.distributed.stopping import Stopped, leave_if_asked
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.attempt import reason
-from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import StoreSource
 from bootlight.evaluation.suite import METRICS, least_images, measure_all
 from bootlight.io.atomic import write_json
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.runs.folder import SAMPLES
 from bootlight.runs.references import check_name, parse_reference
-from bootlight.runs.timing import clock
-from bootlight.synthesis.asking import drawing_of
 from bootlight.synthesis.in_memory import draw_in_memory
 from bootlight.terminal import say
 
@@ -38,11 +30,12 @@ if TYPE_CHECKING:
 
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.merge import Merge
     from bootlight.bootstrap.stage import Generations
+    from bootlight.bootstrap.synthesize import Synthesize
     from bootlight.data.datamodule import BootstrapData
     from bootlight.metrics.score import Score
     from bootlight.runs.context import GenerationContext
-    from bootlight.synthesis.drawing import Drawing
 
 BATCH = 100  # images of a network call, where the size that is fastest has not been measured yet
 Number = int | float
@@ -97,7 +90,7 @@ class Choose(Stage):
             raise BootlightError(f"bootstrap.stages: two Choose look for {self.key} of {self.of}; leave one of them")
         later = every[len(earlier) + 1 :]
         for number in (number for number in (0, 1) if self.takes_part(number)):
-            drawing, merge = self._targets(later, number)
+            drawing, merge = targets_of(later, number, self.of, self.key)
             if merge is None:
                 for value in self.values:
                     with_values(drawing.synthesizer, drawing.compose, {self.key: value}, "bootstrap.stages: Choose key")
@@ -108,30 +101,11 @@ class Choose(Stage):
                 if here and not any(s.publishes and s.part == reference.part and s.takes_part(number) for s in earlier):
                     raise BootlightError(f"bootstrap.stages: Choose needs {reference}, which no stage before it publishes")
 
-    def _targets(self, stages: Sequence[Stage], number: int) -> tuple[Synthesize, Merge | None]:
-        """The stages whose setting is looked for.
-
-        Raises:
-            BootlightError: there are none.
-        """
-        there = [stage for stage in stages if stage.takes_part(number)]
-        drawing = next((stage for stage in there if isinstance(stage, Synthesize) and stage.into == self.of), None)
-        if drawing is None:
-            raise BootlightError(f"bootstrap.stages: Choose of {self.of}: no Synthesize after it draws into {self.of}")
-        if self.key != MERGE:
-            return drawing, None
-        merge = next((stage for stage in there if isinstance(stage, Merge) and stage.part == drawing.part), None)
-        if merge is None or there.index(merge) > there.index(drawing):
-            raise BootlightError(
-                f"bootstrap.stages: Choose {MERGE}: no Merge after it publishes {drawing.part}, which draws {self.of}"
-            )
-        return drawing, merge
-
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether there is something to look at images with, enough of them, and one score that has a direction."""
         where = f"bootstrap.stages: Choose by {self.by}"
-        if not builder.evaluation.metrics:
-            raise BootlightError(f"{where}: evaluation.metrics is [], so there is no feature network; name {self.by} there")
+        if builder.evaluation.feature_network is None:
+            raise BootlightError(f"{where}: the run has no features; set evaluation.features or metrics")
         least, count = least_images([self.by]), self._count(builder)
         if count < least or len(data.available) < least:
             raise BootlightError(
@@ -146,7 +120,7 @@ class Choose(Stage):
 
     def work(self, builder: Builder, number: int) -> Work:
         """See `Stage`."""
-        stage, merge = self._targets(builder.bootstrap.stages or (), number)
+        stage, merge = targets_of(builder.bootstrap.stages or (), number, self.of, self.key)
         beside = stage.beside() if merge is None else ()
         return Work(self.of, stage.part, draws=len(self.values) * self._count(builder), beside=beside)
 
@@ -156,6 +130,7 @@ class Choose(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
+        self._check_open(generation)
         data = generation.open_data()
         found = [self._tried(generation, data, value) for value in self.values]
         score = next((score for _, score, _ in found if score is not None), None)
@@ -173,6 +148,20 @@ class Choose(Stage):
         barrier()
         wait_for(file)
 
+    def _check_open(self, generation: Generation) -> None:
+        """Refuse where the choice would come too late, as after `--stages` without this one.
+
+        Raises:
+            BootlightError: what is chosen for is there already.
+        """
+        stage, merge = self._targets(generation)
+        images, part = generation.folder.of_images(self.of), generation.folder.of_part(stage.part)
+        there = images.samples if images.is_synthesized else part.model_config if merge and part.is_trained else None
+        if agree(there) is not None:
+            raise BootlightError(
+                f"{there} is there already, made without a choice of {self.key}; delete it, or leave Choose out"
+            )
+
     def _content(self, chosen: Number, found: list[tuple[Number, Score | None, str]], score: Score) -> dict[str, Any]:
         """What is kept: the choice, and the curve with errors and the reasons of gaps."""
         curve = [
@@ -187,7 +176,7 @@ class Choose(Stage):
     def _tried(self, generation: Generation, data: BootstrapData, value: Number) -> tuple[Number, Score | None, str]:
         """A value with the score of its images, or the reason why it has none; the same on every rank."""
         try:
-            drawing = self._drawing(generation, value)
+            drawing = drawing_with(generation, self._targets(generation), self.key, value, self._count(generation.builder))
             size = generation.builder.synthesis.batch_size
             batch = BATCH if size == "auto" else size
             images = draw_in_memory(drawing, batch, generation.world_size, f"choosing · {self.key} = {value:g}")
@@ -197,44 +186,12 @@ class Choose(Stage):
         with suppress(Stopped):  # then all leave together, below
             if generation.is_rank_0:
                 try:
-                    found = self._measured(generation, data, images)
+                    found = measured(generation, data, images, self.by)
                 except BootlightError as error:
                     why = reason(error)
         answer = agree((value, found, why))
         leave_if_asked()
         return answer
-
-    def _drawing(self, generation: Generation, value: Number) -> Drawing:
-        """What draws with a value, from seeds of its own."""
-        stage, merge = self._targets(generation.builder.bootstrap.stages or (), generation.number)
-        folder = generation.folder.of_part(stage.part).of_images(stage.into)
-        values = {} if merge is not None else {self.key: value}
-        synthesizer, composition = with_values(stage.synthesizer, stage.compose, values, "bootstrap.stages: Choose key")
-        generator = generation.published(stage.part) if merge is None else merge.merged(generation, value)[0]
-        compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
-        generator.to(generation.device)
-        count = self._count(generation.builder)
-        return drawing_of(generator, synthesizer, generation.images(), generation.context, count, f"{self.of}_choice")
-
-    def _measured(self, generation: Generation, data: BootstrapData, images: Any) -> Score:
-        """Of drawn images (n, H, W, C) against all real training images."""
-        evaluation, network = generation.builder.evaluation, generation.features
-        assert network is not None
-        real = data.available
-        sources = (
-            StoreSource("real train images", real.store, real.indices[data.reference(real, evaluation.max_real)]),
-            StoreSource("images to choose by", store_from_arrays(np.ascontiguousarray(images))),
-        )
-        with clock.part("evaluation"):
-            answers = [
-                extract(
-                    source, network, cache=cache, batch_size=evaluation.batch_size, device=generation.device, check=check_stop
-                )
-                for source, cache in zip(sources, (data.cache, None), strict=True)
-            ]
-        with clock.part("metrics"):
-            scores = measure_all([self.by], network, real=answers[0], synthetic=answers[1], cache=data.cache, check=check_stop)
-        return next(iter(scores.values()))
 
     def _count(self, builder: Builder) -> int:
         """Images for each value; fewer in a trial."""
@@ -243,8 +200,11 @@ class Choose(Stage):
             return drawn if self.num_images is None else max(least_images([self.by]), min(drawn, self.num_images))
         return self.num_images
 
+    def _targets(self, generation: Generation) -> tuple[Synthesize, Merge | None]:
+        return targets_of(generation.builder.bootstrap.stages or (), generation.number, self.of, self.key)
+
     def _file(self, generation: Generation) -> Path:
         """Where the stage that it chooses for looks."""
-        stage, merge = self._targets(generation.builder.bootstrap.stages or (), generation.number)
+        stage, merge = self._targets(generation)
         folder = generation.folder.of_images(self.of).of_part(stage.part)
         return folder.choice if merge is None else choice_file(folder)

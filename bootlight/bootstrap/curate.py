@@ -46,8 +46,11 @@ class Curate(Stage):
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether the run has what the curator judges by."""
-        there = {"judge": builder.evaluation.judge_steps > 0, "features": bool(builder.evaluation.metrics)}
-        cures = {"judge": "evaluation.judge_steps is 0; raise it", "features": "evaluation.metrics is []; name one"}
+        there = {"judge": builder.evaluation.judge_steps > 0, "features": builder.evaluation.feature_network is not None}
+        cures = {
+            "judge": "evaluation.judge_steps is 0; raise it",
+            "features": "the run has none; set evaluation.features or metrics",
+        }
         for name in self.curator.judges_by:
             if not there[name]:
                 raise BootlightError(f"bootstrap.stages: {type(self.curator).__name__} needs the {name}, and {cures[name]}")

@@ -85,13 +85,13 @@ def print_stages(builder: Builder, stages: list[Stage]) -> None:
     costs = Costs(builder)
     say(HEADER)
     total = 0.0
-    settings, plain = builder.bootstrap, costs.of("model", 0).data
+    settings, image_bytes = builder.bootstrap, drawn_image_bytes(builder.datamodule)
     for number in range(settings.num_generations):
         kept = {"all": True, "last": number == settings.num_generations - 1, "none": False}[settings.keep_checkpoints]
         for stage in (stage for stage in stages if stage.takes_part(number)):
             work = stage.work(builder, number)
             if work is not None and work.part:
-                row, seconds = _row(costs, work, number, kept, drawn_image_bytes(plain))
+                row, seconds = _row(costs, work, number, kept, image_bytes)
                 total += seconds
                 say(f"{number:10}  {stage.name + ' ' + work.what:22}{row}")
     devices = costs.configured.world_size

@@ -46,6 +46,8 @@ def prepare(
     drawn = builder.num_drawn()
     count, many = settings.num_generations, builder.drawn_by
     features = check_input(builder.model, data, builder.trainer, first, count, drawn, evaluation, settings.compile, many)
+    if evaluation is not None:
+        evaluation.use(features, None)  # so that stages can see whether there is one
     for stage in stages:
         if untrained or not stage.trains:
             stage.rehearse(builder, first, data)

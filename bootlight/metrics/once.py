@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 FORMAT = 1  # to be raised when what is kept in files would be another for the same features
+SEEN = 6  # sets of features that are held so that their hashes are known: both sides of a comparison, and what was before
 Answer = TypeVar("Answer")
 
 
@@ -21,6 +22,7 @@ Keep = Callable[[str, Compute], dict[str, Tensor]]  # answers from what is kept 
 class _Shelf(NamedTuple):
     answers: dict[str, Any]
     keep: Keep | None
+    seen: dict[tuple[Any, ...], tuple[Tensor, str]]  # hashes by place in memory, with what keeps the place taken
 
 
 _SHELF: ContextVar[_Shelf | None] = ContextVar("shelf", default=None)
@@ -37,7 +39,7 @@ def once(keep: Keep | None = None) -> Iterator[None]:
     if outer is not None and keep in (None, outer.keep):
         yield
         return
-    token = _SHELF.set(_Shelf({}, keep))
+    token = _SHELF.set(_Shelf({}, keep, {}))
     try:
         yield
     finally:
@@ -54,7 +56,7 @@ def shared(what: str, sets: Sequence[Tensor], compute: Callable[[], Answer]) -> 
     shelf = _SHELF.get()
     if shelf is None:
         return compute()
-    key = _key(what, sets)
+    key = " ".join([what, *(_digest(features, shelf) for features in sets)])
     if key not in shelf.answers:
         shelf.answers[key] = compute()
     return cast(Answer, shelf.answers[key])
@@ -76,6 +78,18 @@ def kept(what: str, features: Tensor, compute: Compute) -> dict[str, Tensor]:
         return shelf.keep(_key(what, [features]), compute)
 
     return shared(what, [features], find)
+
+
+def _digest(features: Tensor, shelf: _Shelf) -> str:
+    """SHA-256 of features, computed once for a tensor that nobody has written to since."""
+    if features.is_inference():  # which do not count what is written to them
+        return _key("", [features])
+    place = (features.data_ptr(), features.shape, features.stride(), features.dtype, features.device, features._version)
+    if place not in shelf.seen:
+        if len(shelf.seen) == SEEN:
+            del shelf.seen[next(iter(shelf.seen))]
+        shelf.seen[place] = features, _key("", [features])
+    return shelf.seen[place][1]
 
 
 def _key(what: str, sets: Sequence[Tensor]) -> str:

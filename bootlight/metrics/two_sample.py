@@ -19,8 +19,8 @@ class ToldApart(FeatureMetric):
     """Whether two sets of images can be told apart in a feature space: p-value of a permutation test of their kernel distance.
 
     The statistic is the unbiased squared MMD (Gretton et al. 2012, eq. 3) of the kernel exp(-2 |x - y| / d), d the mean
-    distance of all images of both sets; its expectation is 0 for equal distributions alone (Fukumizu et al. 2009). Of those
-    that were tried (docs/evaluation.md) it found most; that of KID, which sees three moments, found little in `PixelFeatures`.
+    distance of all images of both sets; its expectation is 0 for equal distributions alone (Fukumizu et al. 2009). No kernel
+    finds every change best; docs/evaluation.md has this one beside others, KID's among them, which sees three moments.
     Where all images are independent draws of one distribution their division into two sets is exchangeable, so that at most
     a share of p of such pairs of sets has a p-value of p or less, however few the images and whatever the distribution
     (Phipson & Smyth 2010).

@@ -48,6 +48,7 @@ class Comparison(NamedTuple):
 class _Difference(NamedTuple):
     value: float
     interval: tuple[float, float]
+    numbers: str  # of images, in words
     paired: bool = False
 
 
@@ -74,12 +75,12 @@ def compare_generations(run: RunFolder, first: GenerationScores, second: Generat
     told = not found.interval[0] <= 0 <= found.interval[1]
     better = (found.value > 0) is higher if told else None
     verdict = f"is {'better' if better else 'worse'} than" if told else "cannot be told from"
-    text = f"{who.capitalize()} {verdict} {base} by {name}: {_numbers(scores, found)}{_doubt(scores)}."
+    text = f"{who.capitalize()} {verdict} {base} by {name}: {_in_numbers(scores, found)}{_doubt(scores)}."
     return Comparison(second.generation, first.generation, name, found.value, found.interval, better, found.paired, text)
 
 
-def _numbers(scores: list[Score | None], found: _Difference) -> str:
-    """`0.031 against 0.012, difference 0.019, 95 % interval 0.011 to 0.027`."""
+def _in_numbers(scores: list[Score | None], found: _Difference) -> str:
+    """`0.031 against 0.012, difference 0.019, 95 % interval 0.011 to 0.027 (twice 300 synthetic and 359 real images)`."""
     first, second = scores
     low, high = found.interval
     decimals = decimals_of((high - low) / 4) if 0 < high - low < 1e15 else 0
@@ -88,7 +89,14 @@ def _numbers(scores: list[Score | None], found: _Difference) -> str:
         return grouped(round(value, decimals), max(decimals, 0)) if decimals <= MAX_DECIMALS else format_number(value, 3)
 
     values = "" if first is None or second is None else f"{text(second.value)} against {text(first.value)}, "
-    return f"{values}difference {text(found.value)}, 95 % interval {text(low)} to {text(high)}"
+    return f"{values}difference {text(found.value)}, 95 % interval {text(low)} to {text(high)} ({found.numbers})"
+
+
+def _numbers(first: int, second: int, paired: bool = False) -> str:
+    """`300 pairs of`, `twice 300`, `300 and 200`."""
+    if paired:
+        return f"{first:,} pairs of synthetic"
+    return f"twice {first:,} synthetic" if first == second else f"{first:,} and {second:,} synthetic"
 
 
 def _doubt(scores: list[Score | None]) -> str:
@@ -112,7 +120,8 @@ def _by_witness(
         return b.score, None, "they were measured with other features, or against other real images"
     paired = a.drawn is not None and a.drawn == b.drawn and len(a.synthetic) == len(b.synthetic)
     value, error = witness_difference(_witness(a), _witness(b), paired=paired)
-    return b.score, _Difference(value, (value - Z95 * error, value + Z95 * error), paired), ""
+    numbers = f"{_numbers(len(a.synthetic), len(b.synthetic), paired)} and {len(b.real):,} real images"
+    return b.score, _Difference(value, (value - Z95 * error, value + Z95 * error), numbers, paired), ""
 
 
 def _witness(kept: KeptWitness) -> Witness:
@@ -136,7 +145,7 @@ def _by_scores(first: GenerationScores, second: GenerationScores) -> tuple[str |
         value = b.value - a.value
         low = value - math.hypot(b.value - ends[1][0], ends[0][1] - a.value)
         high = value + math.hypot(ends[1][1] - b.value, a.value - ends[0][0])
-        return name, _Difference(value, (low, high)), ""
+        return name, _Difference(value, (low, high), f"{_numbers(a.n, b.n)} images"), ""
     return None, None, ""
 
 
