@@ -122,6 +122,27 @@ def summary(powers: Powers) -> dict[str, Any]:
     }
 
 
+def lines(results: dict[str, Any], score: str) -> list[str]:
+    """A Markdown table, at about 300 images: by candidate and data set, shares of sets that are seen and of steps in order."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, result in results.items():
+        kind, name, seed = key.split(" / ")
+        if seed == "seed 0":
+            said = next(value for which, value in result["summary"].items() if which.startswith(score) and "1000" not in which)
+            found.setdefault(name, {})[kind] = (said, result)
+    rows = [f"| {score} | features | seconds | {' | '.join(SETS)} | nonsense unseen | trainings in order |"]
+    rows.append("|---" * (len(SETS) + 5) + "|")
+    for name, kinds in found.items():
+        first = kinds.get("faces", next(iter(kinds.values())))
+        shares = [
+            f"{kinds[kind][0]['seen']:.0%} · {kinds[kind][0]['right steps']:.0%}" if kind in kinds else "" for kind in SETS
+        ]
+        unseen = sum(said["nonsense unseen"] for said, _ in kinds.values())
+        many = [str(first[1]["num_features"]), f"{first[1]['seconds']['processor']:.0f}"]
+        rows.append(f"| {' | '.join([name, *many, *shares, str(unseen), first[0]['trainings in order']])} |")
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the zips of feature_sets.py")
@@ -133,10 +154,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=3000, help="images to train on")
     parser.add_argument("--small", action="store_true", help=f"only {SMALL} images of each draw")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print what there is as tables")
     chosen = parser.parse_args()
     networks = candidates(chosen.weights)
     names = chosen.only.split(";") if chosen.only else list(networks)
-    results = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
+    results = json.loads(chosen.results.read_text())["rows"] if chosen.results.exists() else {}
+    if chosen.table:
+        print("\n".join([*lines(results, "kid"), "", *lines(results, "fd")]))
+        return
     for kind in chosen.sets.split(","):
         keys = [(name, seed, f"{kind} / {name} / seed {seed}") for name in names for seed in range(chosen.seeds)]
         keys = [key for key in keys if key[2] not in results]
@@ -150,7 +175,9 @@ def main() -> None:
         for name, seed, key in keys:
             found = judge(networks[name], pool, draws, drawn, seed, not chosen.small)
             results[key] = found | {"summary": {score: summary(powers) for score, powers in found["above"].items()}}
-            chosen.results.write_text(json.dumps(results))
+            chosen.results.write_text(
+                json.dumps({"command": "python benchmarks/feature_networks.py", "rows": results}, indent=1)
+            )
             for score, said in results[key]["summary"].items():
                 print(
                     f"{key:40} {found['num_features']:5} {found['seconds']['processor']:6} {score:9}",

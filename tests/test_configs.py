@@ -39,6 +39,8 @@ def test_a_small_config_runs(bootlight, tmp_path, name):
     scores = {"fd-digits" if name.startswith("digits") else "fd-learned", "discriminator_score", "kid", "authpct", "told-apart"}
     scores |= {f"{which}-k{k}" for which in ("precision", "recall") for k in (3, 5)}
     assert {score.split("/")[0] for score in rows[1]["scores"]} == scores
+    learned = list((tmp_path / "run" / "references").glob("learned-*.safetensors"))
+    assert len(learned) == name.startswith("faces")  # by whose network the generations are measured
     for file in ("strip.png", "report.html", "metrics.csv", "config.yaml"):
         assert (tmp_path / "run" / file).stat().st_size > 0
 

@@ -42,7 +42,7 @@ class LearnedFeatures(nn.Module):
 
     name = "learned"
 
-    def __init__(self, num_features: int = 64, max_images: int = 3000, seed: int = 0) -> None:
+    def __init__(self, num_features: int = 96, max_images: int = 3000, seed: int = 0) -> None:
         super().__init__()
         check_range("evaluation.features.num_features", num_features, 2)
         check_range("evaluation.features.max_images", max_images, 2)
