@@ -8,7 +8,7 @@ from bootlight.report.curves import LARGEST, MAX_CHARTS, Curve, score_chart
 from bootlight.report.legend import DIRECTIONS, HIGHER, LOWER, legend
 from bootlight.report.page import definitions, figure, remark, section, table
 from bootlight.report.remarks import importance
-from bootlight.report.scores import REAL, GenerationScores, floors_of, main_scores, score_names
+from bootlight.report.scores import REAL, GenerationScores, floor_name, floors_of, main_scores, score_names
 from bootlight.report.table import NO_FLOORS, leading, score_column
 from bootlight.report.verdict import Verdict
 
@@ -29,12 +29,12 @@ def summary(rows: list[GenerationScores]) -> str:
     names = [name for name in leading(main_scores(score_names(rows))) if name in first.scores and name in last.scores]
     count = f"{len(rows)} generation" + "s" * (len(rows) > 1)
     if not names:
-        return f"{count}, trained on {first.num_real} real images."
+        return f"{count}, trained on {first.num_real:,} real images."
     start, end = first.scores[names[0]], last.scores[names[0]]
     if len(rows) == 1:
-        return f"{count}, trained on {first.num_real} real images: {names[0]} is {start} (n={start.n})."
+        return f"{count}, trained on {first.num_real:,} real images: {names[0]} is {start} (n={start.n})."
     return (
-        f"{count}, {first.num_real} real images at the start: {names[0]} went from {start} in generation "
+        f"{count}, {first.num_real:,} real images at the start: {names[0]} went from {start} in generation "
         f"{first.generation} to {end} in generation {last.generation}."
     )
 
@@ -49,7 +49,7 @@ def scores_table(rows: list[GenerationScores]) -> str:
     if not rows:
         return ""
     main, floors = leading(main_scores(score_names(rows))), floors_of(rows)
-    compared = [name for name in score_names(rows) if name not in main]
+    compared = [name for name in score_names(rows) if name not in main and not _in_row_of_real(name, main, rows)]
     columns = [  # scores first: on a phone the rest is a swipe away
         ["generation", *(str(row.generation) for row in rows)],
         *(
@@ -69,10 +69,20 @@ def scores_table(rows: list[GenerationScores]) -> str:
     ]
     header, *lines = [list(line) for line in zip(*columns, strict=True)]
     signs = [DIRECTIONS + "."] if any(mark in "".join(header) for mark in (LOWER, HIGHER)) else []
-    signs += [f"{REAL}: real images in the place of synthetic ones, as many against the same reference."] if floors else []
+    signs += (
+        [f"{REAL}: real images in the place of synthetic ones, as many against the same reference: about the best to hope for."]
+        if floors
+        else []
+    )
     about = [remark(" ".join(signs))] if signs else []
     words = definitions(dict(line.split(": ", 1) for line in legend(main, len(main))))
     return section("Scores", table(header, lines), *about, words, remark(UNCERTAINTY), _doubts(rows))
+
+
+def _in_row_of_real(name: str, main: list[str], rows: list[GenerationScores]) -> bool:
+    """Whether a score is a floor that all generations share, and needs no column."""
+    is_floor = any(floor_name(one, row.scores) == name for one in main for row in rows)
+    return is_floor and len({row.scores[name].value for row in rows if name in row.scores}) == 1
 
 
 def _doubts(rows: list[GenerationScores]) -> str:
