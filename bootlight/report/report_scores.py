@@ -8,7 +8,7 @@ from bootlight.report.curves import LARGEST, MAX_CHARTS, Curve, score_chart
 from bootlight.report.legend import DIRECTIONS, HIGHER, LOWER, legend
 from bootlight.report.page import definitions, figure, remark, section, table
 from bootlight.report.remarks import importance
-from bootlight.report.scores import REAL, GenerationScores, floors_of, main_scores, score_names
+from bootlight.report.scores import REAL, GenerationScores, floor_name, floors_of, is_comparison, main_scores, score_names
 from bootlight.report.table import NO_FLOORS, leading, score_column
 from bootlight.report.verdict import Verdict
 
@@ -49,7 +49,8 @@ def scores_table(rows: list[GenerationScores]) -> str:
     if not rows:
         return ""
     main, floors = leading(main_scores(score_names(rows))), floors_of(rows)
-    compared = [name for name in score_names(rows) if name not in main]
+    in_row = {floor_name(name, row.scores) for row in rows for name in main}
+    compared = [name for name in score_names(rows) if is_comparison(name) and name not in {*main, *in_row}]
     columns = [  # scores first: on a phone the rest is a swipe away
         ["generation", *(str(row.generation) for row in rows)],
         *(
