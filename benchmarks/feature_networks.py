@@ -171,7 +171,11 @@ def main() -> None:
         others = load(chosen.data, OTHER[kind], chosen.count).rest if kind in OTHER else None
         size = min(SMALL if chosen.small else LARGE, len(pool.rest) // DRAWS)
         draws = [severities(kind, pool, others, size, draw) for draw in range(DRAWS)]
-        drawn = {f"{folder}": read_folder(folder, size) for folder in chosen.drawn} if kind == "faces" else {}
+        drawn = (
+            {f"{i} {folder.name}": read_folder(folder, size) for i, folder in enumerate(chosen.drawn)}
+            if kind == "faces"
+            else {}
+        )
         for name, seed, key in keys:
             found = judge(networks[name], pool, draws, drawn, seed, not chosen.small)
             results[key] = found | {"summary": {score: summary(powers) for score, powers in found["above"].items()}}

@@ -20,7 +20,7 @@ from bootlight.evaluation.trained_networks import TrainedOnReal, real_images
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.kid import KernelDistance
-from bootlight.networks.patches import eigen, shrunk, whitened_patches
+from bootlight.networks.patches import components, eigen, shrunk, whitened_patches
 
 CPU = torch.device("cpu")
 
@@ -114,6 +114,12 @@ def test_principal_components_are_those_of_the_covariance_whatever_is_smaller():
         assert torch.allclose(
             (directions[:, :count].T @ wanted[:count].T).abs(), torch.eye(count, dtype=torch.float64), atol=1e-7
         )
+
+
+def test_images_that_were_all_equal_give_finite_features_of_others():
+    examples = torch.full((10, 5), 0.3)
+    _, axes = components(examples, 3, standardize=False)
+    assert axes.isfinite().all() and axes.norm(dim=0).allclose(torch.tensor(1e6))  # one over the smallest deviation that counts
 
 
 # Exactness and the cache

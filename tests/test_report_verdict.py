@@ -1,6 +1,7 @@
 """What the scores of a run say: better, worse or neither; told apart or not; arrows, floors, and how many remarks."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -181,6 +182,13 @@ def test_the_direction_decides_what_is_better(run, higher, better):
     assert verdict(run).comparisons[0].better is better
 
 
+def test_a_run_that_an_older_version_has_begun_goes_by_the_direction_that_is_known(run):
+    old(run, 0, 3.0, 0.1, name="my-score/train", higher_is_better=None)
+    old(run, 2, 4.0, 0.1, name="my-score/train", higher_is_better=True)
+    assert verdict(run).comparisons[0].better is True
+    assert format_table(run).splitlines()[0].endswith("my-score ↑")
+
+
 @pytest.mark.parametrize(("p", "found"), [(0.001, True), (0.05, True), (0.051, False), (0.6, False)])
 def test_whether_images_are_told_from_real_ones(run, p, found):
     evaluated(run, 2, 0.1, p=p)
@@ -252,11 +260,16 @@ def test_the_row_of_real_images_and_arrows(run):
     page = write_report(run).read_text()
     assert "<td>real</td><td>0.0004 ± 0.0012</td><td>0.500 ± 0.020 (n=80)</td>" in page
     assert page.count("<td>0.0004 ± 0.0012</td>") == 1  # a floor that all generations share needs no column
-    entry = read_json(run.generation(2).metrics)
-    entry["scores"]["kid/real/holdout"]["value"] = 0.0007
-    run.generation(2).metrics.write_text(json.dumps(entry))
+
+
+def test_floors_are_a_row_of_the_page_and_no_columns(run):
+    for k in range(3):
+        evaluated(run, k, 0.1)
     page = write_report(run).read_text()
-    assert (page.count("<td>0.0004 ± 0.0012</td>"), page.count("<td>0.0007 ± 0.0012</td>")) == (2, 2)
+    heads = re.findall(r"<th>(.*?)</th>", page[page.index("Scores</h2>") :].split("</table>")[0], re.DOTALL)
+    assert [head.split("<br>")[0] for head in heads] == [
+        "generation", "kid ↓", "discriminator_score ↑", "loss", "real", "synthetic", "steps", "images seen",
+    ]  # fmt: skip
 
 
 def test_a_score_at_the_number_of_images_of_its_floor_stands_below(run):

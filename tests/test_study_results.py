@@ -200,6 +200,14 @@ def test_unequal_numbers_of_images_are_remarked(folder):
     assert remark.startswith("fd-tiny/train: not all runs were measured on the same number of images")
 
 
+def test_numbers_of_floors_and_tests_are_no_doubt_of_their_own(folder):
+    def scores(arm, seed):
+        beside = ("fd-tiny/real/train", "fd-tiny/same-n/train", "told-apart/train")
+        return fd(1.0) | {name: score(1.0, 0.1, 100 + (arm == "b")) for name in beside}
+
+    assert write_all(folder, scores) == []
+
+
 def test_remarks_of_metrics_that_differ_in_numbers_are_one(folder):
     def scores(arm, seed):
         remark = f"about {seed + 1}.5 of the distance is bias."

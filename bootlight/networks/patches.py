@@ -16,6 +16,7 @@ THRESHOLD = 0.5  # of an answer, in deviations of a whitened patch
 WHITEN = 0.01  # added to the variances of patches, in units of their mean
 SAMPLED, OF_IMAGE = 20_000, 50  # patches of each scale, at most, and of each image of many
 NEGLIGIBLE = 1e-6  # of a variance, relative to the largest
+ROUNDING = 1e-6  # a deviation: of images that hardly differ, and of which features would be multiples of rounding errors
 AT_ONCE = 100  # images
 MAX_EDGE = 256  # pixels; larger images are brought to that first
 
@@ -158,7 +159,7 @@ def components(values: Tensor, most: int, *, standardize: bool) -> tuple[Tensor,
         scale = torch.where(deviation > NEGLIGIBLE * (1 + mean.abs()), deviation, scale)
     variances, vectors = eigen((examples - mean) / scale)
     kept = max(1, min(most, int((variances > NEGLIGIBLE * variances[0]).sum())))
-    deviations = variances[:kept].clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+    deviations = variances[:kept].clamp(min=ROUNDING**2).sqrt()
     weights = (deviations * deviations.mean()).rsqrt()  # variances times their squares: deviations over their mean
     return mean.float(), (vectors[:, :kept] * weights / scale[:, None]).float()
 

@@ -71,7 +71,7 @@ def compare_generations(run: RunFolder, first: GenerationScores, second: Generat
         text = f"{who.capitalize()} and {base} cannot be compared by {name}: {why}."
         return Comparison(second.generation, first.generation, name, None, None, None, False, text)
     scores = [row.scores.get(name) for row in (first, second)]
-    higher = next((score.higher_is_better for score in scores if score is not None), False) or False
+    higher = any(score.higher_is_better for score in scores if score is not None)  # older versions did not write it
     told = not found.interval[0] <= 0 <= found.interval[1]
     better = (found.value > 0) is higher if told else None
     verdict = f"is {'better' if better else 'worse'} than" if told else "cannot be told from"

@@ -27,7 +27,8 @@ WORDS = {  # by the beginning of a name
 
 def arrow(scores: Iterable[Score | None]) -> str:
     """Which direction is better, to stand after a name."""
-    return ARROWS[next((score.higher_is_better for score in scores if score is not None), None)]
+    known = (score.higher_is_better for score in scores if score is not None)
+    return ARROWS[next((direction for direction in known if direction is not None), None)]  # older versions wrote none
 
 
 def legend(names: Iterable[str], most: int = MAX_LINES) -> list[str]:

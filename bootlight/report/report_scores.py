@@ -8,7 +8,7 @@ from bootlight.report.curves import LARGEST, MAX_CHARTS, Curve, score_chart
 from bootlight.report.legend import DIRECTIONS, HIGHER, LOWER, legend
 from bootlight.report.page import definitions, figure, remark, section, table
 from bootlight.report.remarks import importance
-from bootlight.report.scores import REAL, GenerationScores, floor_name, floors_of, main_scores, score_names
+from bootlight.report.scores import REAL, GenerationScores, floor_name, floors_of, is_comparison, main_scores, score_names
 from bootlight.report.table import NO_FLOORS, leading, score_column
 from bootlight.report.verdict import Verdict
 
@@ -49,7 +49,8 @@ def scores_table(rows: list[GenerationScores]) -> str:
     if not rows:
         return ""
     main, floors = leading(main_scores(score_names(rows))), floors_of(rows)
-    compared = [name for name in score_names(rows) if name not in main and not _in_row_of_real(name, main, rows)]
+    in_row = {floor_name(name, row.scores) for row in rows for name in main}
+    compared = [name for name in score_names(rows) if is_comparison(name) and name not in {*main, *in_row}]
     columns = [  # scores first: on a phone the rest is a swipe away
         ["generation", *(str(row.generation) for row in rows)],
         *(
@@ -77,12 +78,6 @@ def scores_table(rows: list[GenerationScores]) -> str:
     about = [remark(" ".join(signs))] if signs else []
     words = definitions(dict(line.split(": ", 1) for line in legend(main, len(main))))
     return section("Scores", table(header, lines), *about, words, remark(UNCERTAINTY), _doubts(rows))
-
-
-def _in_row_of_real(name: str, main: list[str], rows: list[GenerationScores]) -> bool:
-    """Whether a score is a floor that all generations share, and needs no column."""
-    is_floor = any(floor_name(one, row.scores) == name for one in main for row in rows)
-    return is_floor and len({row.scores[name].value for row in rows if name in row.scores}) == 1
 
 
 def _doubts(rows: list[GenerationScores]) -> str:

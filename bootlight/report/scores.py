@@ -143,14 +143,14 @@ def main_scores(names: Sequence[str]) -> list[str]:
     distance of the synthetic images to a reference. Scores at the number of images of their floor, and the test of whether
     images can be told apart, are for the sentences that are made of them.
     """
-    parts = {name: name.split("/") for name in names}
-    return [
-        name
-        for name in names
-        if not {REAL, SAME_N} & set(parts[name])
-        and parts[name][0] != TOLD_APART
-        and (len(parts[name]) == 1 or parts[name][0] not in names)
-    ]
+    plain = [name for name in names if REAL not in name.split("/") and is_comparison(name)]
+    return [name for name in plain if "/" not in name or name.split("/")[0] not in names]
+
+
+def is_comparison(name: str) -> bool:
+    """Whether a score can be read beside others, and is not there for a sentence alone."""
+    first, *others = name.split("/")
+    return first != TOLD_APART and SAME_N not in others
 
 
 def floor_name(name: str, names: Container[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from bootlight.io.atomic import read_json
 from bootlight.metrics.score import by_remark
+from bootlight.report.scores import main_scores
 from bootlight.runs.kept_config import differing_keys
 from bootlight.studies.results import Cell, StudyResults
 from bootlight.studies.settings import arguments, class_name
@@ -111,7 +112,7 @@ def _counts(results: StudyResults) -> list[str]:
     for cell in results.cells.values():
         for name, score in cell.generations[-1].scores.items() if cell.finished else ():
             found.setdefault(name, set()).add(score.n)
-    unequal = [name for name, counts in found.items() if len(counts) > 1 and "/" in name and name not in REAL]
+    unequal = [name for name in main_scores(list(found)) if len(found[name]) > 1 and "/" in name and name not in REAL]
     if not unequal:
         return []
     return [f"{', '.join(unequal)}: not all runs were measured on the same number of images, on which these scores depend."]
