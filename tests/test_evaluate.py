@@ -151,7 +151,7 @@ def test_compare_finds_what_is_there_and_says_what_is_not(bootlight, sets, tmp_p
     text = capsys.readouterr().out
     rows = [line.split() for line in text.splitlines() if line.startswith("fd-pixels")]
     assert "20 pairs" in text and rows[0][-1] == "worse" and rows[1][-1] == "same"
-    assert "B is worse in 1 of 1 score, than A." in text and "C and A score exactly the same in 1 score." in text
+    assert "Compared with A, B is worse in 1 of 1 score." in text and "C and A score exactly the same in 1 score." in text
     assert (tmp_path / "forest.png").read_bytes().startswith(b"\x89PNG")
     bootlight(*command, "--metrics=fd", "--json", "--paired")
     answer = json.loads(capsys.readouterr().out)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tracking_run import make_run, metrics, score
 
+from bootlight.evaluation.answer import interval_text
 from bootlight.io.atomic import read_json
 from bootlight.loggers.wandb_generation import verdict_values
 from bootlight.metrics.distances.kernel_distance import kernel_distance
@@ -16,10 +17,10 @@ from bootlight.metrics.score import NO_COMPARISON, Score, format_interval, forma
 from bootlight.report.legend import MAX_LINES, legend
 from bootlight.report.remarks import MAX_REMARKS, remark_lines
 from bootlight.report.report import write_report
-from bootlight.report.scores import floor_name, floors_of, main_scores, read_scores
+from bootlight.report.scores import floor_name, floors_of, main_scores, moved, read_scores
 from bootlight.report.strip import _rows
 from bootlight.report.table import format_table, table_is_current, write_table
-from bootlight.report.verdict import run_verdict
+from bootlight.report.verdict import run_verdict, told_apart
 from bootlight.runs.witness import KeptWitness, read_witness, write_witness
 from bootlight.terminal import with_arrows
 
@@ -256,7 +257,9 @@ def test_the_row_of_real_images_and_arrows(run):
     assert lines[0].split()[5:] == ["kid", "↓", "discriminator_score", "↑"]
     assert lines[4].split() == ["real", "-", "-", "-", "-", "0.0004", "±", "0.0012", "0.500", "±", "0.020", "(n=80)"]
     assert _rows(run)[0].lines == ["kid/holdout ↓ 0.0004 ± 0.0012 (n=60)", "discriminator_score ↑ 0.500 ± 0.020 (n=80)"]
-    assert "<td>real</td><td>0.0004 ± 0.0012</td><td>0.500 ± 0.020 (n=80)</td>" in write_report(run).read_text()
+    page = write_report(run).read_text()
+    assert "<td>real</td><td>0.0004 ± 0.0012</td><td>0.500 ± 0.020 (n=80)</td>" in page
+    assert page.count("<td>0.0004 ± 0.0012</td>") == 1  # a floor that all generations share needs no column
 
 
 def test_floors_are_a_row_of_the_page_and_no_columns(run):
@@ -343,3 +346,37 @@ def test_large_and_tiny_values_with_errors():
     assert format_value(1.8e-7, 2e-8) == "1.8e-07 ± 2e-08"
     assert format_interval(25000.0, (24000.0, 26000.0)) == "25,000 [24,000, 26,000]"
     assert format_interval(0.25, (0.1, 0.4)) == "0.250 [0.100, 0.400]"
+
+
+@pytest.mark.parametrize(
+    ("distance", "floor", "same", "said"),
+    [
+        (72.0, 2.0, None, "fd-x is 36 times that of real images"),
+        (72.0, 2.0, 520.0, "fd-x is 260 times that of real images"),  # at equal n
+        (2.8, 2.0, None, ""),  # 1.4 times is not worth a word
+        (72.0, 0.0, None, ""),
+        (72.0, None, None, ""),
+    ],
+)
+def test_a_difference_that_is_found_is_told_with_its_size(distance, floor, same, said):
+    values = {"told-apart": 0.001, "fd-x": distance, "fd-x/real": floor, "fd-x/same-n": same}
+    scores = {name: Score(value, 0.1, 300, {"num_real": 80}) for name, value in values.items() if value is not None}
+    found = told_apart(scores, "They")
+    assert found["found"] and (said in found["sentence"]) and ("times" in found["sentence"]) is bool(said)
+    assert "times" not in told_apart(scores | {"told-apart": scores["told-apart"]._replace(value=0.5)}, "They")["sentence"]
+    moved_away = {name.replace("fd-x", "fd-x/train"): entry for name, entry in scores.items()}  # of another reference
+    assert "times" not in told_apart(moved_away, "They")["sentence"]
+
+
+def test_equal_n_is_told_only_where_it_says_something_else():
+    coverage = Score(0.60, 0.01, 2000, {})
+    assert moved(coverage, coverage._replace(value=0.68)) and moved(
+        coverage._replace(standard_error=None), coverage._replace(value=0.62)
+    )
+    assert not moved(coverage, coverage._replace(value=0.605)) and not moved(coverage, coverage)
+
+
+def test_intervals_have_the_decimals_of_their_width():
+    assert interval_text(Score(0.0, None, 300, {}, (8.674e-19, 0.01264))) == "[0.0000, 0.0126]"
+    assert interval_text(Score(0.621, 0.0621, 300, {})) == "[0.499, 0.743]"  # 0.621 - 1.96 x 0.0621 = 0.4993
+    assert interval_text(Score(0.5, None, 300, {})) == ""

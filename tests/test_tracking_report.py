@@ -156,10 +156,10 @@ def test_report_of_an_unfinished_run_says_so(tmp_path):
 def test_summary_says_where_the_first_score_stands(run):
     rows = read_scores(run)
     assert summary(rows) == (
-        "3 generations, 1437 real images at the start: fd-digits/holdout went from 3.25 ± 0.12 in generation 0 to "
+        "3 generations, 1,437 real images at the start: fd-digits/holdout went from 3.25 ± 0.12 in generation 0 to "
         "5.25 ± 0.12 in generation 2."
     )
-    assert summary(rows[:1]) == ("1 generation, trained on 1437 real images: fd-digits/holdout is 3.25 ± 0.12 (n=500).")
+    assert summary(rows[:1]) == ("1 generation, trained on 1,437 real images: fd-digits/holdout is 3.25 ± 0.12 (n=500).")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import textwrap
 from typing import Any, NamedTuple
 
 from bootlight.evaluation.floors import STAND_IN
-from bootlight.metrics.score import TOLD_APART, Score, format_number, format_value
+from bootlight.metrics.score import TOLD_APART, Score, format_interval, format_value
 from bootlight.report.legend import DIRECTIONS, MAX_LINES, arrow, legend
 from bootlight.report.remarks import WIDTH, failed_lines, filled, remark_lines
-from bootlight.report.scores import SAME_N, floor_name, same_n_name
+from bootlight.report.scores import SAME_N, floor_name, moved, same_n_name
 from bootlight.report.table import align
 from bootlight.report.verdict import Verdict, doubts, told_apart
 
@@ -90,12 +90,12 @@ class Answer(NamedTuple):
         """Which real images are in the place of the synthetic ones, and scores at as many images as these are."""
         floors = {name: self.scores.get(floor_name(name, self.scores) or "") for name in shown}
         who = next((score.protocol[STAND_IN] for score in floors.values() if score and STAND_IN in score.protocol), None)
-        lines = [] if who is None else [filled(f"real images: {who}, in the place of the synthetic ones")]
+        lines = [] if who is None else [filled(f"real images: about what a perfect generator would score; here {who}")]
         pairs = [(name, self.scores.get(same_n_name(name)), floor) for name, floor in floors.items()]
         equal = [
             f"at equal n = {same.n:,}: {name} {same} of the synthetic images, {floor} of real ones"
             for name, same, floor in pairs
-            if same is not None and floor is not None
+            if same is not None and floor is not None and moved(self.scores[name], same)
         ]
         return [*lines, *equal[:MAX_LINES]]
 
@@ -117,4 +117,4 @@ def interval_text(score: Score) -> str:
     interval = score.interval
     if interval is None and score.standard_error is not None:
         interval = (score.value - 1.96 * score.standard_error, score.value + 1.96 * score.standard_error)
-    return "" if interval is None else f"[{format_number(interval[0])}, {format_number(interval[1])}]"
+    return "" if interval is None else format_interval(score.value, interval).partition(" ")[2]

@@ -109,7 +109,8 @@ class Comparison(NamedTuple):
             if len(known) > 1
             else "The verdict is false in at most 5 of 100 comparisons of equal generators."
         )
-        finds = "" if all(one.found for one in known) else " -: not told apart; four of five attempts find what is in can find."
+        what = " -: not told apart; a difference as large as can find would be told in four of five comparisons."
+        finds = "" if all(one.found for one in known) else what
         return f"{told}{chance}{finds}"
 
     def _remarks(self) -> list[str]:
@@ -142,7 +143,7 @@ def headline(differences: Mapping[str, Difference], name: str) -> str:
         return f"{name} and A are not told apart by any of {of}."
     parts = [f"{word} in {count}" for word, count in (("better", better), ("worse", worse)) if count]
     parts += [f"different in {count}, where neither direction is good" for count in (len(found) - better - worse,) if count]
-    return f"{name} is {' and '.join(parts)} of {of}, than A."
+    return f"Compared with A, {name} is {' and '.join(parts)} of {of}."
 
 
 def _number(score: Score) -> str:

@@ -60,7 +60,7 @@ def place(reference: Features, others: Features | None, *, n: int, who: str) -> 
     order = torch.randperm(count(reference), generator=torch_rng(0, "real images in the place of synthetic ones"))
     chosen, rest = order[:half].sort().values, order[half:].sort().values
     parts = [{output: values[rows] for output, values in reference.items()} for rows in (rest, chosen)]
-    return Place(parts[0], parts[1], f"{half:,} of the reference itself, which the rest is measured against", True, chosen)
+    return Place(parts[0], parts[1], f"{half:,} of the real images, measured against the others", True, chosen)
 
 
 def floor_scores(names: Sequence[Choice], held: Place, measure: Measure) -> dict[str, Score]:

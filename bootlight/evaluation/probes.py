@@ -106,7 +106,7 @@ def probes_of(source: ImageSource, rows: Sequence[int]) -> dict[str, ProbeSource
         digest = hashlib.sha256(f"{kind} 1".encode())
         for image in made:
             digest.update(f"{image.shape}".encode() + np.ascontiguousarray(image).tobytes())
-        found[kind] = ProbeSource(f"{kind} of the size of {source.where}", made, digest.hexdigest())
+        found[kind] = ProbeSource(f"{WORDS[kind]}, to try the network", made, digest.hexdigest())
     return found
 
 

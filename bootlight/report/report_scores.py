@@ -29,12 +29,12 @@ def summary(rows: list[GenerationScores]) -> str:
     names = [name for name in leading(main_scores(score_names(rows))) if name in first.scores and name in last.scores]
     count = f"{len(rows)} generation" + "s" * (len(rows) > 1)
     if not names:
-        return f"{count}, trained on {first.num_real} real images."
+        return f"{count}, trained on {first.num_real:,} real images."
     start, end = first.scores[names[0]], last.scores[names[0]]
     if len(rows) == 1:
-        return f"{count}, trained on {first.num_real} real images: {names[0]} is {start} (n={start.n})."
+        return f"{count}, trained on {first.num_real:,} real images: {names[0]} is {start} (n={start.n})."
     return (
-        f"{count}, {first.num_real} real images at the start: {names[0]} went from {start} in generation "
+        f"{count}, {first.num_real:,} real images at the start: {names[0]} went from {start} in generation "
         f"{first.generation} to {end} in generation {last.generation}."
     )
 
@@ -70,7 +70,11 @@ def scores_table(rows: list[GenerationScores]) -> str:
     ]
     header, *lines = [list(line) for line in zip(*columns, strict=True)]
     signs = [DIRECTIONS + "."] if any(mark in "".join(header) for mark in (LOWER, HIGHER)) else []
-    signs += [f"{REAL}: real images in the place of synthetic ones, as many against the same reference."] if floors else []
+    signs += (
+        [f"{REAL}: real images in the place of synthetic ones, as many against the same reference: about the best to hope for."]
+        if floors
+        else []
+    )
     about = [remark(" ".join(signs))] if signs else []
     words = definitions(dict(line.split(": ", 1) for line in legend(main, len(main))))
     return section("Scores", table(header, lines), *about, words, remark(UNCERTAINTY), _doubts(rows))

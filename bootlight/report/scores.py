@@ -173,6 +173,11 @@ def same_n_name(name: str) -> str:
     return f"{score}/{SAME_N}{slash}{reference}"
 
 
+def moved(score: Score, same: Score) -> bool:
+    """Whether a score at the number of images of its floor says something else than the one that stands in the table."""
+    return abs(same.value - score.value) > (same.standard_error or 0)
+
+
 def floors_of(rows: Sequence[GenerationScores]) -> dict[str, Score]:
     """What real images score in the place of the synthetic ones, by main score: of the last generation that has it."""
     found: dict[str, Score] = {}

@@ -18,6 +18,7 @@ from bootlight.report.scores import (
     GenerationScores,
     floors_of,
     main_scores,
+    moved,
     read_scores,
     same_n_name,
     score_names,
@@ -135,12 +136,12 @@ def below(rows: list[GenerationScores], shown: list[str], floors: Mapping[str, S
     told_by_interval = any(score.is_told_by_interval for row in rows for score in row.scores.values())
     lines = [LEGEND + (f"; {BRACKETS}" if told_by_interval else "")]
     arrows = [DIRECTIONS] if shown_arrows(last.scores, shown) else []
-    stand_in = [f"{REAL}: real images in the place of synthetic ones"] if floors else []
+    stand_in = [f"{REAL}: real images in the place of synthetic ones, about the best to hope for"] if floors else []
     lines += ["; ".join([*arrows, *stand_in])] if arrows or stand_in else []
     lines += legend(shown)
     for name in shown:
-        same, floor = last.scores.get(same_n_name(name)), floors.get(name)
-        if same is not None and floor is not None:
+        score, same, floor = last.scores.get(name), last.scores.get(same_n_name(name)), floors.get(name)
+        if score and same and floor and moved(score, same):
             lines.append(f"at equal n = {same.n}: {name} {same} of generation {last.generation}, {floor} of real images")
     return lines
 

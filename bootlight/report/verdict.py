@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 from bootlight.metrics.score import NO_COMPARISON, TOLD_APART, Score, format_number
 from bootlight.metrics.two_sample import LEVEL
 from bootlight.report.better import Comparison, compare_generations
-from bootlight.report.scores import HOLDOUT, REAL, TRAIN, GenerationScores, floor_name, main_scores
+from bootlight.report.scores import HOLDOUT, REAL, TRAIN, GenerationScores, floor_name, main_scores, same_n_name
 from bootlight.runs.folder import RunFolder
 
 REFERENCES = {"real holdout images": "held-out real images", "real train images": "the training images"}  # of protocols
+FRECHET = ("fd-", "fid")  # beginnings of the names of Fréchet distances, whose floors are above 0
+FAR = 1.5  # times the distance of real images: less is not worth a word
+MORE = "; more of them may show a difference"
 SEED = "One training each: how far another seed of it would lead is not in this."
 
 
@@ -80,10 +83,23 @@ def told_apart(scores: Mapping[str, Score], images: str) -> dict[str, Any] | Non
     reference = _reference(score)
     features = f" by {score.protocol['features']} features" if "features" in score.protocol else ""
     found = score.value <= LEVEL
-    p, counts = format_number(score.value, 2), f"{score.n:,} and {score.protocol.get('num_real', 0):,} images"
-    end = "".join(f"; {remark}" for remark in score.remarks) if found else "; so many images show no difference"
+    p, counts = format_number(score.value, 2), f"{score.n:,} of them and {score.protocol.get('num_real', 0):,} real ones"
+    end = "".join(f"; {remark}" for remark in [*_how_far(name, scores), *score.remarks]) if found else MORE
     sentence = f"{images} {'can' if found else 'cannot'} be told from {reference}{features} (p = {p}, {counts}){end}."
     return {"sentence": sentence, "found": found, "p": score.value, "reference": reference, "score": name}
+
+
+def _how_far(name: str, scores: Mapping[str, Score]) -> list[str]:
+    """`fd-x is 36 times that of real images`, at equal n, of the Fréchet distance to the reference of a test."""
+    reference = name.partition("/")[2]
+    for distance in main_scores(list(scores)):
+        score, _, own = distance.partition("/")
+        floor = scores.get(floor_name(distance, scores) or "")
+        if own != reference or not score.startswith(FRECHET) or floor is None or floor.value <= 0:
+            continue
+        times = scores.get(same_n_name(distance), scores[distance]).value / floor.value
+        return [f"{distance} is {format_number(times, 2)} times that of real images"] if times >= FAR else []
+    return []
 
 
 def _reference(score: Score) -> str:

@@ -167,9 +167,9 @@ class FolderWriter(Callback):
                 for own, future in waiting:
                     self.digests |= dict.fromkeys(own, future.result())
         finally:
-            for own, future in waiting:
+            for _, future in waiting:
                 future.cancel()
-                self.bar.update(len(own))
+            self.bar.update(sum(len(own) for own, _ in waiting))  # at once: after one image of many the bar would tell of hours
 
 
 def in_place(drawing: Drawing, batches: MissingBatches, writer: FolderWriter) -> None:

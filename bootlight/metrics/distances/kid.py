@@ -131,5 +131,6 @@ def _remarks(num_real: int, num_synthetic: int) -> tuple[str, ...]:
     if min(num_real, num_synthetic) >= FEW_IMAGES:
         return ()
     return (
-        f"{num_real} real and {num_synthetic} synthetic images: unbiased, but noisy; below {FEW_IMAGES:,} read the interval.",
+        f"{num_real:,} real and {num_synthetic:,} synthetic images: unbiased, but noisy; "
+        f"below {FEW_IMAGES:,} read the interval.",
     )

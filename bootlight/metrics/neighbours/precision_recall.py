@@ -240,7 +240,9 @@ def _remarks(num_real: int, num_synthetic: int) -> tuple[str, ...]:
     few = min(num_real, num_synthetic)
     remarks = []
     if few < FEW:
-        remarks.append(f"only {few} images on one side: below {FEW} precision and recall still drift with the number of images")
+        remarks.append(
+            f"only {few} images on one side: below {FEW:,} precision and recall still drift with the number of images"
+        )
     if max(num_real, num_synthetic) > 2 * few:
         remarks.append("balls shrink as their set grows: unequal numbers of real and synthetic images favour one of the two")
     return tuple(remarks)
