@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from bootlight.evaluation.floors import LEAST, STAND_IN, count, place
+from bootlight.evaluation.learned_features import LearnedFeatures
 from bootlight.evaluation.run_floors import RunFloors
 from bootlight.evaluation.suite import measure_all, subset
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.kid import KernelDistance
 from bootlight.metrics.features.features import PixelFeatures
+from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
 
 NETWORK = PixelFeatures(1)
 NAMES = {"train": ["fd", "kid"], "holdout": ["fd"]}
@@ -26,7 +28,7 @@ def scores(answers, floors=None, failed=None, measure=measure_all):
     failed = {} if failed is None else failed
     metrics = {which: names for which, names in NAMES.items() if which in answers}
     measure = partial(measure, network=NETWORK)
-    found = (floors or RunFloors()).scores(NETWORK, metrics, KEYS, answers, measure, failed)
+    found = (floors or RunFloors()).scores(NETWORK, metrics, KEYS, answers, answers.__getitem__, measure, failed)
     assert failed == {}
     return found
 
@@ -87,6 +89,23 @@ def test_without_held_out_images_a_part_of_the_training_images_stands_for_them(h
     assert ("told-apart/train" in found) is (held_out is None)
 
 
+@pytest.mark.parametrize("held_out", [30, LEAST_TOLD_APART - 1])
+def test_what_a_network_has_by_heart_is_told_apart_by_pixels(held_out):
+    """To it the training images are others, by a standard deviation; by pixels nothing differs."""
+    sizes = {"train": 90, "holdout": held_out, "synthetic": 30}
+    pixels = {which: features(n, i) for i, (which, n) in enumerate(sizes.items())}
+    known = pixels | {"train": features(90, 0, shift=1)}
+    network = LearnedFeatures(8)
+    metrics, measure = {"train": [], "holdout": []}, partial(measure_all, network=network)
+    found = RunFloors().scores(network, metrics, KEYS, known, pixels.__getitem__, measure, {})
+    against_train = found["told-apart/real/train" if held_out >= LEAST_TOLD_APART else "told-apart/train"]
+    assert against_train.protocol["features"] == "pixels" and against_train.value > 0.01  # and not 0.001
+    if held_out >= LEAST_TOLD_APART:
+        assert found["told-apart/holdout"].protocol["features"] == "learned"
+    else:
+        assert list(found) == ["told-apart/train"]
+
+
 def test_few_synthetic_images_leave_the_rest_as_reference():
     held = place(features(50, 0), None, n=10, who="")
     assert (count(held.images), count(held.reference)) == (10, 40)
@@ -127,5 +146,6 @@ def test_why_a_floor_failed_is_noted_in_each_generation():
     answers = {"train": features(90, 0), "holdout": features(60, 1), "synthetic": synthetic}
     for _ in range(2):
         failed: dict[str, str] = {}
-        found = floors.scores(NETWORK, NAMES, KEYS, answers, partial(broken, network=NETWORK), failed)
+        measure = partial(broken, network=NETWORK)
+        found = floors.scores(NETWORK, NAMES, KEYS, answers, answers.__getitem__, measure, failed)
         assert failed["kid/real/train"] == "not today" and "kid/real/train" not in found and "fd-pixels/real/train" in found

@@ -245,6 +245,7 @@ def test_evaluate_learns_where_there_is_no_file_of_inception(bootlight, tmp_path
     said = capsys.readouterr()
     scores = json.loads(said.out)["scores"]
     assert {"fd-learned", "kid"} <= set(scores) and scores["fd-learned"]["protocol"]["learned"].startswith("learned-")
+    assert scores["told-apart"]["protocol"]["features"] == "pixels"  # it knows the real images by heart
     assert "bootlight.LearnedFeatures" in said.err
     monkeypatch.setattr(LearnedFeatures, "_learn", never)
     bootlight("compare", "drawn", "real", "--real=real", "--cache=cache", "--metrics=fd", "--json")

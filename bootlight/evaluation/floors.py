@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.suite import Choice, Features, finite, repeated_remark, subset
+from bootlight.evaluation.trained_networks import TrainedOnReal
+from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
 from bootlight.metrics.two_sample import ToldApart
@@ -91,6 +93,15 @@ def told_apart_scores(
         (score,) = finite(test.measure(real["features"], synthetic["features"]), failed).values()
         return {name: score._replace(remarks=(*repeated_remark(synthetic["features"]), *score.remarks))}
     return {}
+
+
+def fair_network(network: nn.Module) -> nn.Module:
+    """The network in whose features training images and others may be told apart: pixels, where it has learned from the former.
+
+    What it has learned by heart are the training images; others of the same distribution look different to it, up to some
+    hundred images.
+    """
+    return PixelFeatures(channels=getattr(network, "channels", 3)) if isinstance(network, TrainedOnReal) else network
 
 
 def count(features: Features) -> int:

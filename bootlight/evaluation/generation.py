@@ -16,6 +16,7 @@ from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.chosen import Chosen, choose, with_own
 from bootlight.evaluation.features import extract
+from bootlight.evaluation.floors import fair_network
 from bootlight.evaluation.images_of_run import ImagesOfRun
 from bootlight.evaluation.keep_witness import keep_witness
 from bootlight.evaluation.probes import probes_of, with_probes
@@ -128,7 +129,8 @@ class Evaluation:
             how = ImagesOfRun(sets, folder, self.batch_size, device)
             distances |= how.scores(chosen.on_images, distances, failed)
             keys = {name: source.key for name, source in sets.items()}
-            floors = self._floors_of(keys, features, data.cache, failed)
+            fair = partial(self._fair, sets, features, ask)
+            floors = self._floors_of(keys, features, fair, data.cache, failed)
         if self.feature_network is not None:
             probe = partial(self._probe, sets, ask)
             doubts = self._floors.doubts(self.feature_network, keys, features, probe, failed)
@@ -153,6 +155,14 @@ class Evaluation:
         """Answers of the feature network to noise and to blurred images, by kind."""
         return {kind: ask(self.feature_network, made)["features"] for kind, made in probes_of(sets[which], rows).items()}
 
+    def _fair(
+        self, sets: dict[str, ImageSource], answers: dict[str, Features], ask: Callable[..., Features], which: str
+    ) -> Features:
+        """Answers to a set of the network that knows no image by heart."""
+        if self.feature_network is None or (network := fair_network(self.feature_network)) is self.feature_network:
+            return answers[which]
+        return ask(network, sets[which])
+
     def _is_main(self, name: str) -> bool:
         return self.feature_network is not None and name.split("/")[0] == score_name(self.feature_network)
 
@@ -175,14 +185,19 @@ class Evaluation:
         return [name for name in (self._chosen or Chosen()).on_features if which == "train" or name in DISTANCES]
 
     def _floors_of(
-        self, keys: dict[str, str], answers: dict[str, dict[str, Tensor]], cache: Path, failed: dict[str, str]
+        self,
+        keys: dict[str, str],
+        answers: dict[str, dict[str, Tensor]],
+        fair: Callable[[str], Features],
+        cache: Path,
+        failed: dict[str, str],
     ) -> dict[str, Score]:
         """What real images score in the place of the synthetic ones, and whether they can be told apart."""
         if self.feature_network is None:
             return {}
         measure = partial(measure_all, network=self.feature_network, cache=cache, check=check_stop)
         metrics = {which: self._names(which) for which in answers.keys() - {"synthetic"}}
-        found = self._floors.scores(self.feature_network, metrics, keys, answers, measure, failed)
+        found = self._floors.scores(self.feature_network, metrics, keys, answers, fair, measure, failed)
         return {name: with_reference(score, name.rpartition("/")[2]) for name, score in found.items()}
 
     def _opinions(self, answers: dict[str, dict[str, Tensor]], failed: dict[str, str]) -> dict[str, Score]:

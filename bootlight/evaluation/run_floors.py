@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.floors import Measure, count, equal_n_scores, floor_scores, place, told_apart_scores
+from bootlight.evaluation.floors import Measure, count, equal_n_scores, fair_network, floor_scores, place, told_apart_scores
 from bootlight.evaluation.probes import COUNT, probe_remarks
 from bootlight.evaluation.suite import Choice, Features
 from bootlight.metrics.score import TOLD_APART, Score
@@ -34,6 +34,7 @@ class RunFloors:
         metrics: Mapping[str, list[Choice]],
         keys: Mapping[str, str],
         answers: Mapping[str, Features],
+        fair: Callable[[str], Features],
         measure: Measure,
         failed: Failed,
     ) -> Found:
@@ -44,6 +45,7 @@ class RunFloors:
             metrics: what is measured against which reference, `train` and maybe `holdout`.
             keys: of the images of each set, by content.
             answers: of the network to the images of each reference, and to the `synthetic` ones.
+            fair: answers of `fair_network(network)` to the images of a set.
             measure: as `suite.measure_all`, of which network, cache and check are given.
             failed: notes what has no score.
         """
@@ -60,7 +62,7 @@ class RunFloors:
             for kind, (found, why) in (("real", floors), ("same-n", equal)):
                 scores |= {f"{name}/{which}": score for name, score in found.items()}
                 failed |= {f"{name}/{kind}/{which}": reason for name, reason in why.items()}
-        return scores | self._told_apart(network, keys, answers, failed)
+        return scores | self._told_apart(network, keys, answers, fair, failed)
 
     def doubts(
         self, network: nn.Module, keys: Mapping[str, str], answers: Mapping[str, Features], probe: Probe, failed: Failed
@@ -87,17 +89,26 @@ class RunFloors:
         return self._doubts[key]
 
     def _told_apart(
-        self, network: nn.Module, keys: Mapping[str, str], answers: Mapping[str, Features], failed: Failed
+        self,
+        network: nn.Module,
+        keys: Mapping[str, str],
+        answers: Mapping[str, Features],
+        fair: Callable[[str], Features],
+        failed: Failed,
     ) -> Found:
         """Whether synthetic images can be told from held-out ones; where there are none, from those to train on."""
         held_out = answers.get("holdout")
-        which = "train" if held_out is None or count(held_out) < LEAST_TOLD_APART else "holdout"
-        synthetic, name = answers["synthetic"], f"{TOLD_APART}/{which}"
-        scores = told_apart_scores(network, real=answers[which], synthetic=synthetic, failed=failed, name=name)
-        if held_out is None or which == "train":
-            return scores
-        test = partial(told_apart_scores, network, real=answers["train"], synthetic=held_out, name=f"{TOLD_APART}/real/train")
-        found, why = self._once((TOLD_APART, keys["train"], keys["holdout"]), test)
+        if held_out is None or count(held_out) < LEAST_TOLD_APART:
+            sides = {"real": fair("train"), "synthetic": fair("synthetic")}
+            return told_apart_scores(fair_network(network), **sides, failed=failed, name=f"{TOLD_APART}/train")
+        sides = {"real": held_out, "synthetic": answers["synthetic"]}
+        scores = told_apart_scores(network, **sides, failed=failed, name=f"{TOLD_APART}/holdout")
+
+        def of_real(failed: Failed) -> Found:
+            sides = {"real": fair("train"), "synthetic": fair("holdout")}
+            return told_apart_scores(fair_network(network), **sides, failed=failed, name=f"{TOLD_APART}/real/train")
+
+        found, why = self._once((TOLD_APART, keys["train"], keys["holdout"]), of_real)
         failed |= why
         return scores | found
 

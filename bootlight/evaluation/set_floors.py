@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.floors import count, equal_n_scores, floor_scores, place, told_apart_scores
+from bootlight.evaluation.floors import count, equal_n_scores, fair_network, floor_scores, place, told_apart_scores
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.probes import COUNT, probe_remarks, probes_of, with_probes
 from bootlight.evaluation.run_floors import noted
@@ -43,11 +43,17 @@ def beside(
             found, why = noted(compute, measure)
             scores |= found
             failed |= {f"{name}/{kind}": reason for name, reason in why.items()}
-    test = partial(told_apart_scores, setting.network, failed=failed)
+    network = fair_network(setting.network)
+
+    def fair(role: str) -> Features:
+        return answers[role] if network is setting.network else setting.ask_with(network, sources[role])
+
+    test = partial(told_apart_scores, network, failed=failed)
     if held_out is None or count(held_out) < LEAST_TOLD_APART:
-        return scores | referred(test(real=real, synthetic=synthetic), "real images")
-    scores |= referred(test(real=held_out, synthetic=synthetic), HELD_OUT)
-    return scores | referred(test(real=real, synthetic=held_out, name=f"{TOLD_APART}/real"), "other real images")
+        return scores | referred(test(real=fair("real"), synthetic=fair("synthetic")), "real images")
+    scores |= referred(told_apart_scores(setting.network, real=held_out, synthetic=synthetic, failed=failed), HELD_OUT)
+    others = test(real=fair("real"), synthetic=fair("held-out"), name=f"{TOLD_APART}/real")
+    return scores | referred(others, "other real images")
 
 
 def referred(scores: dict[str, Score], reference: str) -> dict[str, Score]:
