@@ -380,3 +380,12 @@ def test_intervals_have_the_decimals_of_their_width():
     assert interval_text(Score(0.0, None, 300, {}, (8.674e-19, 0.01264))) == "[0.0000, 0.0126]"
     assert interval_text(Score(0.621, 0.0621, 300, {})) == "[0.499, 0.743]"  # 0.621 - 1.96 x 0.0621 = 0.4993
     assert interval_text(Score(0.5, None, 300, {})) == ""
+
+
+def test_a_test_by_pixels_beside_scores_of_a_network_says_what_it_has_not_seen():
+    def sentence(test: str, network: str) -> str:
+        scores = {"told-apart": Score(0.09, None, 300, {"features": test}), "kid": Score(0.3, 0.01, 300, {"features": network})}
+        return told_apart(scores, "They")["sentence"]
+
+    assert "no sharpness" in sentence("pixels", "learned")
+    assert "no sharpness" not in sentence("pixels", "pixels") + sentence("learned", "learned")

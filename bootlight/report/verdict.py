@@ -12,6 +12,8 @@ from bootlight.runs.folder import RunFolder
 REFERENCES = {"real holdout images": "held-out real images", "real train images": "the training images"}  # of protocols
 FRECHET = ("fd-", "fid")  # beginnings of the names of Fréchet distances, whose floors are above 0
 FAR = 1.5  # times the distance of real images: less is not worth a word
+PIXELS = "pixels"  # features of a protocol
+COARSE = ", and so may held-out real images: these features see light and colors alone, no sharpness; read the scores"
 MORE = "; more of them may show a difference"
 SEED = "One training each: how far another seed of it would lead is not in this."
 
@@ -84,7 +86,11 @@ def told_apart(scores: Mapping[str, Score], images: str) -> dict[str, Any] | Non
     features = f" by {score.protocol['features']} features" if "features" in score.protocol else ""
     found = score.value <= LEVEL
     p, counts = format_number(score.value, 2), f"{score.n:,} of them and {score.protocol.get('num_real', 0):,} real ones"
-    end = "".join(f"; {remark}" for remark in [*_how_far(name, scores), *score.remarks]) if found else MORE
+    end = (
+        "".join(f"; {remark}" for remark in [*_how_far(name, scores), *score.remarks])
+        if found
+        else MORE + _unseen(score, scores)
+    )
     sentence = f"{images} {'can' if found else 'cannot'} be told from {reference}{features} (p = {p}, {counts}){end}."
     return {"sentence": sentence, "found": found, "p": score.value, "reference": reference, "score": name}
 
@@ -100,6 +106,12 @@ def _how_far(name: str, scores: Mapping[str, Score]) -> list[str]:
         times = scores.get(same_n_name(distance), scores[distance]).value / floor.value
         return [f"{distance} is {format_number(times, 2)} times that of real images"] if times >= FAR else []
     return []
+
+
+def _unseen(test: Score, scores: Mapping[str, Score]) -> str:
+    """What a test by pixels has not looked at, where the scores beside it are by another network."""
+    used = {score.protocol.get("features", PIXELS) for name, score in scores.items() if name in main_scores(list(scores))}
+    return COARSE if test.protocol.get("features") == PIXELS and used - {PIXELS} else ""
 
 
 def _reference(score: Score) -> str:
