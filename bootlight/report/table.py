@@ -136,7 +136,7 @@ def below(rows: list[GenerationScores], shown: list[str], floors: Mapping[str, S
     told_by_interval = any(score.is_told_by_interval for row in rows for score in row.scores.values())
     lines = [LEGEND + (f"; {BRACKETS}" if told_by_interval else "")]
     arrows = [DIRECTIONS] if shown_arrows(last.scores, shown) else []
-    stand_in = [f"{REAL}: real images in the place of synthetic ones, about the best to hope for"] if floors else []
+    stand_in = [f"{REAL}: what real images score, about the best to hope for"] if floors else []
     lines += ["; ".join([*arrows, *stand_in])] if arrows or stand_in else []
     lines += legend(shown)
     for name in shown:
