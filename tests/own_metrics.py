@@ -93,6 +93,18 @@ class Light(Metric):
         return self.total / self.count / self.unit
 
 
+class Tested(Light):
+    """Has the name of a test."""
+
+    name = "told-apart/holdout"
+
+
+class Loss(Light):
+    """Has the name of a column."""
+
+    name = "loss"
+
+
 class Lighter(Metric):
     """By how much synthetic images are lighter than real ones, and how many these are."""
 

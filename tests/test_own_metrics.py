@@ -115,6 +115,13 @@ def test_what_fails_is_told_and_the_rest_is_there(tmp_path):
     assert "nan" in failed["nonumber"]
 
 
+def test_names_of_other_scores_and_columns_are_taken(tmp_path):
+    plain = scores_of(tmp_path, ["fd"])[0]
+    scores, failed = scores_of(tmp_path, ["fd", "own_metrics.Tested", "own_metrics.Loss"])
+    assert scores == plain and "told-apart/holdout" in plain
+    assert "already" in failed["told-apart/holdout"] and "another name" in failed["own_metrics.Loss"]
+
+
 def part(name):
     return name.split("/")[0]
 

@@ -157,6 +157,15 @@ def test_without_what_each_image_adds_errors_are_added(run):
     assert verdict(run).comparisons[0].interval == pytest.approx((0.8 - 0.5, 0.8 + 0.02**0.5))
 
 
+def test_kid_to_held_out_images_goes_before_other_distances(run):
+    for k, value in ((0, 1.0), (2, 2.0)):
+        entry = metrics(k)
+        names = ("fd-x/holdout", "kid/train", "kid/holdout")
+        entry["scores"] = {name: score(value, 0.1, 500) | {"higher_is_better": False} for name in names}
+        run.generation(k).metrics.write_text(json.dumps(entry))
+    assert verdict(run).comparisons[0].score == "kid/holdout"
+
+
 def test_a_score_that_depends_on_n_is_compared_at_equal_n_alone(run):
     old(run, 0, 3.0, 0.3)
     old(run, 2, 4.0, 0.4, n=400)

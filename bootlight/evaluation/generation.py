@@ -19,6 +19,7 @@ from bootlight.evaluation.features import extract
 from bootlight.evaluation.floors import fair_network
 from bootlight.evaluation.images_of_run import ImagesOfRun
 from bootlight.evaluation.keep_witness import keep_witness
+from bootlight.evaluation.own_metrics import with_others
 from bootlight.evaluation.probes import probes_of, with_probes
 from bootlight.evaluation.run_floors import RunFloors
 from bootlight.evaluation.sources import StoreSource
@@ -139,7 +140,7 @@ class Evaluation:
             if keep is not None and self.feature_network is not None:
                 keep_witness(keep, folder, self.feature_network, features, keys)
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
-        return main | opinions | distances | floors, failed
+        return main | opinions | with_others(distances, opinions | floors, failed), failed
 
     def _reference(self, data: BootstrapData, name: str, which: Source) -> StoreSource:
         """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""

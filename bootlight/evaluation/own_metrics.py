@@ -15,6 +15,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.evaluation.attempt import attempt
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 from bootlight.rng import seed_torch
@@ -23,6 +24,7 @@ Entry = str | Mapping[str, Any]  # as it is written: a key of METRICS, a class p
 KEYS = {"class_path", "init_args"}
 MAX_SCORES = 20  # of one metric
 MAX_NAME = 100  # characters
+TAKEN = ("loss", "generation", "num_real", "num_synthetic", "steps", "images_seen")  # by other columns of tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +154,8 @@ def as_written(scores: Any, label: str) -> dict[str, Score]:
 
 
 def _name(name: Any, label: str) -> str:
-    if not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_NAME):
-        raise BootlightError(f"{label} calls a score {name!r}; give it a name of letters")
+    if not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_NAME) or name in TAKEN:
+        raise BootlightError(f"{label} calls a score {name!r}; give it another name, of letters")
     return name
 
 
@@ -188,6 +190,14 @@ def number(value: Any) -> float:
     if isinstance(value, str | bytes):
         raise TypeError(f"{value!r} is no number")
     return float(value)
+
+
+def with_others(scores: Mapping[str, Score], others: Mapping[str, Score], failed: dict[str, str] | None) -> dict[str, Score]:
+    """Scores, and others whose names are their own: `failed` notes those that have one of these, see `attempt`."""
+    for name in scores:
+        with attempt(name, failed):
+            check_new([name], others)
+    return {**scores, **others}
 
 
 def check_new(names: Sequence[str], there: Mapping[str, Score]) -> None:

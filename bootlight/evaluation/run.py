@@ -12,6 +12,7 @@ from bootlight.evaluation.answer import Answer, Measured
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.images_of_sets import own_scores, what_is_known
 from bootlight.evaluation.options import Setting
+from bootlight.evaluation.own_metrics import with_others
 from bootlight.evaluation.reference_stats import check_width, load_statistics, measure_against, save_statistics
 from bootlight.evaluation.set_floors import beside, doubted
 from bootlight.evaluation.several_judges import judge_scores, train_gans
@@ -106,8 +107,8 @@ def evaluate(
             statistics = [setting.ask_with(PixelStatistics(), sources[role])["features"] for role in ("real", "synthetic")]
             scores |= finite(pixel_differences(*statistics), failed)
     scores = remarked(scores, remarks)
-    scores |= beside(setting, sources, answers, failed)
-    scores |= learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st, failed=failed)
+    learned = learned_scores(setting, sources, judges=judges, judge_steps=judge_steps, c2st=c2st, failed=failed)
+    scores = with_others(scores, beside(setting, sources, answers, failed) | learned, failed)
     notes = []
     if save_stats is not None:
         with attempt("--save-stats", failed):

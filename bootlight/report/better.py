@@ -132,7 +132,7 @@ def _witness(kept: KeptWitness) -> Witness:
 def _by_scores(first: GenerationScores, second: GenerationScores) -> tuple[str | None, _Difference | None, str]:
     """The same from the first score of both that says something, those against held-out images before others."""
     names = [name for name in main_scores(list(second.scores)) if name in first.scores]
-    names.sort(key=lambda name: not name.endswith(f"/{HOLDOUT}"))
+    names.sort(key=lambda name: (name != f"kid/{HOLDOUT}", not name.endswith(f"/{HOLDOUT}")))
     for name in names:
         a, b = first.scores[name], second.scores[name]
         ends = _ends(a), _ends(b)
