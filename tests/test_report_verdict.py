@@ -275,6 +275,8 @@ def test_floors_are_a_row_of_the_page_and_no_columns(run):
     for k in range(3):
         evaluated(run, k, 0.1)
     page = write_report(run).read_text()
+    curves = re.findall(r"<figcaption>(.*?)</figcaption>", page)
+    assert {"kid", "discriminator_score", "loss"} <= set(curves) and "told-apart" not in curves
     heads = re.findall(r"<th>(.*?)</th>", page[page.index("Scores</h2>") :].split("</table>")[0], re.DOTALL)
     assert [head.split("<br>")[0] for head in heads] == [
         "generation", "kid ↓", "discriminator_score ↑", "loss", "real", "synthetic", "steps", "images seen",

@@ -99,7 +99,7 @@ def _doubts(rows: list[GenerationScores]) -> str:
 def score_curves(rows: list[GenerationScores]) -> str:
     """One chart for each metric: its scores against all references, and on real images for comparison."""
     groups: dict[str, list[str]] = {}
-    for name in score_names(rows):
+    for name in filter(is_comparison, score_names(rows)):
         groups.setdefault(name.split("/")[0], []).append(name)
     shown = list(groups.items())[:MAX_CHARTS]
     charts = [figure(group, score_chart([_curve(rows, name) for name in names])) for group, names in shown]

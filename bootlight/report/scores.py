@@ -11,7 +11,7 @@ from bootlight.runs.folder import GenerationFolder, RunFolder
 
 REAL, SAME_N, HOLDOUT, TRAIN = "real", "same-n", "holdout", "train"  # parts of the names of scores
 HELD_OUT = "held-out"  # as `evaluate` calls it
-MAX_SCORES = 200  # of a generation
+MAX_SCORES = 1000  # of a generation: more than all metrics, floors and some dozens of metrics of one's own have
 MAX_NAME = 200  # characters
 MAX_COUNT = 2**53  # beyond, floats cannot tell neighbours apart
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bootlight.metrics.score import NO_COMPARISON, TOLD_APART, Score, format_number
+from bootlight.metrics.score import TOLD_APART, Score, format_number
 from bootlight.metrics.two_sample import LEVEL
 from bootlight.report.better import Comparison, compare_generations
 from bootlight.report.scores import HOLDOUT, REAL, TRAIN, GenerationScores, floor_name, main_scores, same_n_name
@@ -137,8 +137,3 @@ def doubts(scores: Mapping[str, Score]) -> list[str]:
             "There is no floor: too few real images are held out, and to divide; data.holdout_fraction holds some out."
         )
     return found
-
-
-def is_doubted(score: Score) -> bool:
-    """Whether a feature network orders noise before real images by this score."""
-    return any(NO_COMPARISON in remark for remark in score.remarks)
