@@ -531,7 +531,7 @@ def test_checkpoints_that_cannot_be_continued_from_are_passed_over(tmp_path):
         {"scores": {"a": {"value": 1, "n": 1, "interval": []}}},
         {"scores": {"a": {"value": 1, "n": 1, "protocol": [[1, 2]]}}},
         {"scores": {"a": {"value": 1, "n": 1, "higher_is_better": "no"}}},
-        {"scores": {str(i): {"value": 1, "n": 1} for i in range(300)}},
+        {"scores": {str(i): {"value": 1, "n": 1} for i in range(1001)}},
     ],
 )
 def test_scores_that_are_none(tmp_path, change):
