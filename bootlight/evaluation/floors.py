@@ -1,5 +1,6 @@
 """Floors: what real images score in the place of synthetic ones, and whether the two can be told apart at all."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -96,12 +97,17 @@ def told_apart_scores(
 
 
 def fair_network(network: nn.Module) -> nn.Module:
-    """The network in whose features training images and others may be told apart: pixels, where it has learned from the former.
+    """The network in whose features training images and others may be told apart: pixels, where it knows the former by heart.
 
-    What it has learned by heart are the training images; others of the same distribution look different to it, up to some
-    hundred images.
+    Of images of the same distribution, those that a network has learned from look different to it, unless they were many: at
+    least `fair_from` of them, an attribute of such a network.
     """
-    return PixelFeatures(channels=getattr(network, "channels", 3)) if isinstance(network, TrainedOnReal) else network
+    if not isinstance(network, TrainedOnReal):
+        return network
+    learned_from = getattr(network, "protocol", {}).get("learned_from", 0)
+    if learned_from >= getattr(network, "fair_from", math.inf):
+        return network
+    return PixelFeatures(channels=getattr(network, "channels", 3))
 
 
 def count(features: Features) -> int:

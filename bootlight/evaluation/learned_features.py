@@ -41,6 +41,7 @@ class LearnedFeatures(nn.Module):
     """
 
     name = "learned"
+    fair_from = 3000  # see `floors.fair_network`
 
     def __init__(self, num_features: int = 96, max_images: int = 3000, seed: int = 0) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ REFERENCES = {"real holdout images": "held-out real images", "real train images"
 FRECHET = ("fd-", "fid")  # beginnings of the names of Fréchet distances, whose floors are above 0
 FAR = 1.5  # times the distance of real images: less is not worth a word
 PIXELS = "pixels"  # features of a protocol
-COARSE = ", and so may held-out real images: these features see light and colors alone, no sharpness; read the scores"
+COARSE = "; these features see light and colors alone, no sharpness: go by the scores"
 MORE = "; more of them may show a difference"
 SEED = "One training each: how far another seed of it would lead is not in this."
 
