@@ -17,8 +17,8 @@ from tqdm import tqdm
 from bootlight import DDIM, Ancestral, ClassifierFeatures, DPMSolver, Heun, Sampler
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.digits import Digits
-from bootlight.evaluation.compare import compare_measured, measure_set
-from bootlight.evaluation.trained_networks import real_images
+from bootlight.evaluation.comparing.compare import compare_measured, measure_set
+from bootlight.evaluation.networks.trained_networks import real_images
 from bootlight.generators.ddpm import DDPM
 from bootlight.generators.load import load_generator
 from bootlight.io.pictures import to_uint8

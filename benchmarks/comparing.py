@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from ratios import compare, print_table
 
-from bootlight.evaluation.compare import GROUPS, MAX_REAL, Measured, compare_measured, measure_set
+from bootlight.evaluation.comparing.compare import GROUPS, MAX_REAL, Measured, compare_measured, measure_set
 from bootlight.evaluation.suite import USUAL, Features, measure_all
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.once import once

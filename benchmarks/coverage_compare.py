@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bootlight.evaluation.compare import compare_measured, measure_set
-from bootlight.evaluation.difference import judged
+from bootlight.evaluation.comparing.compare import compare_measured, measure_set
+from bootlight.evaluation.comparing.difference import judged
 from bootlight.evaluation.suite import USUAL
 from bootlight.metrics.features.features import PixelFeatures
 

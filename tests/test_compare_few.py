@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.compare import compare_measured, measure_set
-from bootlight.evaluation.comparison import Comparison, Reference, headline
-from bootlight.evaluation.difference import judged
+from bootlight.evaluation.comparing.compare import compare_measured, measure_set
+from bootlight.evaluation.comparing.comparison import Comparison, Reference, headline
+from bootlight.evaluation.comparing.difference import judged
+from bootlight.evaluation.comparing.run_compare import Real, compare
 from bootlight.evaluation.options import Setting
-from bootlight.evaluation.run_compare import Real, compare
 from bootlight.evaluation.suite import USUAL
 from bootlight.metrics.features.features import PixelFeatures
 
@@ -101,7 +101,7 @@ class Numbered:
 def test_a_comparison_is_refused_before_a_network_is_trained(monkeypatch, tmp_path):
     sets = {"a": 7, "b": 30}
     monkeypatch.setattr(Setting, "open", lambda self, text: Numbered(text, sets[text]))
-    monkeypatch.setattr("bootlight.evaluation.run_compare.pairing", lambda *a, **k: None)
+    monkeypatch.setattr("bootlight.evaluation.comparing.run_compare.pairing", lambda *a, **k: None)
     setting = Setting(NETWORK, USUAL, None, 8, "cpu", tmp_path)
 
     def learn():

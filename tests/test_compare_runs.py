@@ -10,10 +10,10 @@ from tiny_runs import draw_pictures
 
 from bootlight.data.roots import load_roots
 from bootlight.errors import BootlightError
-from bootlight.evaluation.learned_features import LearnedFeatures
-from bootlight.evaluation.real_images import describe_images
-from bootlight.evaluation.run_setting import data_of, network_of, open_data, read_run, run_of, runs_of
-from bootlight.evaluation.runs_agree import check_agree
+from bootlight.evaluation.comparing.run_setting import data_of, network_of, open_data, read_run, run_of, runs_of
+from bootlight.evaluation.comparing.runs_agree import check_agree
+from bootlight.evaluation.networks.learned_features import LearnedFeatures
+from bootlight.evaluation.sets.real_images import describe_images
 from bootlight.evaluation.suite import measure_all
 from bootlight.io.atomic import write_json
 from bootlight.io.pictures import decode_whole, encode_png

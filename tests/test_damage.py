@@ -15,8 +15,8 @@ from bootlight.data.extra import open_curated
 from bootlight.data.resolve import resolve
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
-from bootlight.evaluation.streamed import drawn_source
-from bootlight.evaluation.trained_networks import load_network, save_network
+from bootlight.evaluation.networks.trained_networks import load_network, save_network
+from bootlight.evaluation.sets.streamed import drawn_source
 from bootlight.generators.load import load_generator
 from bootlight.generators.published import published_weights
 from bootlight.io.atomic import read_json

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.io.pictures import encode_png
 
 

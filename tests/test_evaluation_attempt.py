@@ -13,7 +13,7 @@ from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation import options
 from bootlight.evaluation.attempt import attempt, check_complete
-from bootlight.evaluation.compare import compare_measured, measure_set
+from bootlight.evaluation.comparing.compare import compare_measured, measure_set
 from bootlight.evaluation.generation import Evaluation
 from bootlight.evaluation.suite import finite, measure_all
 from bootlight.io.atomic import read_json, write_json

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from bootlight.evaluation.compare import Measured, compare_means, compare_measured, measure_set
-from bootlight.evaluation.difference import Difference, difference, judged
+from bootlight.evaluation.comparing.compare import Measured, compare_means, compare_measured, measure_set
+from bootlight.evaluation.comparing.difference import Difference, difference, judged
 from bootlight.evaluation.suite import measure_all
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import Score

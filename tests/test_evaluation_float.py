@@ -12,7 +12,7 @@ from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import StoreSource, open_source
+from bootlight.evaluation.sets.sources import StoreSource, open_source
 from bootlight.metrics.c2st import two_sample_test
 from bootlight.metrics.discriminator import DiscriminatorScore
 from bootlight.metrics.features.feature_cache import feature_key

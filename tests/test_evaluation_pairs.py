@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.pairs import drawn_from, pairing
-from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.comparing.pairs import drawn_from, pairing
+from bootlight.evaluation.sets.sources import open_source
 from bootlight.io.pictures import encode_png
 
 PICTURE = encode_png(np.zeros((2, 2, 3), dtype=np.uint8))

@@ -10,7 +10,7 @@ import pytest
 from bootlight.data.resolve import resolve
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
-from bootlight.evaluation.sources import StoreSource, open_source
+from bootlight.evaluation.sets.sources import StoreSource, open_source
 from bootlight.io.pictures import decode, encode_png
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.manifest import write_metadata

@@ -9,8 +9,8 @@ import torch
 
 from bootlight import BootstrapData, PixelGaussian, Replace
 from bootlight.errors import BootlightError
-from bootlight.evaluation.sources import open_source
-from bootlight.evaluation.streamed import drawn_source
+from bootlight.evaluation.sets.sources import open_source
+from bootlight.evaluation.sets.streamed import drawn_source
 from bootlight.io.arrays import row_name
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.drawn import check_drawn, read_drawn

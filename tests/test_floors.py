@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bootlight.evaluation.floors import LEAST, STAND_IN, count, place
-from bootlight.evaluation.learned_features import LearnedFeatures
-from bootlight.evaluation.run_floors import RunFloors
+from bootlight.evaluation.floors.floors import LEAST, STAND_IN, count, place
+from bootlight.evaluation.floors.run_floors import RunFloors
+from bootlight.evaluation.networks.learned_features import LearnedFeatures
 from bootlight.evaluation.suite import measure_all, subset
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.kid import KernelDistance

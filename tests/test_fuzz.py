@@ -86,7 +86,7 @@ def make(folder: Path) -> None:
     import yaml
 
     from bootlight.data.store_folder import sums
-    from bootlight.evaluation.trained_networks import save_network
+    from bootlight.evaluation.networks.trained_networks import save_network
     from bootlight.generators.dcgan import DCGAN
     from bootlight.io.pictures import encode_png
     from bootlight.metrics.features.feature_cache import cached_features
@@ -134,9 +134,9 @@ def readers() -> list[Callable[[Path], object]]:
     from bootlight.data.resolve import resolve
     from bootlight.data.store import _open, build_store
     from bootlight.evaluation.generation import final_loss
-    from bootlight.evaluation.judge import find_judge, load_judge
+    from bootlight.evaluation.networks.judge import find_judge, load_judge
     from bootlight.evaluation.reference_stats import load_statistics
-    from bootlight.evaluation.streamed import drawn_source
+    from bootlight.evaluation.sets.streamed import drawn_source
     from bootlight.generators.load import load_generator
     from bootlight.metrics.features.feature_cache import cached_features
     from bootlight.report.table import format_table, write_table

@@ -23,8 +23,8 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.diffusion.prediction import Prediction
 from bootlight.diffusion.sampler import Sampler
 from bootlight.errors import BootlightError
-from bootlight.evaluation.judge import load_judge
-from bootlight.evaluation.trained_networks import save_network
+from bootlight.evaluation.networks.judge import load_judge
+from bootlight.evaluation.networks.trained_networks import save_network
 from bootlight.generators import trust
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.dcgan import DCGAN

@@ -9,8 +9,8 @@ import torch
 from few_digits import FewDigits, digits, equal, never, tensors, weights
 from lightning.pytorch import Trainer
 
-from bootlight.evaluation.judge import load_judge, train_judge
-from bootlight.evaluation.trained_networks import reference_key, save_network
+from bootlight.evaluation.networks.judge import load_judge, train_judge
+from bootlight.evaluation.networks.trained_networks import reference_key, save_network
 from bootlight.generators.dcgan import DCGAN
 from bootlight.io.pictures import to_float
 

@@ -9,10 +9,10 @@ from few_digits import digits
 from scipy import stats
 from torch import nn
 
-import bootlight.evaluation.several_judges as judges
+import bootlight.evaluation.networks.several_judges as judges
 from bootlight.data.store import store_from_arrays
-from bootlight.evaluation.several_judges import judge_scores, pooled, train_gans
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.networks.several_judges import judge_scores, pooled, train_gans
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.uncertainty import bounded_mean
 from bootlight.runs import shared_cache

@@ -11,12 +11,12 @@ from scipy import ndimage
 from bootlight.bootstrap.check_features import check_features
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
-from bootlight.evaluation.default_network import default_network
 from bootlight.evaluation.generation import Evaluation
-from bootlight.evaluation.learned_features import LearnedFeatures
-from bootlight.evaluation.real_of_source import real_of_source
-from bootlight.evaluation.sources import StoreSource
-from bootlight.evaluation.trained_networks import TrainedOnReal, real_images
+from bootlight.evaluation.networks.default_network import default_network
+from bootlight.evaluation.networks.learned_features import LearnedFeatures
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal, real_images
+from bootlight.evaluation.sets.real_of_source import real_of_source
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.kid import KernelDistance

@@ -10,7 +10,7 @@ import torch
 from tracking_run import make_run, metrics
 
 from bootlight.evaluation.answer import Answer
-from bootlight.evaluation.several_judges import pooled
+from bootlight.evaluation.networks.several_judges import pooled
 from bootlight.evaluation.suite import METRICS, can_serve, measure_all
 from bootlight.io.atomic import write_json
 from bootlight.metrics.c2st import two_sample_test

@@ -22,7 +22,7 @@ from bootlight.bootstrap.parser import image_channels, image_size
 from bootlight.data.batches import StepDataset
 from bootlight.errors import BootlightError
 from bootlight.evaluation.generation import Evaluation
-from bootlight.evaluation.real_images import check_same_images, describe_images
+from bootlight.evaluation.sets.real_images import check_same_images, describe_images
 from bootlight.io.atomic import write_json
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.features.features import PixelFeatures

@@ -17,7 +17,7 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation.chosen import choose, read_entries
 from bootlight.evaluation.generation import Evaluation
 from bootlight.evaluation.on_images import About, OnImages, measure_images
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.io.pictures import encode_png
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import Score

@@ -13,7 +13,8 @@ from bootlight.cli import compare, evaluate, sample, study, weights
 from bootlight.cli.fit import with_paths
 from bootlight.data.resolve import resolve, split_suffix
 from bootlight.errors import BootlightError
-from bootlight.evaluation import run, run_compare
+from bootlight.evaluation import run
+from bootlight.evaluation.comparing import run_compare
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.paths import expand_settings, expanded, expanded_text
 from bootlight.metrics.features.inception import InceptionFeatures

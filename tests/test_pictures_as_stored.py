@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.source_remarks import reading_remarks, size_remark
-from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.sets.source_remarks import reading_remarks, size_remark
+from bootlight.evaluation.sets.sources import open_source
 from bootlight.io.picture_header import Header, read_header
 from bootlight.io.pictures import decode, decode_stored, decode_whole
 

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from bootlight.data.store import store_from_arrays
-from bootlight.evaluation.floors import place
-from bootlight.evaluation.probes import COUNT, blurred, noise, probe_remarks, probes_of, with_probes
-from bootlight.evaluation.run_floors import RunFloors
-from bootlight.evaluation.set_floors import doubted
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.floors.floors import place
+from bootlight.evaluation.floors.probes import COUNT, blurred, noise, probe_remarks, probes_of, with_probes
+from bootlight.evaluation.floors.run_floors import RunFloors
+from bootlight.evaluation.floors.set_floors import doubted
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import NO_COMPARISON, Score
 from bootlight.report.remarks import importance

@@ -11,7 +11,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.data.reader import open_images
 from bootlight.data.reading import Reading
 from bootlight.errors import BootlightError
-from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.sets.sources import open_source
 from bootlight.io.pictures import encode_png
 
 FOLLOW = Reading(follow_links=True)

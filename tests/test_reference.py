@@ -8,10 +8,10 @@ import torch
 from few_digits import FewDigits, digits, equal, never, tensors, weights
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.classifier_features import ClassifierFeatures
-from bootlight.evaluation.real_of_source import real_of_source
-from bootlight.evaluation.sources import StoreSource, open_source
-from bootlight.evaluation.trained_networks import TrainedOnReal, load_network, real_images, reference_key, save_network
+from bootlight.evaluation.networks.classifier_features import ClassifierFeatures
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal, load_network, real_images, reference_key, save_network
+from bootlight.evaluation.sets.real_of_source import real_of_source
+from bootlight.evaluation.sets.sources import StoreSource, open_source
 from bootlight.io.pictures import encode_png, to_float
 from bootlight.metrics.distances.kid import KernelDistance
 from bootlight.networks.classifier import Classifier

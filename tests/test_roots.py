@@ -14,8 +14,8 @@ from bootlight.data.reading import Reading
 from bootlight.data.roots import load_roots
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
-from bootlight.evaluation.real_images import check_same_images, list_skipped
-from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.sets.real_images import check_same_images, list_skipped
+from bootlight.evaluation.sets.sources import open_source
 from bootlight.io.atomic import read_json, write_bytes
 from bootlight.io.pictures import encode_png
 from bootlight.runs.context import GenerationContext

@@ -15,7 +15,7 @@ from bootlight.data.reading import SAFE
 from bootlight.data.roots import load_roots
 from bootlight.data.store import build_store
 from bootlight.errors import BootlightError
-from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.sets.sources import open_source
 from bootlight.generators.load import MAX_EDGE, check_shape, load_generator, noted_dtype
 from bootlight.io.pictures import decode, encode_png
 from bootlight.io.shape import as_size, height_width, is_picture, shape_of

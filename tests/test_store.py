@@ -26,7 +26,7 @@ from bootlight.data.store import build_store, store_from_arrays
 from bootlight.data.store_folder import publish_folder
 from bootlight.data.store_passes import over_images
 from bootlight.errors import BootlightError
-from bootlight.evaluation.sources import open_source
+from bootlight.evaluation.sets.sources import open_source
 from bootlight.io import atomic
 from bootlight.io.cache_folder import temporary_cache
 from bootlight.io.lock import try_lock

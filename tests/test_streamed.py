@@ -11,8 +11,8 @@ from bootlight.data import store_passes
 from bootlight.data.store import store_from_arrays
 from bootlight.errors import BootlightError
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import StoreSource
-from bootlight.evaluation.streamed import DrawnSource, drawn_source, in_batches
+from bootlight.evaluation.sets.sources import StoreSource
+from bootlight.evaluation.sets.streamed import DrawnSource, drawn_source, in_batches
 from bootlight.evaluation.suite import num_distinct
 from bootlight.io.pictures import encode_png
 from bootlight.runs.folder import GenerationFolder

@@ -7,14 +7,14 @@ import pytest
 from safetensors.numpy import load_file
 from tiny_runs import write_plain_pages
 
-import bootlight.evaluation.judge as reference
+import bootlight.evaluation.networks.judge as reference
 from bootlight.bootstrap import plan as bootstrap_plan
 from bootlight.cli import study as cli_study
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.gaussian import GaussianImages
 from bootlight.data.reader import open_images
 from bootlight.errors import BootlightError
-from bootlight.evaluation.judge import find_judge, load_judge
+from bootlight.evaluation.networks.judge import find_judge, load_judge
 from bootlight.io.atomic import read_json
 from bootlight.io.pictures import decode_whole
 from bootlight.rng import numpy_rng

@@ -19,7 +19,7 @@ from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError, safe
 from bootlight.evaluation.duplicates import take_prints
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.studies.child import Children
 from bootlight.terminal import say

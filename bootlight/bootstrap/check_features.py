@@ -11,9 +11,9 @@ from torch import nn
 
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.evaluation.chosen import choose
-from bootlight.evaluation.default_network import default_line, default_network
+from bootlight.evaluation.networks.default_network import default_line, default_network
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.evaluation.suite import least_images
-from bootlight.evaluation.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.metrics.distances.frechet import FrechetDistance
 from bootlight.metrics.distances.statistics import feature_statistics
 from bootlight.terminal import say

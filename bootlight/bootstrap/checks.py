@@ -19,7 +19,7 @@ from bootlight.data.batches import check_shares, check_whole_steps
 from bootlight.data.loader import accumulated
 from bootlight.distributed.processes import check_same, in_turn, rank
 from bootlight.errors import BootlightError
-from bootlight.evaluation.real_images import check_same_images
+from bootlight.evaluation.sets.real_images import check_same_images
 from bootlight.generators.denoising import DenoisingModule
 from bootlight.io.shape import size_words
 from bootlight.networks.dcgan import ALLOWED, halvings

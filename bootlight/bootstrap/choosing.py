@@ -16,7 +16,7 @@ from bootlight.data.store import store_from_arrays
 from bootlight.distributed.stopping import check_stop
 from bootlight.errors import BootlightError
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.evaluation.suite import measure_all
 from bootlight.runs.timing import clock
 from bootlight.synthesis.asking import drawing_of

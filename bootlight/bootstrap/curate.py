@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bootlight.bootstrap.stage import Stage
 from bootlight.distributed.processes import agree, barrier, wait_for
 from bootlight.errors import BootlightError
-from bootlight.evaluation.streamed import drawn_source
+from bootlight.evaluation.sets.streamed import drawn_source
 from bootlight.runs.curation import Row, write_curation
 from bootlight.runs.drawn import read_drawn
 from bootlight.runs.folder import SAMPLES

@@ -14,7 +14,7 @@ from bootlight.bootstrap.parts import PublishedParts
 from bootlight.data.generation_images import GenerationImages
 from bootlight.distributed.processes import in_turn
 from bootlight.errors import BootlightError
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.runs.folder import MODEL
 from bootlight.synthesis.batches import Share
 

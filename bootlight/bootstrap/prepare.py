@@ -11,9 +11,9 @@ from bootlight.bootstrap.checks import check_input
 from bootlight.bootstrap.smoke import mark
 from bootlight.bootstrap.trackers import start_loggers
 from bootlight.distributed.processes import rank
-from bootlight.evaluation.judge import train_judge
-from bootlight.evaluation.real_images import list_skipped, note_images, write_real_previews
-from bootlight.evaluation.trained_networks import TrainedOnReal, real_images
+from bootlight.evaluation.networks.judge import train_judge
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal, real_images
+from bootlight.evaluation.sets.real_images import list_skipped, note_images, write_real_previews
 from bootlight.runs.config import save_config
 from bootlight.runs.environment import note_environment
 from bootlight.runs.timing import clock

@@ -30,7 +30,7 @@ def main(args: list[str]) -> None:
 
     from bootlight.data.reading import Reading
     from bootlight.evaluation.duplicates import exact_pairs, near_pairs, take_prints
-    from bootlight.evaluation.sources import open_source
+    from bootlight.evaluation.sets.sources import open_source
     from bootlight.io.cache_folder import default_cache
     from bootlight.io.pictures import decode_whole
 

@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any, NamedTuple
 
-from bootlight.evaluation.floors import STAND_IN
+from bootlight.evaluation.floors.floors import STAND_IN
 from bootlight.metrics.score import TOLD_APART, Score, format_interval, format_value
 from bootlight.report.legend import DIRECTIONS, MAX_LINES, arrow, legend
 from bootlight.report.remarks import WIDTH, failed_lines, filled, remark_lines

@@ -7,10 +7,10 @@ import yaml
 from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal
 from bootlight.evaluation.on_images import OnImages, on_images
 from bootlight.evaluation.own_metrics import Entry, OwnMetric, is_class_path, make
 from bootlight.evaluation.suite import Choice, check_metrics
-from bootlight.evaluation.trained_networks import TrainedOnReal
 from bootlight.metrics.features.feature_metric import FeatureMetric
 
 

@@ -16,7 +16,7 @@ from bootlight.metrics.features.frozen import Frozen
 from bootlight.metrics.features.looking import look
 
 if TYPE_CHECKING:
-    from bootlight.evaluation.sources import ImageSource
+    from bootlight.evaluation.sets.sources import ImageSource
 
 
 def extract(

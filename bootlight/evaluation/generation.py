@@ -16,14 +16,14 @@ from bootlight.errors import check_range
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.chosen import Chosen, choose, with_own
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.floors import fair_network
-from bootlight.evaluation.images_of_run import ImagesOfRun
-from bootlight.evaluation.keep_witness import keep_witness
+from bootlight.evaluation.floors.floors import fair_network
+from bootlight.evaluation.floors.keep_witness import keep_witness
+from bootlight.evaluation.floors.probes import probes_of, with_probes
+from bootlight.evaluation.floors.run_floors import RunFloors
 from bootlight.evaluation.own_metrics import with_others
-from bootlight.evaluation.probes import probes_of, with_probes
-from bootlight.evaluation.run_floors import RunFloors
-from bootlight.evaluation.sources import StoreSource
-from bootlight.evaluation.streamed import drawn_source
+from bootlight.evaluation.sets.images_of_run import ImagesOfRun
+from bootlight.evaluation.sets.sources import StoreSource
+from bootlight.evaluation.sets.streamed import drawn_source
 from bootlight.evaluation.suite import DISTANCES, Choice, Features, measure_all
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
@@ -34,7 +34,7 @@ from bootlight.runs.timing import clock
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.data.mixing import Source
-    from bootlight.evaluation.sources import ImageSource
+    from bootlight.evaluation.sets.sources import ImageSource
     from bootlight.metrics.features.features import FeatureNetwork
     from bootlight.metrics.score import Score
     from bootlight.runs.folder import GenerationFolder

@@ -18,7 +18,7 @@ from bootlight.metrics.score import Score
 from bootlight.rng import seed_torch
 
 if TYPE_CHECKING:
-    from bootlight.evaluation.sources import ImageSource
+    from bootlight.evaluation.sets.sources import ImageSource
 
 ABOUT = ("labels", "ids", "parents")  # what an `update` is given by keyword if it asks for it by that name
 PARAMETERS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from bootlight.data.reading import SAFE, Reading
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.chosen import choose, read_entries, with_own
-from bootlight.evaluation.default_network import default_line
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.learned_features import LearnedFeatures
+from bootlight.evaluation.networks.default_network import default_line
+from bootlight.evaluation.networks.learned_features import LearnedFeatures
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal, look_at
 from bootlight.evaluation.on_images import OnImages
-from bootlight.evaluation.real_of_source import real_of_source
-from bootlight.evaluation.sources import ImageSource, open_source
+from bootlight.evaluation.sets.real_of_source import real_of_source
+from bootlight.evaluation.sets.sources import ImageSource, open_source
 from bootlight.evaluation.suite import METRICS, USUAL, Choice, can_serve, least_images
-from bootlight.evaluation.trained_networks import TrainedOnReal, look_at
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.shape import height_width
 from bootlight.metrics.features.features import FeatureNetwork

@@ -10,16 +10,16 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.evaluation.answer import Answer, Measured
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.images_of_sets import own_scores, what_is_known
+from bootlight.evaluation.floors.set_floors import beside, doubted
+from bootlight.evaluation.networks.several_judges import judge_scores, train_gans
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.own_metrics import with_others
 from bootlight.evaluation.reference_stats import check_width, load_statistics, measure_against, save_statistics
-from bootlight.evaluation.set_floors import beside, doubted
-from bootlight.evaluation.several_judges import judge_scores, train_gans
-from bootlight.evaluation.source_remarks import check_alike, source_remarks
-from bootlight.evaluation.sources import ImageSource, open_store
+from bootlight.evaluation.sets.images_of_sets import own_scores, what_is_known
+from bootlight.evaluation.sets.source_remarks import check_alike, source_remarks
+from bootlight.evaluation.sets.sources import ImageSource, open_store
 from bootlight.evaluation.suite import finite, measure_all
-from bootlight.evaluation.trained_networks import TrainedOnReal
 from bootlight.io.arrays import split_row
 from bootlight.io.pictures import resized
 from bootlight.io.shape import PICTURE_CHANNELS

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal
 from bootlight.evaluation.suite import Choice, Features, finite, repeated_remark, subset
-from bootlight.evaluation.trained_networks import TrainedOnReal
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART

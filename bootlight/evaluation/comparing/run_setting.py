@@ -11,8 +11,8 @@ from torch import nn
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.resolve import is_generation, resolve, split_suffix
 from bootlight.errors import BootlightError
-from bootlight.evaluation.default_network import default_network
-from bootlight.evaluation.real_images import describe_images
+from bootlight.evaluation.networks.default_network import default_network
+from bootlight.evaluation.sets.real_images import describe_images
 from bootlight.generators.load import Allocations, build, noted_dtype
 from bootlight.generators.trust import class_paths, importable, only
 from bootlight.io.atomic import read_json

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from bootlight.data.store import Images
-from bootlight.evaluation.file_source import FileSource
-from bootlight.evaluation.sources import ImageSource, StoreSource
-from bootlight.evaluation.trained_networks import RealImages, known_as
+from bootlight.evaluation.networks.trained_networks import RealImages, known_as
+from bootlight.evaluation.sets.file_source import FileSource
+from bootlight.evaluation.sets.sources import ImageSource, StoreSource
 from bootlight.io.pictures import resized
 from bootlight.rng import numpy_rng
 

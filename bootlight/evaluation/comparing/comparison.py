@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bootlight.evaluation.difference import Difference
+from bootlight.evaluation.comparing.difference import Difference
 from bootlight.metrics.score import Score, by_remark, format_number
 from bootlight.report.remarks import MAX_REMARKS, WIDTH, failed_lines, filled, importance, remark_line
 from bootlight.report.table import align

@@ -16,7 +16,7 @@ from bootlight.data.datamodule import BootstrapData
 from bootlight.distributed.processes import agree, rank
 from bootlight.distributed.stopping import handlers_kept
 from bootlight.errors import BootlightError
-from bootlight.evaluation.trained_networks import load_network, reference_key, save_network
+from bootlight.evaluation.networks.trained_networks import load_network, reference_key, save_network
 from bootlight.generators.dcgan import DCGAN
 from bootlight.generators.load import COPIES, SPARE_ELEMENTS, Allocations
 from bootlight.io.atomic import read_json, read_weights

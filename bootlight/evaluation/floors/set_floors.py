@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from functools import partial
 
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.floors import count, equal_n_scores, fair_network, floor_scores, place, told_apart_scores
+from bootlight.evaluation.floors.floors import count, equal_n_scores, fair_network, floor_scores, place, told_apart_scores
+from bootlight.evaluation.floors.probes import COUNT, probe_remarks, probes_of, with_probes
+from bootlight.evaluation.floors.run_floors import noted
 from bootlight.evaluation.options import Setting
-from bootlight.evaluation.probes import COUNT, probe_remarks, probes_of, with_probes
-from bootlight.evaluation.run_floors import noted
-from bootlight.evaluation.sources import ImageSource
+from bootlight.evaluation.sets.sources import ImageSource
 from bootlight.evaluation.suite import Features, measure_all
 from bootlight.metrics.features.features import score_name
 from bootlight.metrics.score import TOLD_APART, Score

@@ -10,15 +10,15 @@ from torch import Tensor
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.chosen import left_out
-from bootlight.evaluation.compare import GROUPS, Measured, compare_means, compare_measured, measure_set
-from bootlight.evaluation.comparison import Comparison, Reference, letter
-from bootlight.evaluation.difference import Difference, judged
+from bootlight.evaluation.comparing.compare import GROUPS, Measured, compare_means, compare_measured, measure_set
+from bootlight.evaluation.comparing.comparison import Comparison, Reference, letter
+from bootlight.evaluation.comparing.difference import Difference, judged
+from bootlight.evaluation.comparing.pairs import pairing
 from bootlight.evaluation.features import extract
-from bootlight.evaluation.judge import find_judge, load_judge
+from bootlight.evaluation.networks.judge import find_judge, load_judge
 from bootlight.evaluation.options import Setting
-from bootlight.evaluation.pairs import pairing
-from bootlight.evaluation.source_remarks import check_alike, source_remarks
-from bootlight.evaluation.sources import ImageSource, open_source
+from bootlight.evaluation.sets.source_remarks import check_alike, source_remarks
+from bootlight.evaluation.sets.sources import ImageSource, open_source
 from bootlight.evaluation.suite import DISTANCES, MAX_PAIRED, least_images
 from bootlight.metrics.features.feature_cache import KeptIn
 from bootlight.metrics.once import once

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, from_numpy, nn
 
 from bootlight.data.layout import Layout
-from bootlight.evaluation.sources import ImageSource
-from bootlight.evaluation.streamed import Image, in_batches
+from bootlight.evaluation.sets.sources import ImageSource
+from bootlight.evaluation.sets.streamed import Image, in_batches
 from bootlight.evaluation.suite import Features, subset
 from bootlight.io.picture_header import Header
 from bootlight.metrics.distances.frechet import frechet_distance

@@ -10,7 +10,7 @@ from bootlight.distributed.stopping import check_stop
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.on_images import About, OnImages, measure_images
 from bootlight.evaluation.own_metrics import check_new
-from bootlight.evaluation.sources import ImageSource, StoreSource
+from bootlight.evaluation.sets.sources import ImageSource, StoreSource
 from bootlight.evaluation.suite import finite
 from bootlight.metrics.score import Score
 from bootlight.runs.folder import GenerationFolder

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bootlight.errors import BootlightError, check_range
-from bootlight.evaluation.trained_networks import kept, save_network
+from bootlight.evaluation.networks.trained_networks import kept, save_network
 from bootlight.io.atomic import read_weights
 from bootlight.networks.patches import AT_ONCE, PatchNetwork, learn_patches, shrunk
 from bootlight.rng import numpy_rng, torch_rng
@@ -18,7 +18,7 @@ from bootlight.rng import numpy_rng, torch_rng
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bootlight.evaluation.trained_networks import RealImages
+    from bootlight.evaluation.networks.trained_networks import RealImages
 
 TEXT = "evaluation.features is LearnedFeatures"
 FORMAT = 1  # goes up when the same images would give other features

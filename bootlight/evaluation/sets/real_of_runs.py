@@ -10,13 +10,13 @@ import torch
 
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError
-from bootlight.evaluation.comparison import Reference
+from bootlight.evaluation.comparing.comparison import Reference
+from bootlight.evaluation.comparing.run_compare import Real, named_real
+from bootlight.evaluation.comparing.run_setting import RunSetting, data_of, open_data
+from bootlight.evaluation.networks.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.evaluation.options import Setting
-from bootlight.evaluation.run_compare import Real, named_real
-from bootlight.evaluation.run_setting import RunSetting, data_of, open_data
-from bootlight.evaluation.sources import StoreSource
+from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.evaluation.suite import DISTANCES, least_images
-from bootlight.evaluation.trained_networks import TrainedOnReal, look_at, real_images
 from bootlight.io.shape import height_width
 from bootlight.metrics.features.features import feature_name
 

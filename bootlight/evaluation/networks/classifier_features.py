@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bootlight.errors import BootlightError, check_range
-from bootlight.evaluation.trained_networks import kept, load_network, save_network
+from bootlight.evaluation.networks.trained_networks import kept, load_network, save_network
 from bootlight.io.pictures import to_float
 from bootlight.networks.classifier import Classifier
 from bootlight.networks.standardized import Standardized
@@ -20,7 +20,7 @@ from bootlight.rng import numpy_rng, seed_torch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bootlight.evaluation.trained_networks import RealImages
+    from bootlight.evaluation.networks.trained_networks import RealImages
 
 AT_ONCE = 500  # images of a call without gradients
 

@@ -13,7 +13,7 @@ from bootlight.data.layout import Layout
 from bootlight.data.reader import ImageSet, open_images
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.store_passes import over_images
-from bootlight.evaluation.streamed import Image, in_batches
+from bootlight.evaluation.sets.streamed import Image, in_batches
 from bootlight.io.picture_header import Header
 from bootlight.io.pictures import decode_stored
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.difference import Difference, difference
+from bootlight.evaluation.comparing.difference import Difference, difference
 from bootlight.evaluation.suite import Choice, Features, least_images, looked_at, measure_all, metrics_of
 from bootlight.metrics.once import once
 from bootlight.metrics.score import Score

@@ -6,8 +6,16 @@ from functools import partial
 from torch import Tensor, nn
 
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.floors import Measure, count, equal_n_scores, fair_network, floor_scores, place, told_apart_scores
-from bootlight.evaluation.probes import COUNT, probe_remarks
+from bootlight.evaluation.floors.floors import (
+    Measure,
+    count,
+    equal_n_scores,
+    fair_network,
+    floor_scores,
+    place,
+    told_apart_scores,
+)
+from bootlight.evaluation.floors.probes import COUNT, probe_remarks
 from bootlight.evaluation.suite import Choice, Features
 from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART

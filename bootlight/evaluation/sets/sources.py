@@ -23,8 +23,8 @@ from bootlight.data.resolve import resolve
 from bootlight.data.store import Store, build_store
 from bootlight.data.store_passes import over_images
 from bootlight.data.store_skipped import tell_skipped
-from bootlight.evaluation.file_source import Decode, FileSource
-from bootlight.evaluation.streamed import Image
+from bootlight.evaluation.sets.file_source import Decode, FileSource
+from bootlight.evaluation.sets.streamed import Image
 from bootlight.io.picture_header import Header, Headers
 from bootlight.io.pictures import decode_stored
 

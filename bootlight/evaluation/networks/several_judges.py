@@ -15,9 +15,9 @@ from bootlight.data.origin import StoreOrigin
 from bootlight.data.store import store_from_arrays
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import BootlightError
-from bootlight.evaluation.judge import trained_gan
-from bootlight.evaluation.sources import ImageSource, StoreSource
-from bootlight.evaluation.trained_networks import load_network, reference_key, save_network
+from bootlight.evaluation.networks.judge import trained_gan
+from bootlight.evaluation.networks.trained_networks import load_network, reference_key, save_network
+from bootlight.evaluation.sets.sources import ImageSource, StoreSource
 from bootlight.generators.dcgan import DCGAN
 from bootlight.io.cache_folder import tell_not_kept
 from bootlight.io.pictures import to_arrays

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bootlight.evaluation.learned_features import LearnedFeatures
+from bootlight.evaluation.networks.learned_features import LearnedFeatures
 from bootlight.metrics.features.features import PixelFeatures
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from bootlight.evaluation.floors import LEAST, count
+from bootlight.evaluation.floors.floors import LEAST, count
 from bootlight.evaluation.suite import MAX_PAIRED, Features, subset
 from bootlight.metrics.distances.kid import polynomial_kernel
 from bootlight.metrics.distances.witness import witness

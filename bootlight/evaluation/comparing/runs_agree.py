@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.run_setting import OF_IMAGES, RunSetting
+from bootlight.evaluation.comparing.run_setting import OF_IMAGES, RunSetting
 from bootlight.io.shape import height_width
 
 

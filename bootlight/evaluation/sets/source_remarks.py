@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from bootlight.errors import BootlightError
-from bootlight.evaluation.file_source import FileSource
-from bootlight.evaluation.sources import ImageSource
+from bootlight.evaluation.sets.file_source import FileSource
+from bootlight.evaluation.sets.sources import ImageSource
 from bootlight.io.picture_header import Header
 
 KINDS: tuple[tuple[Callable[[Header], bool], str, str, str], ...] = (

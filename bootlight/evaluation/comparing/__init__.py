@@ -1,0 +1,1 @@
+"""Two sets or runs against each other."""

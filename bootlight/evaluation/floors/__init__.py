@@ -1,0 +1,1 @@
+"""What real images score in the place of synthetic ones, and whether a score can be believed at all."""

@@ -1,0 +1,1 @@
+"""Networks that learn from the real images before they can judge others."""

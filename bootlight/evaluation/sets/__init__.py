@@ -1,0 +1,1 @@
+"""The images that are measured: of folders, zips and runs, and what is to be said of them."""
