@@ -162,7 +162,7 @@ def test_a_share_of_all_or_nothing_has_an_interval_but_no_error() -> None:
 
 def test_small_and_unequal_sets_are_remarked_on() -> None:
     few = measured(REAL, SYNTHETIC, ks=(1,))["recall-k1"].remarks
-    assert len(few) == 1 and few[0].startswith("only 41 images on one side: below 1000")
+    assert len(few) == 1 and few[0].startswith("only 41 images on one side: below 1,000")
     unequal = measured(REAL, SYNTHETIC[:29], ks=(1,))["precision-k1"].remarks
     assert len(unequal) == 2 and "unequal numbers" in unequal[1]
     many = normal(1000, 1, seed=0)

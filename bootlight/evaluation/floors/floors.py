@@ -70,7 +70,7 @@ def floor_scores(names: Sequence[Choice], held: Place, measure: Measure) -> dict
     return {
         f"{name}/real": score._replace(protocol={**score.protocol, STAND_IN: held.who}, remarks=())
         for name, score in found.items()
-        if "/" not in name  # vendi/real is one already
+        if "/" not in name and f"{name}/real" not in found  # vendi/real is one already
     }
 
 
