@@ -178,7 +178,7 @@ class Evaluation:
             measure = partial(measure_all, network=network, cache=cache, check=check_stop, failed=none)
             found = measure(self._names(which), real=answers[which], synthetic=answers["synthetic"])
             failed |= {f"{name}/{which}": why for name, why in none.items()}
-            scores |= {f"{name}/{which}": with_reference(score, which) for name, score in found.items()}
+            scores |= {f"{name}/{which}": score.noting(reference=f"real {which} images") for name, score in found.items()}
         return dict(sorted(scores.items(), key=lambda item: item[0].endswith("/holdout")))
 
     def _names(self, which: str) -> list[Choice]:
@@ -199,7 +199,7 @@ class Evaluation:
         measure = partial(measure_all, network=self.feature_network, cache=cache, check=check_stop)
         metrics = {which: self._names(which) for which in answers.keys() - {"synthetic"}}
         found = self._floors.scores(self.feature_network, metrics, keys, answers, fair, measure, failed)
-        return {name: with_reference(score, name.rpartition("/")[2]) for name, score in found.items()}
+        return {name: score.noting(reference=f"real {name.rpartition('/')[2]} images") for name, score in found.items()}
 
     def _opinions(self, answers: dict[str, dict[str, Tensor]], failed: dict[str, str]) -> dict[str, Score]:
         """The judge's score of synthetic images, and of real ones for comparison; `failed` notes what has no score."""
@@ -209,11 +209,6 @@ class Evaluation:
             with attempt(name, failed):
                 found[name] = discriminator_score(answer["features"])
         return found
-
-
-def with_reference(score: Score, which: str) -> Score:
-    """The score with its reference set in the protocol."""
-    return score._replace(protocol={**score.protocol, "reference": f"real {which} images"})
 
 
 def references(data: BootstrapData) -> dict[str, Source]:

@@ -37,6 +37,10 @@ class Score(NamedTuple):
     remarks: tuple[str, ...] = ()
     higher_is_better: bool | None = None
 
+    def noting(self, **about: Any) -> "Score":
+        """The same with more in its protocol."""
+        return self._replace(protocol={**self.protocol, **about})
+
     def to_json(self) -> dict[str, Any]:
         """The attributes by name, as a JSON object."""
         return self._asdict()

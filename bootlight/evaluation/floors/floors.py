@@ -68,7 +68,7 @@ def floor_scores(names: Sequence[Choice], held: Place, measure: Measure) -> dict
     """`<score>/real`: each score of real images in the place of the synthetic ones."""
     found = measure(names, real=held.reference, synthetic=held.images)
     return {
-        f"{name}/real": score._replace(protocol={**score.protocol, STAND_IN: held.who}, remarks=())
+        f"{name}/real": score.noting(**{STAND_IN: held.who})._replace(remarks=())
         for name, score in found.items()
         if "/" not in name and f"{name}/real" not in found  # vendi/real is one already
     }

@@ -58,7 +58,7 @@ def beside(
 
 def referred(scores: dict[str, Score], reference: str) -> dict[str, Score]:
     """The scores with their reference in the protocol."""
-    return {name: score._replace(protocol={**score.protocol, "reference": reference}) for name, score in scores.items()}
+    return {name: score.noting(reference=reference) for name, score in scores.items()}
 
 
 def doubted(

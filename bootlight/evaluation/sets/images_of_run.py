@@ -59,8 +59,7 @@ class ImagesOfRun:
             with attempt(metric.label, failed):
                 found = finite(measure(metric), failed)
                 if metric.sees_real:
-                    about = {"reference": f"real {TRAIN} images"}
-                    found = {f"{k}/{TRAIN}": s._replace(protocol={**s.protocol, **about}) for k, s in found.items()}
+                    found = {f"{k}/{TRAIN}": s.noting(reference=f"real {TRAIN} images") for k, s in found.items()}
                 check_new(tuple(found), {**there, **scores})
                 scores |= found
         return scores

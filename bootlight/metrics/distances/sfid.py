@@ -40,4 +40,4 @@ class SpatialFrechetDistance(FrechetDistance):
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
         """As `FrechetDistance.measure`, from spatial features."""
         scores = super().measure(real, synthetic)
-        return {name: score._replace(protocol={**score.protocol, "output": self.output}) for name, score in scores.items()}
+        return {name: score.noting(output=self.output) for name, score in scores.items()}

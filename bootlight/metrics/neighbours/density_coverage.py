@@ -79,7 +79,18 @@ def expected_coverage(num_real: int, num_synthetic: int, k: int) -> float:
     return 1 - prod((num_real - i) / (num_synthetic + num_real - i) for i in range(1, k + 1))
 
 
-class Density(FeatureMetric):
+class _InBalls(FeatureMetric):
+    """What `Density` and `Coverage` share: the number of neighbours to which the ball of a real image reaches."""
+
+    higher_is_better = True
+
+    def __init__(self, *, features: nn.Module, k: int = 5, **settings: Any) -> None:
+        super().__init__(features=features, **settings)
+        check_range("k", k, 1)
+        self.k = k
+
+
+class Density(_InBalls):
     """Density of synthetic images in the feature space of a network, `density`, >= 0.
 
     Low where synthetic images lie far from real ones. Equal distributions have density 1 on average, whatever the features;
@@ -97,13 +108,7 @@ class Density(FeatureMetric):
         BootlightError: `k` is below 1.
     """
 
-    higher_is_better = True
     name = "density"
-
-    def __init__(self, *, features: nn.Module, k: int = 5, **settings: Any) -> None:
-        super().__init__(features=features, **settings)
-        check_range("k", k, 1)
-        self.k = k
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
         """The score under `name`.
@@ -122,7 +127,7 @@ class Density(FeatureMetric):
         return {self.name: means_without(densities(real=real, synthetic=synthetic, k=self.k), groups)}
 
 
-class Coverage(FeatureMetric):
+class Coverage(_InBalls):
     """Coverage of real images in the feature space of a network, `coverage`, in [0, 1].
 
     Low where parts of the real images have no synthetic image near. Equal distributions have `expected_coverage` on average.
@@ -140,13 +145,7 @@ class Coverage(FeatureMetric):
         BootlightError: `k` is below 1.
     """
 
-    higher_is_better = True
     name = "coverage"
-
-    def __init__(self, *, features: nn.Module, k: int = 5, **settings: Any) -> None:
-        super().__init__(features=features, **settings)
-        check_range("k", k, 1)
-        self.k = k
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
         """The score under `name`.

@@ -112,7 +112,20 @@ def _changes_without(inside: Tensor, reach: Tensor, neighbours: Tensor) -> Tenso
     )
 
 
-class Precision(FeatureMetric):
+class _WithNeighbours(FeatureMetric):
+    """What `Precision` and `Recall` share: the number of neighbours, which is part of the name."""
+
+    higher_is_better = True
+    kind = ""
+
+    def __init__(self, *, features: nn.Module, k: int = 3, **settings: Any) -> None:
+        super().__init__(features=features, **settings)
+        check_range("k", k, 1)
+        self.k = k
+        self.name = f"{self.kind}-k{k}"
+
+
+class Precision(_WithNeighbours):
     """Improved precision of synthetic images in the feature space of a network, `precision-k<k>`, in [0, 1].
 
     It falls with synthetic images that look like no real one, and recall with real images that look like no synthetic one.
@@ -132,13 +145,7 @@ class Precision(FeatureMetric):
         BootlightError: `k` is below 1.
     """
 
-    higher_is_better = True
-
-    def __init__(self, *, features: nn.Module, k: int = 3, **settings: Any) -> None:
-        super().__init__(features=features, **settings)
-        check_range("k", k, 1)
-        self.k = k
-        self.name = f"precision-k{k}"
+    kind = "precision"
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
         """The score under `name`.
@@ -168,7 +175,7 @@ class Precision(FeatureMetric):
         return {self.name: means_without(inside[ks.index(self.k)], groups)}
 
 
-class Recall(FeatureMetric):
+class Recall(_WithNeighbours):
     """Improved recall of real images in the feature space of a network, `recall-k<k>`, in [0, 1]; see `Precision`.
 
     Uncertainty, over redraws of the synthetic images with the reference fixed: recall depends on all synthetic images at once,
@@ -184,13 +191,7 @@ class Recall(FeatureMetric):
         BootlightError: `k` is below 1.
     """
 
-    higher_is_better = True
-
-    def __init__(self, *, features: nn.Module, k: int = 3, **settings: Any) -> None:
-        super().__init__(features=features, **settings)
-        check_range("k", k, 1)
-        self.k = k
-        self.name = f"recall-k{k}"
+    kind = "recall"
 
     def measure(self, real: Tensor, synthetic: Tensor) -> dict[str, Score]:
         """The score under `name`.
