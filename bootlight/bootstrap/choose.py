@@ -12,7 +12,7 @@ import torch
 from bootlight.bootstrap.choosing import drawing_with, measured, targets_of
 from bootlight.bootstrap.composing import with_values
 from bootlight.bootstrap.merge import choice_file
-from bootlight.bootstrap.stage import Stage, Work
+from bootlight.bootstrap.stage import Stage, Work, check_published
 from bootlight.distributed.processes import agree, barrier, wait_for
 from bootlight.distributed.stopping import Stopped, leave_if_asked
 from bootlight.errors import BootlightError, check_range
@@ -21,7 +21,7 @@ from bootlight.evaluation.suite import METRICS, least_images, measure_all
 from bootlight.io.atomic import write_json
 from bootlight.metrics.features.features import PixelFeatures
 from bootlight.runs.folder import SAMPLES
-from bootlight.runs.references import check_name, parse_reference
+from bootlight.runs.references import check_name
 from bootlight.synthesis.in_memory import draw_in_memory
 from bootlight.terminal import say
 
@@ -96,10 +96,7 @@ class Choose(Stage):
                     with_values(drawing.synthesizer, drawing.compose, {self.key: value}, "bootstrap.stages: Choose key")
             needed = drawing.networks(number)
             needed = needed if merge is None else [*merge.networks(number), *needed[1:]]
-            for reference in map(parse_reference, needed):
-                here = reference.run is None and reference.generation is None
-                if here and not any(s.publishes and s.part == reference.part and s.takes_part(number) for s in earlier):
-                    raise BootlightError(f"bootstrap.stages: Choose needs {reference}, which no stage before it publishes")
+            check_published(self, number, needed, earlier)
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether there is something to look at images with, enough of them, and one score that has a direction."""

@@ -67,15 +67,12 @@ def measured(generation: Generation, data: BootstrapData, images: Any, by: str) 
     """The score of drawn images (n, H, W, C) against all real training images."""
     evaluation, network = generation.builder.evaluation, generation.features
     assert network is not None
-    real = data.available
-    sources = (
-        StoreSource("real train images", real.store, real.indices[data.reference(real, evaluation.max_real)]),
-        StoreSource("images to choose by", store_from_arrays(np.ascontiguousarray(images))),
-    )
+    real = evaluation.reference(data, "train", data.available)
+    drawn = StoreSource("images to choose by", store_from_arrays(np.ascontiguousarray(images)))
     how: dict[str, Any] = {"batch_size": evaluation.batch_size, "device": generation.device, "check": check_stop}
     with clock.part("evaluation"):
-        real_side = extract(sources[0], network, cache=data.cache, **how)
-        drawn_side = extract(sources[1], network, cache=None, **how)
+        real_side = extract(real, network, cache=data.cache, **how)
+        drawn_side = extract(drawn, network, cache=None, **how)
     with clock.part("metrics"):
         scores = measure_all([by], network, real=real_side, synthetic=drawn_side, cache=data.cache, check=check_stop)
     return next(iter(scores.values()))

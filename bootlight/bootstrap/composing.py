@@ -90,12 +90,22 @@ def with_choice(
     """
     if not file.exists():
         return *with_values(synthesizer, composition, {}, str(file)), {}
+    chosen = chosen_values(file)
+    cure = "; delete it and run the same command again"
+    return *with_values(synthesizer, composition, chosen, str(file), cure), {"chosen": chosen}
+
+
+def chosen_values(file: Path) -> dict[str, Any]:
+    """Values by dotted key that an earlier stage has chosen.
+
+    Raises:
+        BootlightError: the file is damaged.
+    """
     content = read_json(file)
     chosen = content.get("chosen") if isinstance(content, dict) else None
     if not isinstance(chosen, dict):
         raise BootlightError(f"{file} has no values under chosen; delete it and run the same command again")
-    cure = "; delete it and run the same command again"
-    return *with_values(synthesizer, composition, chosen, str(file), cure), {"chosen": chosen}
+    return chosen
 
 
 def with_values(

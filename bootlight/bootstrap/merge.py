@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 import torch
 
+from bootlight.bootstrap.composing import chosen_values
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.stage import Stage, Work, check_part
+from bootlight.bootstrap.stage import Stage, Work, check_part, check_published
 from bootlight.bootstrap.trackers import steps_in_generation
 from bootlight.diffusion.compose import check_weight
 from bootlight.diffusion.settings import settings_of
@@ -80,10 +81,9 @@ class Merge(Stage):
     def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """See `Stage`."""
         check_part(self, earlier)
-        for reference in (self.base, self.auxiliary):
-            here = reference.run is None and reference.generation is None
-            if here and not any(stage.publishes and stage.part == reference.part and stage.meets(self) for stage in earlier):
-                raise BootlightError(f"bootstrap.stages: Merge needs {reference}, which no stage before it publishes")
+        for number in (0, 1):
+            if self.takes_part(number):
+                check_published(self, number, self.networks(number), earlier)
 
     def networks(self, number: int) -> list[str]:
         """See `Stage`."""
@@ -202,9 +202,7 @@ def chosen_weight(file: Path, otherwise: float) -> float:
     """
     if not file.exists():
         return otherwise
-    content = read_json(file)
-    chosen = content.get("chosen") if isinstance(content, dict) else None
-    w = chosen.get(KEY) if isinstance(chosen, dict) else None
+    w = chosen_values(file).get(KEY)
     if not isinstance(w, int | float) or not math.isfinite(w):
         raise BootlightError(f"{file} has no number {KEY} under chosen; delete it and run the same command again")
     return float(w)

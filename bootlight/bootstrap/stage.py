@@ -140,6 +140,20 @@ def check_part(stage: Stage, earlier: list[Stage]) -> None:
         raise BootlightError(f"bootstrap.stages: two stages publish the part {stage.part}; give one another name")
 
 
+def check_published(stage: Stage, number: int, references: Sequence[str], earlier: Sequence[Stage]) -> None:
+    """See whether a generation publishes the networks of its own that a stage needs before the stage begins.
+
+    Raises:
+        BootlightError: names the one that it does not.
+    """
+    for reference in map(parse_reference, references):
+        here = reference.run is None and reference.generation is None
+        if here and not any(o.publishes and o.part == reference.part and o.takes_part(number) for o in earlier):
+            raise BootlightError(
+                f"bootstrap.stages: {type(stage).__name__} needs {reference}, which no stage before it publishes"
+            )
+
+
 def changes_of(stages: Sequence[Stage], part: str, number: int = 0) -> Mapping[str, Any]:
     """What is replaced in the configuration for the module of a part in a generation, by the stage that publishes it.
 

@@ -113,7 +113,7 @@ class Evaluation:
         with clock.part("files"):
             drawn = drawn_source(SYNTHETIC, folder, data.image_shape)
         sets: dict[str, ImageSource] = {"synthetic": drawn}
-        sets |= {name: self._reference(data, name, which) for name, which in references(data).items()}
+        sets |= {name: self.reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, device, data.cache)
         judge = None if self.judge is None else JudgeLogits(self.judge, data.channels)
         failed: dict[str, str] = {}
@@ -142,7 +142,7 @@ class Evaluation:
         main = {name: score for name, score in distances.items() if self._is_main(name)}  # leads the tables
         return main | opinions | with_others(distances, opinions | floors, failed), failed
 
-    def _reference(self, data: BootstrapData, name: str, which: Source) -> StoreSource:
+    def reference(self, data: BootstrapData, name: str, which: Source) -> StoreSource:
         """Real images; all that there are to train on, whatever share is in use: so arms have one reference."""
         return StoreSource(f"real {name} images", which.store, which.indices[data.reference(which, self.max_real)])
 

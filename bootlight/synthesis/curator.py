@@ -50,7 +50,34 @@ class KeepAll(Curator):
         return rows
 
 
-class ByReward(Curator):
+class RewardCurator(Curator):
+    """Looks at the rewards of the images alone.
+
+    Args:
+        reward: of images, higher is better.
+    """
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+        self.judges_by = reward.judges_by
+
+    def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
+        """See `Curator`.
+
+        Raises:
+            BootlightError: a reward is no number, or the run does not have what it judges by.
+        """
+        self.reward.begin(generation)
+        labels = [row.label for row in rows]
+        found = rewards(self.reward, images.batches(BATCH_SIZE), labels, generation.device)
+        return self.judged(rows, found, generation)
+
+    @abstractmethod
+    def judged(self, rows: list[Row], found: list[float], generation: Generation) -> Sequence[Row]:
+        """As `rows`, from the reward of each image."""
+
+
+class ByReward(RewardCurator):
     """Keeps the share of the images with the highest reward, of equal ones those that come first, and may weight them by it.
 
     The loop drifts to whatever the reward likes (Ferbach et al. 2024). With weights it is reward-weighted regression (RWR in
@@ -70,18 +97,12 @@ class ByReward(Curator):
             raise BootlightError("share is 0; give the share of the images that is kept, up to 1")
         if beta is not None:
             check_positive("beta", beta)
-        self.reward = reward
-        self.judges_by = reward.judges_by
+        super().__init__(reward)
         self.share = share
         self.beta = beta
 
-    def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
-        """See `Curator`.
-
-        Raises:
-            BootlightError: a reward is no number.
-        """
-        found = rewards_of(self.reward, rows, images, generation)
+    def judged(self, rows: list[Row], found: list[float], generation: Generation) -> Sequence[Row]:
+        """See `RewardCurator`."""
         order = sorted(range(len(rows)), key=lambda i: -found[i])
         kept = set(order[: max(1, round(self.share * len(rows)))])
         best = found[order[0]]
@@ -92,7 +113,7 @@ class ByReward(Curator):
         ]
 
 
-class Threshold(Curator):
+class Threshold(RewardCurator):
     """Keeps the images whose reward is at least a limit.
 
     Args:
@@ -105,13 +126,11 @@ class Threshold(Curator):
     def __init__(self, reward: Reward, least: float) -> None:
         if math.isnan(least) or least == math.inf:
             raise BootlightError(f"least is {least}; no image would be kept: give a number")
-        self.reward = reward
-        self.judges_by = reward.judges_by
+        super().__init__(reward)
         self.least = least
 
-    def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
-        """See `Curator`."""
-        found = rewards_of(self.reward, rows, images, generation)
+    def judged(self, rows: list[Row], found: list[float], generation: Generation) -> Sequence[Row]:
+        """See `RewardCurator`."""
         kept = zip(rows, found, strict=True)
         return [row._replace(keep=value >= self.least, why=f"reward {value:.6g}") for row, value in kept]
 
@@ -124,13 +143,3 @@ def check_positive(name: str, value: float) -> None:
     """
     if not 0 < value < math.inf:
         raise BootlightError(f"{name} is {value}; it must be above 0")
-
-
-def rewards_of(reward: Reward, rows: list[Row], images: Images, generation: Generation) -> list[float]:
-    """Rewards of the images of a folder.
-
-    Raises:
-        BootlightError: see `metrics.reward.rewards`, or the run does not have what it judges by.
-    """
-    reward.begin(generation)
-    return rewards(reward, images.batches(BATCH_SIZE), [row.label for row in rows], generation.device)

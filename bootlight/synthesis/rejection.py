@@ -12,18 +12,18 @@ from scipy.special import expit, softmax
 from bootlight.errors import check_range
 from bootlight.metrics.realism import JudgeLogit
 from bootlight.rng import numpy_rng
-from bootlight.synthesis.curator import Curator, check_positive, rewards_of
+from bootlight.synthesis.curator import RewardCurator, check_positive
 
 if TYPE_CHECKING:
     from bootlight.metrics.reward import Reward
     from bootlight.runs.curation import Row
-    from bootlight.runs.generation import Generation, Images
+    from bootlight.runs.generation import Generation
 
 Floats = NDArray[np.float64]
 EPSILON = 1e-14  # of Azadi et al. 2019, section 3.3: the best image too has a finite F
 
 
-class RejectionSampling(Curator):
+class RejectionSampling(RewardCurator):
     """Keeps an image with a probability in proportion to exp(reward); of the best one it is 1.
 
     Where the reward is the logarithm of the ratio of two densities, wanted over drawn, what is kept has the wanted one. With
@@ -40,13 +40,12 @@ class RejectionSampling(Curator):
     def __init__(self, reward: Reward | None = None, percentile: float | None = None) -> None:
         if percentile is not None:
             check_range("percentile", percentile, 0, 100)
-        self.reward = reward or JudgeLogit()
-        self.judges_by = self.reward.judges_by
+        super().__init__(reward or JudgeLogit())
         self.percentile = percentile
 
-    def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
-        """See `Curator`."""
-        chances = acceptance(np.array(rewards_of(self.reward, rows, images, generation)), self.percentile)
+    def judged(self, rows: list[Row], found: list[float], generation: Generation) -> Sequence[Row]:
+        """See `RewardCurator`."""
+        chances = acceptance(np.array(found), self.percentile)
         drawn = numpy_rng(generation.context.seed, generation.number, "rejection").random(len(rows))
         if not (drawn < chances).any():
             drawn[chances.argmax()] = 0  # with a shift even the best one may be rejected, and somebody must stay
@@ -71,7 +70,7 @@ def acceptance(logits: Floats, percentile: float | None = None) -> Floats:
     return found
 
 
-class KChoice(Curator):
+class KChoice(RewardCurator):
     """Of every k images one is kept, with a probability in proportion to exp(reward / temperature) among them.
 
     The choice of Bradley and Terry (k = 2) and of Luce, as users of a generator make it (Ferbach et al. 2024, section 2.1). So
@@ -89,16 +88,14 @@ class KChoice(Curator):
     def __init__(self, reward: Reward, k: int = 4, temperature: float = 1.0) -> None:
         check_range("k", k, 1)
         check_positive("temperature", temperature)
-        self.reward = reward
-        self.judges_by = reward.judges_by
+        super().__init__(reward)
         self.k = k
         self.temperature = temperature
 
-    def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:
-        """See `Curator`."""
-        found = np.array(rewards_of(self.reward, rows, images, generation))
+    def judged(self, rows: list[Row], found: list[float], generation: Generation) -> Sequence[Row]:
+        """See `RewardCurator`."""
         uniform = numpy_rng(generation.context.seed, generation.number, "choice").random(-(-len(rows) // self.k))
-        kept = set(winners(found / self.temperature, self.k, uniform))
+        kept = set(winners(np.array(found) / self.temperature, self.k, uniform))
         return [row._replace(keep=i in kept, why=f"reward {found[i]:.6g}") for i, row in enumerate(rows)]
 
 
