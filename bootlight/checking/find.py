@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -14,6 +12,7 @@ from jsonargparse import ArgumentParser
 import bootlight
 from bootlight.checking.blame import blamed
 from bootlight.checking.kinds import KINDS, kind_of
+from bootlight.class_path import is_class_path, module_of
 from bootlight.errors import BootlightError
 from bootlight.terminal import Usage
 
@@ -28,20 +27,11 @@ def find_class(path: str) -> type:
     Raises:
         BootlightError: there is no such class, or its file cannot be imported.
     """
-    module, _, name = path.rpartition(".")
-    if name == "py" or not all(part.isidentifier() for part in path.split(".")) or not module:
+    if not is_class_path(path):
         like = f"bootlight.{path}" if path in bootlight.__all__ else "my_file.MyThing"
         raise BootlightError(f"{path!r} is no class path; give FILE.CLASS without .py, such as {like}")
-    try:
-        found = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise BootlightError(f"{path}: its file cannot be imported: {blamed(error, module)}") from error
-        raise BootlightError(
-            f"{path}: there is no module {error.name} in {os.getcwd()}; run from the folder where its file lies"
-        ) from error
-    except (Exception, SystemExit) as error:  # a module may raise anything
-        raise BootlightError(f"{path}: its file cannot be imported: {blamed(error, module)}") from error
+    module, _, name = path.rpartition(".")
+    found = module_of(path, told=lambda error: blamed(error, module))
     thing = getattr(found, name, None)
     if not inspect.isclass(thing):
         there = [key for key, value in vars(found).items() if _is_plug_in(value) and value.__module__ == module]

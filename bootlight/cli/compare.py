@@ -17,11 +17,11 @@ TRUST = "[my_file.MyNetwork,...]: import these classes, where runs name code tha
 def main(args: list[str]) -> None:
     """Measure, compare and print."""
     from bootlight.evaluation.attempt import check_complete
+    from bootlight.evaluation.comparing.real_of_runs import real_of_runs
     from bootlight.evaluation.comparing.run_compare import Real, compare
     from bootlight.evaluation.comparing.run_setting import network_of, runs_of
     from bootlight.evaluation.comparing.runs_agree import check_agree
     from bootlight.evaluation.options import SETS, Parser, add_options, read_setting
-    from bootlight.evaluation.sets.real_of_runs import real_of_runs
 
     parser = Parser(prog="bootlight compare", description=__doc__)
     parser.add_argument("sets", type=str, nargs="+", help=f"the first is what the others are compared with: {SETS}")

@@ -6,7 +6,6 @@ import math
 from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -14,6 +13,8 @@ from jsonargparse import ArgumentParser
 from torch import nn
 from torchmetrics import Metric
 
+from bootlight.class_path import is_class_path as names_a_class
+from bootlight.class_path import module_of
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.evaluation.attempt import attempt
 from bootlight.metrics.features.feature_metric import FeatureMetric
@@ -98,19 +99,13 @@ def found(path: str, key: str) -> type[Metric]:
     Raises:
         BootlightError: there is none, its file cannot be imported, or it is no metric.
     """
+    if not names_a_class(path):
+        raise BootlightError(f"{key}: {path!r} is no class path; give FILE.CLASS without .py, such as my_file.MyMetric")
     module, _, name = path.rpartition(".")
     try:
-        if not all(part.isidentifier() for part in path.split(".")):
-            raise BootlightError("that is no class path")
-        kind = getattr(import_module(module), name, None)
+        kind = getattr(module_of(path), name, None)
     except BootlightError as error:
-        raise BootlightError(f"{key}: {path!r}: {error}; give FILE.CLASS without .py, such as my_file.MyMetric") from error
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{module}.".startswith(f"{error.name}."):
-            raise BootlightError(f"{key}: {path}: there is no module {error.name}; run from the folder of its file") from error
-        raise BootlightError(f"{key}: {path}: its file cannot be imported: {told_in_a_line(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise BootlightError(f"{key}: {path}: its file cannot be imported: {told_in_a_line(error)}") from error
+        raise BootlightError(f"{key}: {error}") from error
     if kind is None:
         raise BootlightError(f"{key}: {path}: {module} has no {name}; correct the name")
     if not (inspect.isclass(kind) and issubclass(kind, Metric)):

@@ -18,6 +18,7 @@ from pathlib import Path
 IMAGES_PER_FOLDER = 1000
 MODEL = "model"  # the part that draws, unless another one is named
 SAMPLES = "samples"  # where its images lie, unless another folder is named
+MANIFEST = "metadata.jsonl"  # in a folder of images: what each of them is
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class GenerationFolder:
     @property
     def metadata(self) -> Path:
         """One JSON line for each synthetic image, in the order of their numbers."""
-        return self.samples / "metadata.jsonl"
+        return self.samples / MANIFEST
 
     @property
     def drawn(self) -> Path:

@@ -8,8 +8,8 @@ from bootlight.data.reader import open_images
 from bootlight.data.reading import SAFE, Reading
 from bootlight.data.resolve import resolve
 from bootlight.errors import BootlightError
+from bootlight.runs.folder import MANIFEST
 
-MANIFEST = "metadata.jsonl"
 Drawn = list[tuple[int, Any]]  # seed and label of each image
 
 

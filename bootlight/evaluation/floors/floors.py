@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -81,6 +82,16 @@ def equal_n_scores(names: Sequence[Choice], held: Place, synthetic: Features, me
         names = [name for name in names if name not in UNBIASED] if count(synthetic) > n else []
     found = measure(names, real=held.reference, synthetic=some(synthetic, n)) if names else {}
     return {f"{name}/same-n": score._replace(remarks=()) for name, score in found.items() if "/" not in name}
+
+
+def scores_of_place(
+    names: Sequence[Choice], held: Place, synthetic: Features, measure: Measure
+) -> dict[str, Callable[[dict[str, str]], dict[str, Score]]]:
+    """What computes `floor_scores` ("real") and `equal_n_scores` ("same-n"), given where to note what has no score."""
+    return {
+        "real": lambda failed: floor_scores(names, held, partial(measure, failed=failed)),
+        "same-n": lambda failed: equal_n_scores(names, held, synthetic, partial(measure, failed=failed)),
+    }
 
 
 def told_apart_scores(

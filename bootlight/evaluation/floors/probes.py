@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, from_numpy, nn
 
 from bootlight.data.layout import Layout
+from bootlight.evaluation.attempt import attempt
+from bootlight.evaluation.floors.floors import Place
 from bootlight.evaluation.sets.sources import ImageSource
 from bootlight.evaluation.sets.streamed import Image, in_batches
 from bootlight.evaluation.suite import Features, subset
@@ -141,6 +143,25 @@ def probe_remarks(network: nn.Module, *, reference: Tensor, real: Tensor, probes
             if distance <= floor:
                 found["fd"][kind] = distance, floor
     return {score: _sentence(network, kinds) for score, kinds in found.items() if kinds}
+
+
+def doubts_of(
+    network: nn.Module, held: Place | None, probe: Callable[[list[int]], dict[str, Tensor]], failed: dict[str, str]
+) -> dict[str, str]:
+    """`probe_remarks` of the real images that stand for synthetic ones; nothing where there are none.
+
+    Args:
+        network: of the features.
+        held: which images.
+        probe: features of noise and of blurred images in the place of some of them, by kind.
+        failed: notes why nothing is known.
+    """
+    with attempt("noise and blur", failed):
+        probes = {} if held is None else probe(held.rows.tolist())
+        if held is not None and probes:
+            real, reference = held.images["features"], held.reference["features"]
+            return probe_remarks(network, reference=reference, real=real, probes=probes)
+    return {}
 
 
 def _sentence(network: nn.Module, kinds: dict[str, tuple[float, float]]) -> str:

@@ -5,17 +5,15 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.floors.floors import (
     Measure,
     count,
-    equal_n_scores,
     fair_network,
-    floor_scores,
     place,
+    scores_of_place,
     told_apart_scores,
 )
-from bootlight.evaluation.floors.probes import COUNT, probe_remarks
+from bootlight.evaluation.floors.probes import COUNT, doubts_of
 from bootlight.evaluation.suite import Choice, Features
 from bootlight.metrics.score import TOLD_APART, Score
 from bootlight.metrics.two_sample import LEAST as LEAST_TOLD_APART
@@ -65,8 +63,8 @@ class RunFloors:
             if held is None:
                 continue
             key = (which, *names, keys[which], keys.get(other, ""), str(count(held.images)))
-            floors = self._once(key, partial(floor_scores, names, held), measure)
-            equal = noted(partial(equal_n_scores, names, held, answers["synthetic"]), measure)
+            kinds = scores_of_place(names, held, answers["synthetic"], measure)
+            floors, equal = self._once(key, kinds["real"]), noted(kinds["same-n"])
             for kind, (found, why) in (("real", floors), ("same-n", equal)):
                 scores |= {f"{name}/{which}": score for name, score in found.items()}
                 failed |= {f"{name}/{kind}/{which}": reason for name, reason in why.items()}
@@ -87,13 +85,8 @@ class RunFloors:
         key = (keys["train"], keys.get("holdout", ""))
         if key not in self._doubts:
             held = place(answers["train"], answers.get("holdout"), n=COUNT, who="")
-            found: dict[str, str] = {}
-            with attempt("noise and blur", failed):
-                probes = {} if held is None else probe("train" if held.own_reference else "holdout", held.rows.tolist())
-                if held is not None and probes:
-                    real, reference = held.images["features"], held.reference["features"]
-                    found = probe_remarks(network, reference=reference, real=real, probes=probes)
-            self._doubts[key] = found
+            which = "train" if held is None or held.own_reference else "holdout"
+            self._doubts[key] = doubts_of(network, held, partial(probe, which), failed)
         return self._doubts[key]
 
     def _told_apart(
@@ -120,15 +113,13 @@ class RunFloors:
         failed |= why
         return scores | found
 
-    def _once(self, key: tuple[Hashable, ...], compute: Callable[..., Found], *args: Measure) -> tuple[Found, Failed]:
+    def _once(self, key: tuple[Hashable, ...], compute: Callable[[Failed], Found]) -> tuple[Found, Failed]:
         if key not in self._kept:
-            self._kept[key] = noted(compute, *args)
+            self._kept[key] = noted(compute)
         return self._kept[key]
 
 
-def noted(compute: Callable[..., Found], *measure: Measure) -> tuple[Found, Failed]:
-    """Scores, and why some could not be had; `failed` is handed to `measure` where there is one, else to `compute`."""
+def noted(compute: Callable[[Failed], Found]) -> tuple[Found, Failed]:
+    """Scores, and why some could not be had."""
     failed: Failed = {}
-    if measure:
-        return compute(partial(measure[0], failed=failed)), failed
-    return compute(failed=failed), failed
+    return compute(failed), failed

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from functools import partial
 
-from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.floors.floors import count, equal_n_scores, fair_network, floor_scores, place, told_apart_scores
-from bootlight.evaluation.floors.probes import COUNT, probe_remarks, probes_of, with_probes
+from torch import Tensor
+
+from bootlight.evaluation.floors.floors import count, fair_network, place, scores_of_place, told_apart_scores
+from bootlight.evaluation.floors.probes import COUNT, doubts_of, probes_of, with_probes
 from bootlight.evaluation.floors.run_floors import noted
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.sets.sources import ImageSource
@@ -35,12 +36,8 @@ def beside(
     held = place(real, held_out, n=count(synthetic), who=HELD_OUT)
     if held is not None:
         measure = partial(measure_all, network=setting.network, cache=setting.cache)
-        kinds = {
-            "real": partial(floor_scores, setting.metrics, held),
-            "same-n": partial(equal_n_scores, setting.metrics, held, synthetic),
-        }
-        for kind, compute in kinds.items():
-            found, why = noted(compute, measure)
+        for kind, compute in scores_of_place(setting.metrics, held, synthetic, measure).items():
+            found, why = noted(compute)
             scores |= found
             failed |= {f"{name}/{kind}": reason for name, reason in why.items()}
     network = fair_network(setting.network)
@@ -70,13 +67,10 @@ def doubted(
 ) -> dict[str, Score]:
     """The scores, with a remark on those by which noise or blur come before real images; see `probes`."""
     held = place(answers["real"], answers.get("held-out"), n=COUNT, who=HELD_OUT)
-    if held is None:
-        return scores
-    with attempt("noise and blur", failed):
-        made = probes_of(sources["real" if held.own_reference else "held-out"], held.rows.tolist())
-        probes = {kind: setting.ask(source)["features"] for kind, source in made.items()}
-        if probes:
-            real, reference = held.images["features"], held.reference["features"]
-            remarks = probe_remarks(setting.network, reference=reference, real=real, probes=probes)
-            return with_probes(scores, remarks, score_name(setting.network))
-    return scores
+    source = sources["real" if held is None or held.own_reference else "held-out"]
+
+    def probe(rows: list[int]) -> dict[str, Tensor]:
+        return {kind: setting.ask(made)["features"] for kind, made in probes_of(source, rows).items()}
+
+    remarks = doubts_of(setting.network, held, probe, failed)
+    return with_probes(scores, remarks, score_name(setting.network)) if remarks else scores

@@ -7,13 +7,13 @@ from bootlight.data.reader import open_images
 from bootlight.data.resolve import resolve
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
-from bootlight.evaluation.comparing.pairs import MANIFEST
 from bootlight.evaluation.on_images import About, check_known, measure_images
 from bootlight.evaluation.options import Setting
 from bootlight.evaluation.own_metrics import check_new
 from bootlight.evaluation.sets.sources import ImageSource
 from bootlight.evaluation.suite import finite
 from bootlight.metrics.score import Score
+from bootlight.runs.folder import MANIFEST
 
 SIDES = ("real", "synthetic")
 
