@@ -143,6 +143,12 @@ def lines(results: dict[str, Any], score: str) -> list[str]:
     return rows
 
 
+def as_text(results: dict[str, Any]) -> str:
+    """The results as JSON, a line for each candidate."""
+    rows = ",\n".join(f"{json.dumps(key)}: {json.dumps(row)}" for key, row in results.items())
+    return f'{{"command": "python benchmarks/feature_networks.py", "rows": {{\n{rows}\n}}}}\n'
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the zips of feature_sets.py")
@@ -179,9 +185,7 @@ def main() -> None:
         for name, seed, key in keys:
             found = judge(networks[name], pool, draws, drawn, seed, not chosen.small)
             results[key] = found | {"summary": {score: summary(powers) for score, powers in found["above"].items()}}
-            chosen.results.write_text(
-                json.dumps({"command": "python benchmarks/feature_networks.py", "rows": results}, indent=1)
-            )
+            chosen.results.write_text(as_text(results))
             for score, said in results[key]["summary"].items():
                 print(
                     f"{key:40} {found['num_features']:5} {found['seconds']['processor']:6} {score:9}",
