@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from bootlight.bootstrap.denoising import check_denoising, denoising_scores
 from bootlight.bootstrap.stage import Stage, Work
 from bootlight.distributed.processes import agree
 from bootlight.distributed.stopping import Stopped, leave_if_asked
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
     from bootlight.data.datamodule import BootstrapData
+    from bootlight.runs.context import GenerationContext
 
 
 class Evaluate(Stage):
@@ -48,6 +50,10 @@ class Evaluate(Stage):
         """See `Stage`; how long measuring takes is not counted."""
         return Work()
 
+    def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
+        """See whether what is asked how well it denoises does denoise."""
+        check_denoising(builder, self.of, 1 if self.generations == "later" else 0)
+
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
         return not generation.is_rank_0 or generation.folder.is_evaluated
@@ -69,6 +75,7 @@ class Evaluate(Stage):
         for name in self.of:
             keep = folder.witness if name == self.of[0] else None
             scores, failed = evaluation.scores(generation.drawn(name), data, generation.device, keep=keep)
+            scores |= denoising_scores(generation, name, data, failed)
             found[name] = {"scores": {key: score.to_json() for key, score in scores.items()}}
             found[name] |= {"failed": failed} if failed else {}
         about = {

@@ -186,6 +186,11 @@ class BootstrapData(LightningDataModule):
         return sum(map(len, self.planned(generation, num_drawn)))
 
     @property
+    def view_of(self) -> Origin | None:
+        """The origin, where a step sees something else than the images that are stored; see `Origin.view`."""
+        return None if type(self.origin).view is Origin.view else self.origin
+
+    @property
     def num_real(self) -> int:
         """Real images in the training set of this generation."""
         return sum(len(source) for source in self.sources if source.role == "real")
@@ -212,8 +217,7 @@ class BootstrapData(LightningDataModule):
         place = Place.of(self.trainer) if self.trainer else Place(accumulate=self.accumulate)
         self.accumulate = place.accumulate
         seed = derive_key(self.context.seed, self.context.generation, "data")
-        view = None if type(self.origin).view is Origin.view else self.origin
-        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3], view)
+        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3], self.view_of)
         return StepLoader(dataset, self.num_workers, pin_memory=place.on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

@@ -56,6 +56,8 @@ class Evaluation:
         judge_batch_size: images of one of its steps, over all devices together.
         max_real: use at most so many real images as reference; `authpct` sees copies of these only.
         batch_size: images of one network call.
+        denoising_levels: noise levels at which a diffusion model's error on held-out and training images is measured, see
+            `denoising_loss`; 0 = it is not.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Evaluation:
         judge_batch_size: int = 64,
         max_real: int = 50_000,
         batch_size: int = 100,
+        denoising_levels: int = 0,
     ) -> None:
         check_range("evaluation.judge_steps", judge_steps, 0)
+        check_range("evaluation.denoising_levels", denoising_levels, 0)
         check_range("evaluation.judge_width", judge_width, 1)
         check_range("evaluation.judge_batch_size", judge_batch_size, 1)
         check_range("evaluation.max_real", max_real, 2)
@@ -80,6 +84,7 @@ class Evaluation:
         self.judge_batch_size = judge_batch_size
         self.max_real = max_real
         self.batch_size = batch_size
+        self.denoising_levels = denoising_levels
         self.feature_network: nn.Module | None = None
         self.judge: nn.Module | None = None
         self._chosen: Chosen | None = None

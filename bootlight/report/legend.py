@@ -21,6 +21,7 @@ WORDS = {  # by the beginning of a name
     "density": "how many real images' neighbourhoods a synthetic image lies in, about 1 for equal distributions",
     "coverage": "share of the real images with a synthetic one in their neighbourhood",
     "authpct": "per cent of the images that are no closer to a real one than real ones are to each other",
+    "denoising-loss": "squared error of the noise that a diffusion model foretells, 1 = it foretells none",
     "vendi": "effective number of different images",
 }
 

@@ -1,0 +1,96 @@
+"""How well a diffusion model denoises images, with noise that is the same for every model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bootlight.batch import Batch
+from bootlight.data.batches import gather, marks, seen
+from bootlight.io.pictures import to_float
+from bootlight.metrics.score import Score
+from bootlight.rng import derive_key, normal_rows, split_key
+
+if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
+    from bootlight.data.mixing import Source
+    from bootlight.diffusion.denoiser import Denoiser
+
+NAME = "denoising-loss"
+MAX_IMAGES = 2000  # of a set, a fixed random subset
+_LOW = 2**32 - 1
+
+
+@torch.no_grad()
+def denoising_loss(
+    denoiser: Denoiser,
+    data: BootstrapData,
+    which: Source,
+    levels: int,
+    *,
+    num_classes: int | None = None,
+    batch_size: int = 100,
+    device: torch.device | str = "cpu",
+    check: Callable[[], None] = lambda: None,
+) -> Score:
+    """The squared error of the noise per number of an image, over noise levels and images (Ho et al. 2020, equation 14).
+
+    Levels are the middles of `levels` equal parts of the schedule's own measure, every image is seen at each, and its noise is
+    a function of its name and the level alone: of two models the difference is much surer than either loss.
+
+    Args:
+        denoiser: in eval mode, on `device`; composed, if the model is drawn from that way.
+        data: set up, whose view of the images is the model's.
+        which: images of `data`, such as `data.holdout`; at most `MAX_IMAGES` of them are taken.
+        levels: how many.
+        num_classes: of a class-conditional model, which is given the labels; None = it has none.
+        batch_size: images of one network call.
+        device: of the denoiser.
+        check: called before each batch; raises to stop.
+
+    Returns:
+        The mean; its standard error is over images. 1 is the loss of a model that says there is no noise.
+    """
+    losses = []
+    for batch in _batches(data, which, batch_size):
+        check()
+        x0, ids = to_float(batch.images).to(device), batch.ids
+        assert ids is not None
+        labels = None if num_classes is None or batch.labels is None else _known(batch.labels, num_classes).to(device)
+        at_levels = [_error(denoiser, x0, ids, labels, k, levels) for k in range(levels)]
+        losses.append(torch.stack(at_levels).mean(0))
+    each = torch.cat(losses)
+    error = each.std().item() / math.sqrt(len(each)) if len(each) > 1 else None
+    protocol = {"metric": NAME, "levels": levels, "schedule": type(denoiser.schedule).__name__, "num_images": len(each)}
+    return Score(each.mean().item(), error, len(each), protocol, higher_is_better=False)
+
+
+def _error(denoiser: Denoiser, x0: Tensor, ids: Tensor, labels: Tensor | None, k: int, levels: int) -> Tensor:
+    """Of the noise at level k, (B,) float64 on the CPU."""
+    k0, k1, c2, c3 = split_key(derive_key(NAME, k, levels))
+    rows = ids[:, None]
+    noise = normal_rows((k0, k1, c2, c3 ^ (rows >> 32)), rows & _LOW, *x0.shape[1:]).to(x0)
+    t = denoiser.schedule.drawn(torch.full((len(x0),), (k + 0.5) / levels, device=x0.device))
+    estimate = denoiser(denoiser.schedule.level(t).noisy(x0, noise), t, labels)
+    return (estimate.epsilon - noise).double().square().flatten(1).mean(1).cpu()
+
+
+def _known(labels: Tensor, num_classes: int) -> Tensor:
+    """As the network is to see them: `num_classes` where an image has none."""
+    return torch.where(labels < 0, num_classes, labels)
+
+
+def _batches(data: BootstrapData, which: Source, size: int) -> Iterator[Batch]:
+    """Images in their order, as a training step sees them without mirroring."""
+    chosen = data.reference(which, MAX_IMAGES)
+    for start in range(0, len(chosen), size):
+        part: np.ndarray[tuple[int], np.dtype[np.int64]] = chosen[start : start + size]
+        images, labels = gather([which], part)
+        known = None if labels is None else torch.from_numpy(labels)
+        found = Batch(torch.from_numpy(images).permute(0, 3, 1, 2), known, 0, start, len(chosen), **marks([which], part))
+        yield found if data.view_of is None else seen(found, data.view_of, 0)
