@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bootlight.bootstrap.composing import compose_with, with_choice
 from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.synthesize import Synthesize
 from bootlight.distributed.stopping import check_stop
 from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.denoising_loss import NAME, denoising_loss
 from bootlight.generators.denoising import DenoisingModule
+from bootlight.runs.folder import MODEL
 from bootlight.runs.timing import clock
 
 if TYPE_CHECKING:
@@ -19,24 +18,24 @@ if TYPE_CHECKING:
 
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
+    from bootlight.bootstrap.stage import Stage
     from bootlight.data.datamodule import BootstrapData
-    from bootlight.generators.base import GeneratorModule
     from bootlight.metrics.score import Score
 
 WHERE = "evaluation.denoising_levels"
 
 
-def drawing_stage(builder: Builder, into: str, number: int) -> Synthesize:
-    """The stage that draws a folder in a generation.
+def drawing_stage(builder: Builder, into: str, number: int) -> Stage | None:
+    """The stage that draws a folder in a generation; None = there is no list of stages.
 
     Raises:
-        BootlightError: none of bootlight's does, so that nobody can tell by which model.
+        BootlightError: none does.
     """
-    stages = [Synthesize()] if builder.bootstrap.stages is None else builder.bootstrap.stages
-    for stage in stages:
-        if isinstance(stage, Synthesize) and stage.into == into and stage.takes_part(number):
-            return stage
-    raise BootlightError(f"{WHERE}: no bootlight.Synthesize draws {into}, whose model is asked; set it to 0")
+    stages = builder.bootstrap.stages
+    found = next((stage for stage in stages or () if stage.into == into and stage.takes_part(number)), None)
+    if stages is not None and found is None:
+        raise BootlightError(f"{WHERE}: no stage draws {into}, whose model is asked; set it to 0")
+    return found
 
 
 def check_denoising(builder: Builder, folders: Sequence[str], number: int) -> None:
@@ -46,19 +45,23 @@ def check_denoising(builder: Builder, folders: Sequence[str], number: int) -> No
         BootlightError: names one that does not.
     """
     for into in folders if builder.evaluation.denoising_levels else ():
-        model = PublishedParts(builder).untrained(drawing_stage(builder, into, number).part, number)
+        stage = drawing_stage(builder, into, number)
+        model = PublishedParts(builder).untrained(MODEL if stage is None else stage.part, number)
         if not isinstance(model, DenoisingModule):
             raise BootlightError(f"{WHERE}: {type(model).__name__} has no denoiser; take a diffusion model, or set it to 0")
 
 
-def as_drawn(generation: Generation, into: str) -> GeneratorModule:
-    """The model that has drawn a folder, composed as it was then, on the device of this process."""
+def as_drawn(generation: Generation, into: str) -> DenoisingModule:
+    """The model that has drawn a folder, composed as it was then, on the device of this process.
+
+    Raises:
+        BootlightError: a stage of the user's own has drawn it, of which nobody knows by which model.
+    """
     stage = drawing_stage(generation.builder, into, generation.number)
-    folder = generation.folder.of_part(stage.part).of_images(into)
-    _, composition, _ = with_choice(stage.synthesizer, stage.compose, folder.choice)
-    generator = generation.published(stage.part)
-    compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
-    return generator.to(generation.device)
+    model = generation.published(MODEL) if stage is None else stage.drew(generation)
+    if not isinstance(model, DenoisingModule):
+        raise BootlightError(f"nobody knows a denoiser by which {into} was drawn")
+    return model.to(generation.device)
 
 
 def denoising_scores(generation: Generation, into: str, data: BootstrapData, failed: dict[str, str]) -> dict[str, Score]:
@@ -75,7 +78,6 @@ def denoising_scores(generation: Generation, into: str, data: BootstrapData, fai
         return scores
     with clock.part("evaluation"), attempt(NAME, failed):
         model = as_drawn(generation, into)
-        assert isinstance(model, DenoisingModule)
         sets = {"holdout": data.holdout, "train": data.real}
         for name, which in sets.items():
             if len(which):

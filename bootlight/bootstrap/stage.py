@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
     from bootlight.data.datamodule import BootstrapData
+    from bootlight.generators.base import GeneratorModule
     from bootlight.runs.context import GenerationContext
 
 
@@ -93,6 +94,10 @@ class Stage(ABC):
 
     def work(self, builder: Builder, number: int) -> Work | None:
         """What it does in a generation, for `--plan`; None = nobody knows."""
+        return None
+
+    def drew(self, generation: Generation) -> GeneratorModule | None:
+        """The model by which it has drawn the images of a generation, composed as then; None = nobody knows."""
         return None
 
     @property

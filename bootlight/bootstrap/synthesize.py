@@ -91,7 +91,7 @@ class Synthesize(Stage):
 
     def run(self, generation: Generation) -> None:
         """See `Stage`."""
-        folder = generation.folder.of_part(self.part).of_images(self.into)
+        folder = self._folder(generation)
         synthesizer, composition, chosen = with_choice(self.synthesizer, self.compose, folder.choice)
         generator = generation.published(self.part)
         references = compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
@@ -128,6 +128,17 @@ class Synthesize(Stage):
                 known: dict[str, Any] = {"batch_size": batch_size, "digests": digests, "decided": decided}
                 complete(drawing, folder, generation=generation.number, chosen=chosen, **known)
             wait_for_manifest(generation, folder)
+
+    def drew(self, generation: Generation) -> GeneratorModule:
+        """See `Stage`."""
+        folder = self._folder(generation)
+        _, composition, _ = with_choice(self.synthesizer, self.compose, folder.choice)
+        generator = generation.published(self.part)
+        compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
+        return generator
+
+    def _folder(self, generation: Generation) -> GenerationFolder:
+        return generation.folder.of_part(self.part).of_images(self.into)
 
     def networks(self, number: int) -> list[str]:
         """See `Stage`."""
