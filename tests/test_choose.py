@@ -8,6 +8,7 @@ from test_closed_forms import DEVIATION, config, fitted, images, named
 from test_composing import SAMPLER, extrapolated
 from tiny_runs import DDPM, options, write_plain_pages
 
+from bootlight.bootstrap import choose
 from bootlight.bootstrap.choose import Choose
 from bootlight.bootstrap.merge import Merge
 from bootlight.bootstrap.stages import check_stages
@@ -16,6 +17,7 @@ from bootlight.bootstrap.train import Train
 from bootlight.diffusion.compose import Extrapolate
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json
+from bootlight.metrics.score import Score
 from bootlight.runs.folder import RunFolder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and of the parser, in this process
@@ -91,6 +93,26 @@ def test_the_w_that_brings_the_variance_of_the_training_images_is_chosen(bootlig
     through, alone = (np.stack([np.load(f"{name}/00000{i}.npy") for i in range(3)]) for name in ("through", "alone"))
     ratio = np.sqrt(extrapolated(base, auxiliary, 1.0) / extrapolated(base, auxiliary, 0.0)).mean()
     assert np.median(through / alone) == pytest.approx(ratio, rel=0.02) and ratio > 1.1  # linear in one noise, but for means
+
+
+@pytest.mark.parametrize(("higher", "wanted"), [(True, 3.0), (False, 0.0)])
+def test_the_direction_of_the_metric_decides_which_end_is_best(bootlight, tmp_path, monkeypatch, higher, wanted):
+    # The variance of the images rises with w; of equally good values the first stays.
+    def variance(generation, data, images, by):
+        return Score(float(np.var(images)), None, len(images), {}, higher_is_better=higher)
+
+    monkeypatch.setattr(choose, "measured", variance)
+    stages = [
+        named("Train", part="base", settings=narrow(0.2)),
+        named("Train", part="auxiliary", settings=narrow(0.17)),
+        named("Choose", values=[1.0, wanted, 2.0], n=50),
+        named("Synthesize", part="base", n=20, compose=named("Extrapolate", auxiliary="auxiliary", w=0.5)),
+    ]
+    folder = run_of(bootlight, tmp_path / "run", stages)
+    content = read_json(folder.choice)
+    assert content["chosen"] == {"compose.w": wanted} and content["higher_is_better"] is higher
+    scores = [point["score"] for point in content["curve"]]
+    assert scores[1] == (max if higher else min)(scores)
 
 
 COMPOSED = Synthesize(compose=Extrapolate("auxiliary", 1.0))

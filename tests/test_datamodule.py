@@ -114,6 +114,8 @@ def test_real_images_of_a_source():
     [
         ({"num_steps": None}, "set either data.num_steps or data.num_epochs"),
         ({"num_epochs": 1}, "set either data.num_steps or data.num_epochs"),
+        ({"step_share": 0}, "data.step_share"),
+        ({"step_share": float("inf")}, "data.step_share"),
         ({"real_fraction": 0.0}, r"data.real_fraction must be in \(0, 1\] and data.holdout_fraction in \[0, 1\)"),
         ({"real_fraction": 1.01}, "data.real_fraction must be"),
         ({"holdout_fraction": 1.0}, "data.real_fraction must be"),
@@ -151,6 +153,23 @@ def test_both_batch_sizes_are_checked_by_their_own_names_before_anything_is_read
 
 
 # Steps and batches
+
+
+@pytest.mark.parametrize(
+    ("settings", "accumulate", "share", "wanted"),
+    [
+        ({"num_steps": 2500, "num_epochs": None}, 1, 0.05, 125),
+        ({"num_steps": 10, "num_epochs": None}, 1, 0.01, 1),  # at least one
+        ({"num_steps": 10, "num_epochs": None}, 1, 1.5, 15),
+        ({"num_steps": 100, "num_epochs": None}, 4, 0.1, 8),  # whole optimizer steps: 2.5 of them, to the even neighbor
+        ({"num_steps": None, "num_epochs": 4}, 1, 0.5, 20),  # half of 4 passes over 100 images in batches of 10
+    ],
+)
+def test_a_part_trains_a_share_of_the_steps(settings, accumulate, share, wanted):
+    data = in_memory(0, **settings, step_share=share, batch_size=10)
+    data.accumulate = accumulate
+    assert data.steps_for(100) == wanted
+    assert data.for_judge(num_steps=7, batch_size=2).steps_for(100) == 7  # a judge is no part
 
 
 @pytest.mark.parametrize("num_epochs", [1, 2, 3])

@@ -1,5 +1,6 @@
 """A study through the command line, its runs in this process: teachers, the shared judge, reports, dry run."""
 
+import json
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ from tiny_runs import write_plain_pages
 
 import bootlight.evaluation.networks.judge as reference
 from bootlight.bootstrap import plan as bootstrap_plan
+from bootlight.bootstrap import plan_stages
 from bootlight.cli import study as cli_study
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.gaussian import GaussianImages
@@ -127,6 +129,25 @@ def test_dry_run_counts_what_a_run_does_without_its_teacher(study, tmp_path, cap
     assert table["student"][1:8] == ["master", "2", "0", "60", "3", "60", "60"]  # 20 + 40 images, in batches of 20
     assert table["master"][1:7] == ["2", "0", "100", "5", "100", "60"]
     assert not (tmp_path / "out").exists()
+
+
+STAGES = [
+    "bootlight.Train",
+    {"class_path": "bootlight.Synthesize", "init_args": {"into": "probe", "n": 30}},
+    {"class_path": "bootlight.Train", "init_args": {"part": "auxiliary", "settings": {"data.mixing": "bootlight.OwnImages"}}},
+    {"class_path": "bootlight.Synthesize", "init_args": {"part": "auxiliary", "n": 7}},
+]
+
+
+def test_dry_run_counts_every_stage_of_an_arm(study, tmp_path, monkeypatch, capsys):
+    # In batches of 20, rounded up: 100 real images, in generation 1 also 7 samples of generation 0; the probe of 30, twice.
+    text = STUDY.replace("{settings: {data.num_real: 100}}", f"{{settings: {{bootstrap.stages: {json.dumps(STAGES)}}}}}")
+    (tmp_path / "study.yaml").write_text(text)
+    monkeypatch.setattr(plan_stages, "training_seconds", lambda *_: 3.0)
+    monkeypatch.setattr(plan_stages, "drawing_seconds", lambda *_: 6.0)
+    study("--dry-run", "--arms", "master", "--data.num_real", "100", "--bootstrap.num_generations", "2")
+    table = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("master"))
+    assert table[1:] == ["2", "0", "100", "107", "15", "300", "74", "22.4", "44.8"]  # (300 x 3 + 74 x 6) / 60 minutes
 
 
 def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, capsys):

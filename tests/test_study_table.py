@@ -9,7 +9,9 @@ from tracking_run import score
 
 from bootlight.report.table import spreadsheet_text
 from bootlight.studies.claims import judge_claims
-from bootlight.studies.results import read_study
+from bootlight.studies.remarks import study_remarks
+from bootlight.studies.report import write_study_report
+from bootlight.studies.results import compare_arms, read_study
 from bootlight.studies.table import format_markdown, format_text, judge_cells, markdown_text, table_lines
 from bootlight.studies.table_files import write_tables
 
@@ -57,6 +59,37 @@ def test_text_of_the_terminal(results):
         "70 % original               3.0 ± 1.2       3",
         "70 % original+30 % samples  2.0 ± 1.0  2 of 3",
     ]
+
+
+def test_each_further_folder_of_an_arm_has_a_line_and_can_be_compared(tmp_path):
+    # fd of the folder is 1.0 and 1.4 below that of the first one: mean -1.2, deviation 0.2828, error 0.2.
+    claims = [{"text": "w helps.", "score": "fd", "higher": "base", "lower": "base/w_1"}]
+    pairs = [["base", "base/w_1"], ["base", "base/nobody"]]
+    write_record(tmp_path, {"base": "Base"}, [0, 1], comparisons=pairs, claims=claims)
+    for seed, (first, further) in enumerate([(3.0, 2.0), (3.5, 2.1)]):
+        run = write_run(tmp_path, "base", seed, [{"fd": score(first, 0.1, 100)}])
+        content = json.loads(run.generation(0).metrics.read_text())
+        content["folders"] = {"w_1": {"scores": {"fd": score(further, 0.1, 50)}}}
+        run.generation(0).metrics.write_text(json.dumps(content))
+    results = read_study(tmp_path)
+    lines = table_lines(results)
+    assert [(line.label, line.arm, line.seeds, line.planned) for line in lines] == [
+        ("Base", "base", 2, 2),
+        ("Base, w_1", "base/w_1", 2, 2),
+    ]
+    assert [line.scores["fd"].mean for line in lines] == pytest.approx([3.25, 2.05])
+    assert [line.scores["fd"].n for line in lines] == [100, 50]
+    difference = compare_arms(results, "fd", "base", "base/w_1")
+    assert (difference.value, difference.standard_error) == pytest.approx((-1.2, 0.2))
+    assert compare_arms(results, "fd", "base", "base/nobody") is None
+    verdicts = judge_claims(results)
+    assert verdicts[0].difference.value == pytest.approx(1.2)  # of the one said to be higher
+    write_tables(results, lines, verdicts)
+    with open(tmp_path / "scores.csv") as file:
+        rows = [(row["arm"], row["seed"], row["value"]) for row in csv.DictReader(file)]
+    assert rows == [("base", "0", "3.0"), ("base/w_1", "0", "2.0"), ("base", "1", "3.5"), ("base/w_1", "1", "2.1")]
+    assert "Base, w_1" in write_study_report(tmp_path).read_text()
+    assert [text for text in study_remarks(results) if "base/nobody" in text and "base/w_1" not in text]
 
 
 def test_wide_tables_go_on_below(tmp_path):

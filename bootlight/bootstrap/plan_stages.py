@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bootlight.bootstrap.checks import open_images
 from bootlight.bootstrap.parts import PublishedParts
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.stage import Stage, Work
     from bootlight.data.datamodule import BootstrapData
+    from bootlight.generators.base import GeneratorModule
 
 COLUMNS = {"training set": 13, "steps": 9, "images seen": 13, "drawn": 8, "disk (MiB)": 12, "time (min)": 12}
 HEADER = f"generation  {'stage':22}" + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())
@@ -50,14 +53,17 @@ class Costs:
 
     Args:
         builder: of the run.
+        measured: seconds of a training image and of a drawn one, by what decides them; runs that share it measure equal
+            modules once.
     """
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, measured: dict[str, tuple[float, float]] | None = None) -> None:
         self.builder = builder
         self.make = partial(make_trainer, dict(builder.config_init.trainer))
         self.configured = self.make(**PROBE)
         size = builder.synthesis.batch_size
         self.batch_size = PLANNED_BATCH if size == "auto" else size
+        self._measured = {} if measured is None else measured
         self._known: dict[str, Cost] = {}
 
     def of(self, part: str, number: int) -> Cost:
@@ -70,11 +76,64 @@ class Costs:
             data.ahead = self.builder.drawn_by
             open_images(data, trainer, context)
             PublishedParts(self.builder).attach_stand_ins(model, context)
+            train, draw = self._seconds(model, data, settings)
+            self._known[key] = Cost(train, draw, weight_bytes(model), data)
+        return self._known[key]
+
+    def _seconds(self, model: GeneratorModule, data: BootstrapData, settings: Mapping[str, Any]) -> tuple[float, float]:
+        """Of a training image and of a drawn one, where so many devices as a run has are so many times as fast as one."""
+        config = self.builder.changed(settings)
+        decides = [config.model.as_dict(), data.image_shape, data.batch_size, self.batch_size, config.trainer.as_dict()]
+        key = json.dumps(decides, default=str, sort_keys=True)
+        if key not in self._measured:
             devices = self.configured.world_size
             train = training_seconds(model, data, self.configured, self.make) / devices
             draw = drawing_seconds(model, self.batch_size, self.configured.strategy.root_device) / devices
-            self._known[key] = Cost(train, draw, weight_bytes(model), data)
-        return self._known[key]
+            self._measured[key] = train, draw
+        return self._measured[key]
+
+
+class Planned(NamedTuple):
+    """What a stage does in a generation, and its cost.
+
+    Attributes:
+        number: of the generation.
+        name: of the stage, and what it is about.
+        part: whose module trains or draws.
+        size: images of its training set; 0 = it trains nothing.
+        steps: batches.
+        seen: images in them.
+        drawn: images.
+        disk: bytes.
+        seconds: of training and drawing, on this machine.
+    """
+
+    number: int
+    name: str
+    part: str
+    size: int
+    steps: int
+    seen: int
+    drawn: int
+    disk: float
+    seconds: float
+
+
+def planned(costs: Costs, stages: list[Stage]) -> Iterator[Planned]:
+    """Each stage of each generation that costs something."""
+    builder, image_bytes = costs.builder, drawn_image_bytes(costs.builder.datamodule)
+    settings = builder.bootstrap
+    for number in range(settings.num_generations):
+        kept = {"all": True, "last": number == settings.num_generations - 1, "none": False}[settings.keep_checkpoints]
+        for stage in (stage for stage in stages if stage.takes_part(number)):
+            work = stage.work(builder, number)
+            if work is not None and work.part:
+                yield _planned(costs, f"{stage.name} {work.what}", work, number, kept, image_bytes)
+
+
+def not_counted(builder: Builder, stages: list[Stage]) -> list[str]:
+    """Names of the stages of which nobody knows what they do."""
+    return list(dict.fromkeys(stage.name for stage in stages if stage.work(builder, 0) is None))
 
 
 def print_stages(builder: Builder, stages: list[Stage]) -> None:
@@ -85,27 +144,22 @@ def print_stages(builder: Builder, stages: list[Stage]) -> None:
     costs = Costs(builder)
     say(HEADER)
     total = 0.0
-    settings, image_bytes = builder.bootstrap, drawn_image_bytes(builder.datamodule)
-    for number in range(settings.num_generations):
-        kept = {"all": True, "last": number == settings.num_generations - 1, "none": False}[settings.keep_checkpoints]
-        for stage in (stage for stage in stages if stage.takes_part(number)):
-            work = stage.work(builder, number)
-            if work is not None and work.part:
-                row, seconds = _row(costs, work, number, kept, image_bytes)
-                total += seconds
-                say(f"{number:10}  {stage.name + ' ' + work.what:22}{row}")
+    for row in planned(costs, stages):
+        total += row.seconds
+        counts = zip((row.size, row.steps, row.seen, row.drawn), COLUMNS.values(), strict=False)
+        numbers = "".join(f"{value or '':>{width}}" for value, width in counts)
+        say(f"{row.number:10}  {row.name:22}{numbers}{row.disk / 2**20:12.1f}{row.seconds / 60:12.1f}")
     devices = costs.configured.world_size
     shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
     say(
         f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "
-        f"{settings.run_dir}"
+        f"{builder.bootstrap.run_dir}"
     )
-    if unknown := list(dict.fromkeys(stage.name for stage in stages if stage.work(builder, 0) is None)):
+    if unknown := not_counted(builder, stages):
         say(f"not counted in this plan: {', '.join(unknown)}")
 
 
-def _row(costs: Costs, work: Work, number: int, kept: bool, image_bytes: float) -> tuple[str, float]:
-    """The columns behind the name of a stage, and its seconds."""
+def _planned(costs: Costs, name: str, work: Work, number: int, kept: bool, image_bytes: float) -> Planned:
     cost = costs.of(work.part, number)
     size = steps = seen = 0
     if work.trains:
@@ -115,5 +169,4 @@ def _row(costs: Costs, work: Work, number: int, kept: bool, image_bytes: float) 
     draw = cost.draw + sum(costs.of(part, number).draw for part in work.beside)
     seconds = seen * cost.train + work.draws * draw
     disk = work.keeps * image_bytes + work.publishes * cost.weights * (1 + COPIES_OF_WEIGHTS * (kept and work.trains))
-    numbers = [f"{value or '':>{width}}" for value, width in ((size, 13), (steps, 9), (seen, 13), (work.draws, 8))]
-    return f"{''.join(numbers)}{disk / 2**20:12.1f}{seconds / 60:12.1f}", seconds
+    return Planned(number, name, work.part, size, steps, seen, work.draws, disk, seconds)

@@ -124,6 +124,7 @@ class Smoke:
     def shrink_data(self, data: BootstrapData) -> None:
         """What is counted in images shrinks alike."""
         data._num_steps, data.num_epochs, data.num_images = STEPS * data.accumulate, None, self.num_images
+        data.step_share = 1.0
         data.limit_real = fewer(data.limit_real, self.share)
         data.mixing = data.mixing.scaled(self.share)
 

@@ -29,6 +29,7 @@ class GenerationScores:
         loss: mean training loss over the last tenth of the logged steps; None where none was logged.
         scores: evaluations by name: ``<metric>``, or ``<metric>/<reference>``.
         failed: why metrics have no score, by name.
+        folders: scores of further folders of images, where a generation has drawn into several, by name of the folder.
     """
 
     generation: int
@@ -39,6 +40,11 @@ class GenerationScores:
     loss: Score | None
     scores: dict[str, Score]
     failed: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, dict[str, Score]] = field(default_factory=dict)
+
+    def of(self, folder: str = "") -> dict[str, Score]:
+        """Scores of a folder of images; of the first one, or, by name, of a further one."""
+        return self.folders.get(folder, {}) if folder else self.scores
 
     def flat(self) -> dict[str, float]:
         """Counts, loss and scores under one name each; a standard error as ``<name>_se`` where it is known."""
@@ -80,8 +86,9 @@ def read_generation(folder: GenerationFolder) -> GenerationScores:
 
 def _parse(metrics: dict[str, Any]) -> GenerationScores:
     loss = metrics.get("loss")
-    if len(metrics["scores"]) > MAX_SCORES:
-        raise ValueError(f"{len(metrics['scores'])} scores are more than {MAX_SCORES}")
+    folders = dict(metrics.get("folders") or {})
+    if len(folders) > MAX_SCORES:
+        raise ValueError(f"{len(folders)} folders are more than {MAX_SCORES}")
     return GenerationScores(
         generation=_count(metrics["generation"]),
         num_real=_count(metrics["num_real"]),
@@ -89,9 +96,16 @@ def _parse(metrics: dict[str, Any]) -> GenerationScores:
         steps=_count(metrics["steps"]),
         images_seen=_count(metrics["images_seen"]),
         loss=None if loss is None else _score(loss),
-        scores={_name(name): _score(score) for name, score in metrics["scores"].items()},
+        scores=_scores(metrics["scores"]),
         failed={_name(name): one_line(str(why)) for name, why in dict(metrics.get("failed") or {}).items()},
+        folders={_name(name): _scores(entry["scores"]) for name, entry in folders.items()},
     )
+
+
+def _scores(entries: dict[str, Any]) -> dict[str, Score]:
+    if len(entries) > MAX_SCORES:
+        raise ValueError(f"{len(entries)} scores are more than {MAX_SCORES}")
+    return {_name(name): _score(score) for name, score in entries.items()}
 
 
 def _count(value: Any) -> int:

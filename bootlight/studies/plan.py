@@ -1,5 +1,7 @@
 """What a study would do and cost, and whether the settings of every arm are right; nothing is trained."""
 
+from __future__ import annotations
+
 import io
 import json
 import subprocess
@@ -7,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
@@ -15,18 +17,23 @@ from tqdm import tqdm
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.causes import root_cause
 from bootlight.bootstrap.plan import PLANNED_BATCH, PROBE, seconds_an_image
+from bootlight.bootstrap.plan_stages import Costs, planned
 from bootlight.bootstrap.trainers import make_trainer
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError
 from bootlight.io.quiet import quiet
 from bootlight.report.table import align
 from bootlight.runs.context import GenerationContext
+from bootlight.runs.folder import MODEL
 from bootlight.studies.child import bootlight_command
 from bootlight.studies.input_checks import InputChecks
 from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
 from bootlight.terminal import say
+
+if TYPE_CHECKING:
+    from bootlight.bootstrap.stage import Stage
 
 HEADER = ("arm", "waits for", "runs", "done", "training sets", "steps", "images seen", "drawn", "min a run", "min in all")
 
@@ -35,10 +42,10 @@ class Cost(NamedTuple):
     """What one run of an arm does.
 
     Attributes:
-        sizes: images of the training set of each generation.
-        steps: of all generations.
+        sizes: images of the training set of each generation; of several parts, those of the model.
+        steps: of all generations and parts.
         seen: images in all training steps.
-        drawn: images of all generations.
+        drawn: images of all generations, those of which something was chosen too.
         seconds: training and drawing, on this machine.
     """
 
@@ -63,7 +70,7 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
         if job.is_begun and job.arm.name not in teachers:
             continue
         builder = parsed(job)
-        drawn[job.arm.name] = builder.bootstrap.num_synthetic
+        drawn[job.arm.name] = builder.num_drawn()
         if not job.is_begun:
             with named(job.arm):
                 set_up(job, builder, drawn)
@@ -86,9 +93,10 @@ def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | 
     check = InputChecks()
     rows, total, start = [], 0.0, None
     for job in tqdm(_first_jobs(study, names), desc="measuring", leave=False):
-        cost = _cost(job, parsed(job), drawn, measured, check)
+        builder = parsed(job)
+        cost = _cost(job, builder, drawn, measured, check)
         start = startup_seconds(job) if start is None else start
-        drawn[job.arm.name] = cost.drawn // len(cost.sizes)
+        drawn[job.arm.name] = builder.num_drawn()
         runs = jobs_of(study, [job.arm.name], seeds)
         left = sum(not other.is_finished for other in runs)
         minutes = (start + cost.seconds) / 60
@@ -124,12 +132,23 @@ def _cost(
         set_up(job, builder, drawn)
         if not job.is_begun:
             check(job, builder)
+        if builder.bootstrap.stages is not None:
+            return _cost_of_stages(builder, builder.bootstrap.stages, measured)
     settings = builder.bootstrap
     sizes = [data.train_size(generation, builder.drawn_by) for generation in range(settings.num_generations)]
     steps = [data.steps_for(size) for size in sizes]
     train, draw = _seconds(builder, data, measured)
     seen, count = sum(steps) * data.batch_size, len(sizes) * settings.num_synthetic
     return Cost(sizes, sum(steps), seen, count, seen * train + count * draw)
+
+
+def _cost_of_stages(builder: Builder, stages: list[Stage], measured: dict[str, tuple[float, float]]) -> Cost:
+    """Of a run with stages of its own; training sets of the model, all else of all parts."""
+    with quietly():
+        rows = list(planned(Costs(builder, measured), stages))
+    main = [row.size for row in rows if row.part == MODEL and row.size]
+    steps, seen, drawn = (sum(getattr(row, key) for row in rows) for key in ("steps", "seen", "drawn"))
+    return Cost(main, steps, seen, drawn, sum(row.seconds for row in rows))
 
 
 def set_up(job: Job, builder: Builder, drawn: dict[str, int]) -> None:

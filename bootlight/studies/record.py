@@ -72,8 +72,16 @@ class StudyRecord:
     command: str
 
     def label(self, name: str) -> str:
-        """What people call an arm."""
-        return next(arm.label for arm in self.arms if arm.name == name)
+        """What people call an arm, or a folder of its images."""
+        name, folder = arm_and_folder(name)
+        label = next(arm.label for arm in self.arms if arm.name == name)
+        return f"{label}, {folder}" if folder else label
+
+
+def arm_and_folder(name: str) -> tuple[str, str]:
+    """The parts of `arm/folder`: an arm, and one of several folders that its generations draw into; empty = the first."""
+    arm, _, folder = name.partition("/")
+    return arm, folder
 
 
 def read_record(folder: Path) -> StudyRecord:
@@ -135,6 +143,6 @@ def _check_names(path: Path, record: StudyRecord) -> None:
     used = [name for pair in record.comparisons for name in pair]
     used += [name for claim in record.claims for name in (claim.higher, claim.lower)]
     used += [] if record.baseline is None else [record.baseline]
-    for name in used:
+    for name, _ in map(arm_and_folder, used):
         if name not in known:
             raise BootlightError(f"{path} speaks of an arm {name!r} that there is not; there are {', '.join(known)}")

@@ -4,6 +4,7 @@ from bootlight.io.atomic import read_json
 from bootlight.metrics.score import by_remark
 from bootlight.report.scores import main_scores
 from bootlight.runs.kept_config import differing_keys
+from bootlight.studies.record import arm_and_folder
 from bootlight.studies.results import Cell, StudyResults
 from bootlight.studies.settings import arguments, class_name
 from bootlight.studies.table import REAL, real_answers
@@ -13,7 +14,7 @@ FEW_SEEDS = 3
 
 def study_remarks(results: StudyResults) -> list[str]:
     """One sentence or two for each doubt; none where there is none."""
-    doubts = (_runs, _seeds, _alike, _generations, _steps, _judges, _counts, _scores)
+    doubts = (_runs, _seeds, _alike, _generations, _folders, _steps, _judges, _counts, _scores)
     return [remark for doubt in doubts for remark in doubt(results)]
 
 
@@ -68,6 +69,14 @@ def _generations(results: StudyResults) -> list[str]:
     return [f"Runs have {', '.join(map(str, lengths))} generations: comparisons of the last ones compare different numbers."]
 
 
+def _folders(results: StudyResults) -> list[str]:
+    """Folders of images that are to be compared, and that no finished run was measured by."""
+    named = dict.fromkeys(name for pair in results.record.comparisons for name in pair)
+    wanted = [(name, *arm_and_folder(name)) for name in named]
+    unknown = [name for name, arm, folder in wanted if folder and results.finished(arm) and folder not in results.folders(arm)]
+    return [f"Not compared, since no run has such a folder in `of` of its Evaluate: {', '.join(unknown)}."] if unknown else []
+
+
 def _steps(results: StudyResults) -> list[str]:
     """What is compared though it was trained for different numbers of steps."""
     last = {arm.name: next(iter(results.finished(arm.name).values()), None) for arm in results.record.arms}
@@ -81,7 +90,7 @@ def _steps(results: StudyResults) -> list[str]:
         )
     pairs = []
     for names in results.record.comparisons:
-        cells = [cell for name in names if (cell := last[name])]
+        cells = [cell for name in names if (cell := last[arm_and_folder(name)[0]])]
         steps = [f"{cell.generations[-1].steps:,}" for cell in cells]
         if len(set(steps)) == 2 and len({class_name(cell.config.get("model")) for cell in cells}) == 1:
             pairs.append(f"{names[0]} and {names[1]} ({steps[0]} and {steps[1]} steps)")

@@ -11,7 +11,7 @@ from bootlight.report.scores import GenerationScores, read_generation, score_nam
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.kept_config import read_config
 from bootlight.studies.derived import with_derived
-from bootlight.studies.record import Arm, StudyRecord, read_record
+from bootlight.studies.record import Arm, StudyRecord, arm_and_folder, read_record
 from bootlight.studies.settings import number
 from bootlight.studies.statistics import PairedDifference, paired_difference
 from bootlight.studies.times import compare_times, is_time
@@ -71,16 +71,22 @@ class StudyResults:
         """A score of an arm by seed, in its finished runs.
 
         Args:
-            arm: its name.
+            arm: its name, or `arm/folder` for a further folder of images.
             name: of the score.
             generation: from 0; None takes the last one of each run.
         """
+        arm, folder = arm_and_folder(arm)
         found: dict[int, Score] = {}
         for seed, cell in self.finished(arm).items():
             index = len(cell.generations) - 1 if generation is None else generation
-            if 0 <= index < len(cell.generations) and name in cell.generations[index].scores:
-                found[seed] = cell.generations[index].scores[name]
+            if 0 <= index < len(cell.generations) and name in (scores := cell.generations[index].of(folder)):
+                found[seed] = scores[name]
         return found
+
+    def folders(self, arm: str) -> list[str]:
+        """Further folders of images that the last generations of its finished runs were measured by."""
+        last = [cell.generations[-1] for cell in self.finished(arm).values() if cell.generations]
+        return list(dict.fromkeys(folder for row in last for folder in row.folders))
 
     def score_names(self) -> list[str]:
         """Every score that occurs in a finished run, in order of first appearance."""

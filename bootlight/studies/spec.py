@@ -7,7 +7,7 @@ from typing import Any
 
 from bootlight.errors import BootlightError
 from bootlight.io.paths import expanded
-from bootlight.studies.record import Arm, Claim
+from bootlight.studies.record import Arm, Claim, arm_and_folder
 from bootlight.studies.yaml_file import Section, read_yaml
 
 LAYOUTS = ("plain", "table1", "curves", "gan")
@@ -235,12 +235,15 @@ def _comparisons(top: Section, names: list[str], baseline: str | None) -> tuple[
         return tuple((baseline, name) for name in names if name != baseline) if baseline else ()
     pairs = top.content["comparisons"]
     for pair in pairs if isinstance(pairs, list) else [pairs]:
-        if not isinstance(pair, list) or len(pair) != 2 or not set(map(str, pair)) <= set(names):
-            raise BootlightError(f"{top.file}: comparisons: {pair!r} is no pair of arms; there are {', '.join(names)}")
+        if not isinstance(pair, list) or len(pair) != 2 or any(arm_and_folder(str(name))[0] not in names for name in pair):
+            raise BootlightError(
+                f"{top.file}: comparisons: {pair!r} is no pair of arms or arm/folder; there are {', '.join(names)}"
+            )
     return tuple((str(first), str(second)) for first, second in pairs)
 
 
 def _claim(section: Section, names: list[str]) -> Claim:
     for key in ("higher", "lower"):
-        section.one_of(key, names)
+        if arm_and_folder(str(section.content.get(key)))[0] not in names:
+            raise section.wrong(key, f"one of {', '.join(names)}, or arm/folder")
     return Claim(*(section.text(key) for key in Claim._fields))

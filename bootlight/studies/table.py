@@ -12,6 +12,7 @@ from bootlight.report.remarks import WIDTH
 from bootlight.report.scores import main_scores
 from bootlight.report.table import GAP, align
 from bootlight.studies.plateau import LEFT
+from bootlight.studies.record import arm_and_folder
 from bootlight.studies.results import StudyResults
 from bootlight.studies.settings import is_number
 from bootlight.studies.statistics import Summary, summarise
@@ -35,7 +36,7 @@ class Line(NamedTuple):
 
     Attributes:
         label: of the arm, or of a kind of real images.
-        arm: its name, None for real images.
+        arm: its name, or `arm/folder`; None for real images.
         seeds: runs that are finished.
         planned: runs that there are to be; None for real images.
         judge: the judge's score over seeds, None where it was not asked.
@@ -60,16 +61,17 @@ def table_lines(results: StudyResults) -> list[Line]:
     """The arms in their order, by the last generation of each run, then real images; unfinished arms are there too."""
     names = [name for name in main_scores(results.score_names()) if name != JUDGE]
     lines = []
-    for arm in results.record.arms:
-        runs = {name: list(results.scores(arm.name, name).values()) for name in names}
+    places = [place for arm in results.record.arms for place in _places(results, arm.name)]
+    for place in places:
+        runs = {name: list(results.scores(place, name).values()) for name in names}
         states = {name: counts for name in names if (counts := count_states(runs[name]))}
         bounds = {name: describe(runs[name]) for name, counts in states.items() if set(counts) != {LEFT}}
         scores = {name: found for name in names if name not in bounds and (found := summarise(runs[name]))}
-        answers = list(results.scores(arm.name, JUDGE).values())
-        seeds = len(results.finished(arm.name))
+        answers = list(results.scores(place, JUDGE).values())
+        seeds = len(results.finished(arm_and_folder(place)[0]))
         lines.append(
             Line(
-                *(arm.label, arm.name, seeds, len(results.record.seeds), summarise(answers), _spread(answers)),
+                *(results.record.label(place), place, seeds, len(results.record.seeds), summarise(answers), _spread(answers)),
                 *(scores, states, bounds),
             )
         )
@@ -77,6 +79,11 @@ def table_lines(results: StudyResults) -> list[Line]:
         if answers := list(real_answers(results, name).values()):
             lines.append(Line(label, None, len(answers), None, summarise(answers), _spread(answers), {}, {}, {}))
     return lines
+
+
+def _places(results: StudyResults, arm: str) -> list[str]:
+    """The arm, and each further folder of its images."""
+    return [arm, *(f"{arm}/{folder}" for folder in results.folders(arm))]
 
 
 def real_answers(results: StudyResults, name: str) -> dict[int, Score]:

@@ -67,8 +67,10 @@ def _score_rows(results: StudyResults) -> list[list[Any]]:
         name = spreadsheet_text(arm)
         rows += [] if cell.generations else [[name, seed, cell.state, None, None, None, None, None, None]]
         for generation in cell.generations:
-            for key, score in generation.scores.items():
-                value = None if math.isnan(score.value) else score.value
-                what = [value, score.standard_error, score.n, score.protocol.get("state")]
-                rows.append([name, seed, cell.state, generation.generation, spreadsheet_text(key), *what])
+            for folder in ("", *generation.folders):
+                place = spreadsheet_text(f"{arm}/{folder}" if folder else arm)
+                for key, score in generation.of(folder).items():
+                    value = None if math.isnan(score.value) else score.value
+                    what = [value, score.standard_error, score.n, score.protocol.get("state")]
+                    rows.append([place, seed, cell.state, generation.generation, spreadsheet_text(key), *what])
     return rows
