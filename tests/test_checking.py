@@ -42,6 +42,7 @@ ARGUMENTS = {
     "ByReward": {"reward": bootlight.Brightness(), "beta": 10.0},
     "Curate": {"curator": bootlight.KeepAll()},
     "Corrupted": {"origin": bootlight.GaussianImages(4, count=9), "corruption": bootlight.GaussianNoise(0.1)},
+    "Noisy": {"origin": bootlight.GaussianImages(4, count=9, rounded=False), "noise": [0.5, 3.0]},
     "DCGAN": {"width": 4, "latent_dim": 6},
     "DDPM": SMALL,
     "Diffusion": {"network": Scaled, "num_classes": 3},

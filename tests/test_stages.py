@@ -21,7 +21,7 @@ from tiny_runs import DCGAN, DDPM, digest, fingerprint, options, write_plain_pag
 import bootlight as public
 from bootlight.bootstrap.begin import run as run_from_python
 from bootlight.bootstrap.builder import Builder
-from bootlight.bootstrap.checks import check_mixtures
+from bootlight.bootstrap.check_mixtures import check_mixtures
 from bootlight.bootstrap.curate import Curate
 from bootlight.bootstrap.evaluate import Evaluate
 from bootlight.bootstrap.stage import Stage

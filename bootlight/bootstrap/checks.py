@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 
 from bootlight.bootstrap.check_features import check_features
+from bootlight.bootstrap.check_mixtures import check_mixtures, told
 from bootlight.bootstrap.trackers import check_loggers
 from bootlight.bootstrap.trainers import find_callback
 from bootlight.bootstrap.understood import layouts_of, understand
@@ -97,7 +98,10 @@ def check_input(
             say(line)
     check_labels(model, data)
     check_clip(model, data)
-    check_mixtures(data, num_generations, num_synthetic if drawn_by is None else drawn_by)
+    check_mixtures(data, num_generations, num_synthetic if drawn_by is None else drawn_by, model)
+    if rank() == 0:
+        for line in told(data):
+            say(line)
     check_same_images(context.run, data)  # of all generations
     features = None if evaluation is None else check_features(evaluation, data, num_synthetic)
     if evaluation is not None and evaluation.judge_steps > 0:
@@ -208,20 +212,6 @@ def check_batch_sizes(data: BootstrapData, evaluation: Evaluation | None, world_
     check_shares("data.batch_size", data.batch_size, world_size)
     if evaluation is not None and evaluation.judge_steps > 0:
         check_shares("evaluation.judge_batch_size", evaluation.judge_batch_size, world_size)
-
-
-def check_mixtures(data: BootstrapData, num_generations: int, num_drawn: int | Callable[[int, str], int]) -> None:
-    """Every generation will have a training set; better known now than when it begins.
-
-    Raises:
-        BootlightError: one will not.
-    """
-    for generation in range(num_generations):
-        if data.train_size(generation, num_drawn) < 1:
-            raise BootlightError(
-                f"data.mixing leaves no image to train on at generation {generation}; set data.mixing.keep_real, or raise "
-                "data.mixing.synthetic_ratio"
-            )
 
 
 def check_labels(model: GeneratorModule, data: BootstrapData) -> None:

@@ -35,6 +35,7 @@ class Understood:
         shape: (C, H, W) of the images.
         dtype: of the images: uint8 or float32.
         leak: held-out images that are trained on.
+        told: what the origin knows of them besides.
     """
 
     where: str
@@ -50,10 +51,11 @@ class Understood:
     shape: Shape
     dtype: str
     leak: Leak | None
+    told: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The line, and a warning where held-out images are trained on."""
-        parts = [*self._counts(), self._classes(), *self._numbers(), *self._lost()]
+        parts = [*self._counts(), self._classes(), *self._numbers(), *self.told, *self._lost()]
         lines = [f"{self.where}: {' · '.join(parts)}"]
         if self.leak is not None:
             lines.append(
@@ -119,6 +121,7 @@ def understand(model: GeneratorModule, data: BootstrapData) -> Understood:
         data.image_shape,
         store.images.dtype.name,
         find_leak(data.available, data.holdout),
+        tuple(data.origin.told()),
     )
 
 

@@ -101,7 +101,7 @@ class DiskArchive(Archive):
         store = relabeled(self.origins[name].load()[0], self.real.store.class_names)
         self.opened[f"data.origins.{name}"] = store.key
         role: Role = name if name in get_args(Role) else "real"  # type: ignore[assignment]
-        return Source(role, store, np.arange(len(store.images)))
+        return Source(role, store, np.arange(len(store.images)), noise=self.origins[name].noise)
 
     def teacher(self, text: str) -> Source:
         """See `Archive`."""

@@ -16,9 +16,11 @@ from torch.utils.data import Dataset
 
 from bootlight.batch import Batch
 from bootlight.errors import BootlightError
+from bootlight.io.pictures import to_float
 from bootlight.rng import derive_key, numpy_rng, random_words, split_key, to_uniform
 
 if TYPE_CHECKING:
+    from bootlight.data.eligible import LevelsFirst
     from bootlight.data.mixing import Source
     from bootlight.data.origin import Origin
 
@@ -79,6 +81,7 @@ class StepDataset(Dataset[Batch]):
         world_size: number of processes.
         accumulate: batches of an optimizer step.
         origin: whose `view` says what a step sees of the images; None = the images themselves.
+        levels: chooses noise levels, and an image for each; None = images in shuffled passes, and the model draws levels.
     """
 
     sources: list[Source]
@@ -90,6 +93,7 @@ class StepDataset(Dataset[Batch]):
     world_size: int = 1
     accumulate: int = 1
     origin: Origin | None = None
+    levels: LevelsFirst | None = None
 
     def __post_init__(self) -> None:
         check_shares("data.batch_size", self.batch_size, self.world_size)
@@ -105,19 +109,26 @@ class StepDataset(Dataset[Batch]):
         step, part = divmod(step, self.accumulate)
         total = self.accumulate * self.batch_size
         start = part * self.batch_size + self.rank * share
-        size = sum(map(len, self.sources))
-        chosen = positions(self.seed, start=step * total + start, count=share, size=size)
+        seed, size = derive_key(self.seed, "step", step), sum(map(len, self.sources))
+        t = weight = None
+        if self.levels is None:
+            chosen = positions(self.seed, start=step * total + start, count=share, size=size)
+        else:
+            chosen, t, weight = self.levels.choose(seed, start, share, total)
         images, labels = gather(self.sources, chosen)
         if self.flip:
             mirror(images, numpy_rng(self.seed, "flip", step).random(total)[start : start + share] < 0.5)
         batch = Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=None if labels is None else torch.from_numpy(labels),
-            seed=derive_key(self.seed, "step", step),
+            seed=seed,
             start=start,
             total=total,
+            t=t,
             **marks(self.sources, chosen),
         )
+        if weight is not None:
+            batch = batch._replace(weights=weight.float() if batch.weights is None else weight.float() * batch.weights)
         return batch if self.origin is None else seen(batch, self.origin, step)
 
 
@@ -199,9 +210,12 @@ def _id_key(key: str) -> int:
 
 
 def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Images (n, H, W, C) and labels (n,), -1 = none, at positions in the sources one after the other; None without classes."""
-    stored = sources[0].store.images
-    images = np.empty((len(chosen), *stored.shape[1:]), stored.dtype)
+    """Images (n, H, W, C) and labels (n,), -1 = none, at positions in the sources one after the other; None without classes.
+
+    Where some sources are pictures and others float32, all are float32, pictures in [-1, 1].
+    """
+    dtypes = {source.store.images.dtype for source in sources}
+    images = np.empty((len(chosen), *sources[0].store.images.shape[1:]), max(dtypes, key=lambda kind: kind.itemsize))
     labels = np.full(len(chosen), -1)
     for source, here, own in located(sources, chosen):
         items = source.indices[own]
@@ -213,6 +227,9 @@ def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[An
 def _copy(stored: NDArray[Any], items: NDArray[np.int64], images: NDArray[Any], here: NDArray[np.int64]) -> None:
     """`images[here] = stored[items]`, each image once: numpy would gather them before it puts them in their places."""
     stored = np.asarray(stored)  # indexing a memory map costs microseconds each time
+    if stored.dtype != images.dtype:
+        images[here] = to_float(torch.from_numpy(stored[items])).numpy()
+        return
     if len(here) == len(images):
         np.take(stored, items, axis=0, out=images, mode="wrap")  # the usual mode fills a buffer first
         return

@@ -1,23 +1,35 @@
-"""Images of another origin, made worse for good: noisy ones, or parts."""
+"""Images of another origin, made worse for good: noisy ones, compressed ones, parts."""
+
+from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from bootlight.data.batches import image_ids
 from bootlight.data.origin import Origin
-from bootlight.data.store import Store, store_from_arrays
+from bootlight.data.store_made import store_of_batches
 from bootlight.diffusion.corruption import Corruption
-from bootlight.io.pictures import to_float
+from bootlight.io.pictures import to_arrays, to_float
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from bootlight.data.store import Store
 
 BATCH_SIZE = 256
-_made: dict[tuple[str, type, object, int], Store] = {}  # by content: every generation asks for the same
+_made: dict[tuple[object, ...], Store] = {}  # by content: every generation asks for the same
 
 
 class Corrupted(Origin):
-    """Float32 images, each corrupted once: in every generation and in every run of a seed it is the same.
+    """Images, each corrupted once: in every generation and in every run of a seed it is the same.
+
+    Of pictures whose corruption leaves pictures, pictures; else float32 numbers. Noise of a known level is stated: such images
+    are trained on at sigma from there on, unless `bootlight.AsClean` says otherwise.
 
     Args:
         origin: the good images; of pictures, [0, 255] becomes [-1, 1].
@@ -25,34 +37,86 @@ class Corrupted(Origin):
         seed: of the corruption.
     """
 
-    dtype = "float32"
+    dtype: Literal["uint8", "float32"] = "float32"
 
     def __init__(self, origin: Origin, corruption: Corruption, seed: int = 0) -> None:
         self.origin, self.corruption, self.seed = origin, corruption, seed
         self.shape = origin.shape
+        self.noise = corruption.noise or origin.noise
         self.name = f"{origin.name}, {type(corruption).__name__}"
+        self._set_dtype(origin.dtype)
 
     def load(self) -> tuple[Store, Store | None]:
         """The images, held-out ones corrupted alike."""
         store, held_out = self.origin.load()
+        self._set_dtype(store.images.dtype.name)
         return self._corrupted(store), None if held_out is None else self._corrupted(held_out)
+
+    def clean(self) -> tuple[Store, Store | None]:
+        """The good images, in the same order."""
+        return self.origin.clean() or self.origin.load()
+
+    def masks(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+        """Which pixels are seen, where the corruption hides some."""
+        if not self.corruption.hides:
+            return None
+        store, held_out = self.origin.load()
+        return self._seen(store), None if held_out is None else self._seen(held_out)
+
+    def record(self) -> dict[str, Any]:
+        """Corruption, settings, level and seed."""
+        settings = {name: value for name, value in vars(self.corruption).items() if isinstance(value, int | float | str)}
+        settings = {name: value for name, value in settings.items() if name not in ("level", "noise")}
+        named = f"{type(self.corruption).__module__}.{type(self.corruption).__qualname__}"
+        own = {"corruption": named, "settings": settings, "level": float(self.corruption.level), "seed": self.seed}
+        return self.origin.record() | own
+
+    def told(self) -> list[str]:
+        """The corruption and its level."""
+        kind = "pictures" if self.dtype == "uint8" else "floats"
+        level = f"{type(self.corruption).__name__} of level {self.corruption.level:.3g}, seed {self.seed}, frozen: {kind}"
+        return [*self.origin.told(), level]
 
     def class_names(self) -> tuple[str, ...]:
         """Those of the good images."""
         return self.origin.class_names()
 
+    def _set_dtype(self, of_origin: str) -> None:
+        self.dtype = "uint8" if self.corruption.of_pictures and of_origin == "uint8" else "float32"
+
+    def _key(self, what: str, store: Store) -> tuple[object, ...]:
+        return what, store.key, type(self.corruption), contents(self.corruption), self.seed
+
     def _corrupted(self, store: Store) -> Store:
-        key = store.key, type(self.corruption), contents(self.corruption), self.seed
+        key = self._key(self.dtype, store)
         if key not in _made:
-            images = np.empty(store.images.shape, np.float32)
-            ids = torch.from_numpy(image_ids(store.key, np.arange(len(images))))
-            for part in (slice(start, start + BATCH_SIZE) for start in range(0, len(images), BATCH_SIZE)):
-                good = torch.from_numpy(np.array(store.images[part])).permute(0, 3, 1, 2)
-                bad = self.corruption(to_float(good), ids[part], self.seed)
-                images[part] = bad.permute(0, 2, 3, 1).numpy()
-            made = store_from_arrays(images, store.labels, store.class_names, store.names)
-            _made[key] = replace(made, skipped=store.skipped)
+            _made[key] = store_of_batches(self._batches(store, self._made_worse), store, self.dtype)
         return _made[key]
+
+    def _seen(self, store: Store) -> NDArray[np.uint8]:
+        """(N, H, W, 1), 1 where a pixel is seen."""
+        key = self._key("seen", store)
+        if key not in _made:
+            blank = np.broadcast_to(np.uint8(0), (*store.images.shape[:3], 1))
+            like = type(store)(blank, store.labels, store.class_names, store.names, store.key)
+            _made[key] = store_of_batches(self._batches(store, self._mask), like, "uint8")
+        found: NDArray[np.uint8] = _made[key].images  # type: ignore[assignment]
+        return found
+
+    def _made_worse(self, good: Tensor, ids: Tensor) -> NDArray[Any]:
+        bad = self.corruption(to_float(good), ids, self.seed)
+        found: NDArray[Any] = to_arrays(bad) if self.dtype == "uint8" else bad.float().permute(0, 2, 3, 1).numpy()
+        return found
+
+    def _mask(self, good: Tensor, ids: Tensor) -> NDArray[Any]:
+        seen = self.corruption.seen(ids, good.shape[2], good.shape[3], self.seed)
+        return seen.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+    def _batches(self, store: Store, make: Callable[[Tensor, Tensor], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        ids = torch.from_numpy(image_ids(store.key, np.arange(len(store.images))))
+        for start in range(0, len(store.images), BATCH_SIZE):
+            part = slice(start, start + BATCH_SIZE)
+            yield make(torch.from_numpy(np.array(store.images[part])).permute(0, 3, 1, 2), ids[part])
 
 
 def contents(corruption: Corruption) -> object:

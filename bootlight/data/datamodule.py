@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from bootlight.batch import Batch
 from bootlight.data.archive import CountedArchive, DiskArchive
+from bootlight.data.as_clean import AsClean
 from bootlight.data.batches import StepDataset, gather
+from bootlight.data.eligible import levels_first
 from bootlight.data.files import chosen_origin
 from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, OnlyReal, Source
@@ -144,13 +147,13 @@ class BootstrapData(LightningDataModule):
             order = order[: self.num_images]
         num_held_out = 0 if held_out is not None else round(self.holdout_fraction * len(order))
         self.holdout = (
-            Source("real", held_out, np.arange(len(held_out.images)))
+            Source("real", held_out, np.arange(len(held_out.images)), noise=self.origin.noise)
             if held_out is not None
-            else Source("real", store, np.sort(order[:num_held_out]))
+            else Source("real", store, np.sort(order[:num_held_out]), noise=self.origin.noise)
         )
         available = order[num_held_out:]
-        self.available = Source("real", store, np.sort(available))
-        self.real = Source("real", store, np.sort(available[: self._num_in_use(len(available))]))
+        self.available = Source("real", store, np.sort(available), noise=self.origin.noise)
+        self.real = replace(self.available, indices=np.sort(available[: self._num_in_use(len(available))]))
         if len(self.real) == 0:
             left = "no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
             raise BootlightError(f"{self.root}: {left}")
@@ -224,7 +227,8 @@ class BootstrapData(LightningDataModule):
         place = Place.of(self.trainer) if self.trainer else Place(accumulate=self.accumulate)
         self.accumulate = place.accumulate
         seed = derive_key(self.context.seed, self.context.generation, "data")
-        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3], self.view_of)
+        levels = levels_first(getattr(self.trainer, "lightning_module", None), self.sources)
+        dataset = StepDataset(self.sources, seed, self.num_steps, self.batch_size, self.flip, *place[:3], self.view_of, levels)
         return StepLoader(dataset, self.num_workers, pin_memory=place.on_gpu)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -236,7 +240,7 @@ class BootstrapData(LightningDataModule):
         """The same real training images, all of them, for another training: nothing synthetic, its own order."""
         data = copy(self)
         data.real_fraction, data._num_steps, data.num_epochs, data.batch_size = 1.0, num_steps, None, batch_size
-        data.mixing, data.limit_real, data.step_share = OnlyReal(), None, 1.0
+        data.mixing, data.limit_real, data.step_share = AsClean(OnlyReal()), None, 1.0
         data.context = GenerationContext(self.context.run, 0, derive_seed("judge data", *([seed] if seed else [])))
         return data
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -59,6 +60,17 @@ class Source:
         """Images that count so many times as much as they did; a number for all, or one for each."""
         before = np.ones(len(self), np.float32) if self.weights is None else self.weights
         return replace(self, weights=(before * factor).astype(np.float32))
+
+
+def as_range(noise: Sequence[float], who: str) -> tuple[float, float]:
+    """The least and the largest sigma that images may be trained at.
+
+    Raises:
+        BootlightError: they are none, or nothing lies between them.
+    """
+    if len(noise) != 2 or not 0 <= noise[0] <= noise[1]:
+        raise BootlightError(f"{who}: noise is {list(noise)}; give the least and then the largest sigma, from 0 on")
+    return float(noise[0]), float(noise[1])
 
 
 class MixingPolicy(ABC):

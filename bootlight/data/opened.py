@@ -54,7 +54,7 @@ def checked(sources: list[Source], origin: Origin) -> list[Source]:
                 f"makes such of {tuple(origin.stored_shape)}: it cannot look at them; take bootlight.OnlyReal, or a view of "
                 "images of the same shape"
             )
-        _check(source.store, origin, f"data.mixing: a source of role {source.role}")
+        _check(source.store, origin, f"data.mixing: a source of role {source.role}", may_be_float=True)
         for name in ("weights", "noise"):
             values = getattr(source, name)
             if hasattr(values, "shape") and len(values) != len(source):
@@ -65,11 +65,11 @@ def checked(sources: list[Source], origin: Origin) -> list[Source]:
     return list(sources)
 
 
-def _check(store: Store, origin: Origin, who: str) -> None:
-    """Refuse images of another shape or type than the origin states."""
+def _check(store: Store, origin: Origin, who: str, may_be_float: bool = False) -> None:
+    """Refuse images of another shape or type than the origin states; floats may join pictures, as noisy ones do."""
     _, height, width, channels = store.images.shape
     found = (channels, height, width), store.images.dtype.name
-    stated = tuple(origin.stored_shape), origin.dtype
+    stated = tuple(origin.stored_shape), "float32" if may_be_float and found[1] == "float32" else origin.dtype
     if found != stated:
         raise BootlightError(
             f"{who} has images (C, H, W) = {found[0]} of {found[1]}, where {stated[0]} of {stated[1]} is said; "

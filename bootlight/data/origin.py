@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bootlight.data.layout import Layout
     from bootlight.data.store import Store
 
@@ -23,12 +25,14 @@ class Origin(ABC):
         name: how messages call the images; the name of the class if a subclass has no other.
         shape: (C, H, W) of an image.
         dtype: uint8, or float32 for numbers that a network sees as they are.
+        noise: the least and the largest sigma that its images may be trained at, as noise in them allows; None = any.
         truth: the law that the images were drawn from, where there is one that is known.
     """
 
     name: str
     shape: tuple[int, int, int]
     dtype: Literal["uint8", "float32"] = "uint8"
+    noise: tuple[float, float] | None = None
     truth: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -63,6 +67,22 @@ class Origin(ABC):
             Images (B, *shape) of the same type, and tensors (B, ...) by name for `Batch.cond`; uint8 ones are pictures too.
         """
         return images, {}
+
+    def clean(self) -> tuple[Store, Store | None] | None:
+        """The good images behind bad ones, in the order of `load`, where they are known: to measure by, never to train on."""
+        return None
+
+    def masks(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+        """(N, H, W, 1) of the images of `load`, 1 where a pixel is seen and 0 where it is hidden; None = all are seen."""
+        return None
+
+    def record(self) -> dict[str, Any]:
+        """What is wrong with the images, by what and how strongly; numbers and texts, kept with a run."""
+        return {}
+
+    def told(self) -> list[str]:
+        """What was understood of the images beyond their number, after `load`; parts of a line."""
+        return []
 
     @property
     def layouts(self) -> tuple[Layout, ...]:

@@ -9,6 +9,7 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "ambient": "Ambient",
         "compose": "Alone Composition Extrapolate",
         "corruption": "Box Clean Corruption GaussianNoise View Whole",
         "denoiser": "Denoiser NetworkDenoiser",

@@ -1,9 +1,11 @@
 """What may be wrong with images, as functions of an image and its name: noise that is frozen, parts that are missing."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,10 +19,16 @@ class Corruption(ABC):
 
     Attributes:
         level: how strong, 0 = none; of noise its sigma, of a view the share that is lost.
+        noise: the least and the largest sigma that such images may be trained at as they are; None = any.
+        of_pictures: whether what it makes of pictures are pictures again, to be rounded to 8 bits; noise is not.
+        hides: whether it sets pixels to 0 and can say which, see `seen`.
         identity: attributes, with their values, by which it changes nothing; None = there are none.
     """
 
     level: float = 0.0
+    noise: tuple[float, float] | None = None
+    of_pictures: bool = False
+    hides: bool = False
     identity: Mapping[str, Any] | None = None
 
     @abstractmethod
@@ -32,6 +40,10 @@ class Corruption(ABC):
             ids: int64 (B,), from 0, names of the images: what becomes of one depends on its own name and the seed alone.
             seed: of the corruption.
         """
+
+    def seen(self, ids: Tensor, height: int, width: int, seed: int) -> Tensor:
+        """Bool (B, 1, H, W): which pixels of images of these names are not hidden."""
+        return torch.ones(len(ids), 1, height, width, dtype=torch.bool)
 
 
 class Clean(Corruption):
@@ -45,7 +57,7 @@ class Clean(Corruption):
 
 
 class GaussianNoise(Corruption):
-    """y = x + tau n, with one n for each image for good.
+    """y = x + tau n, with one n for each image for good; such an image may be trained at sigma >= tau.
 
     Args:
         tau: deviation of the noise.
@@ -60,6 +72,7 @@ class GaussianNoise(Corruption):
         if not tau >= 0:
             raise ValueError(f"tau is {tau}; it must be at least 0")
         self.level = self.tau = tau
+        self.noise = (tau, math.inf) if tau > 0 else None
 
     def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
         """See `Corruption`."""

@@ -28,6 +28,14 @@ class Objective(nn.Module, ABC):
             t: (B,).
         """
 
+    def usable(self, ranges: Tensor) -> Tensor:
+        """Where images are trained at, of where they may be: the least and the largest sigma of each, (n, 2).
+
+        Args:
+            ranges: `Source.noise` of the images, float32 (n, 2).
+        """
+        return ranges
+
     def mean(self, losses: Tensor, parts: dict[str, Tensor], schedule: Schedule, mean: Callable[[Tensor], Tensor]) -> Tensor:
         """The loss of a batch, as `forward` has answered it.
 
@@ -53,14 +61,19 @@ class DSM(Objective):
 
     def forward(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Objective`."""
-        noise, x_t, level = noisy(denoiser, batch, t)
+        x0, noise, x_t, level = self.noised(denoiser, batch, t)
         if isinstance(denoiser, NetworkDenoiser):
             output = denoiser.output(x_t, t, batch.labels, **batch.cond)
-            error = self.error(denoiser.prediction, output, batch.images, noise, level)
+            error = self.error(denoiser.prediction, output, x0, noise, level)
         else:
             estimate = denoiser(x_t, t, batch.labels, **batch.cond)
-            error = per_image((estimate.x0 - batch.images) ** 2) * (self.weighting or Simple())(level).flatten()
+            error = per_image((estimate.x0 - x0) ** 2) * (self.weighting or Simple())(level).flatten()
         return error, {"mse": error}
+
+    def noised(self, denoiser: Denoiser, batch: Batch, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Level]:
+        """Images and noise that are to be told apart, x_t = signal * x0 + noise * epsilon of them, and its level."""
+        noise, x_t, level = noisy(denoiser, batch, t)
+        return batch.images, noise, x_t, level
 
     def error(self, prediction: Prediction, output: Tensor, x0: Tensor, noise: Tensor, level: Level) -> Tensor:
         """Of what a network has answered, (B,), weighted."""

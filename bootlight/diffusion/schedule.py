@@ -105,6 +105,10 @@ class DiscreteSchedule(Schedule):
     def __len__(self) -> int:
         return self.num_timesteps
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the copies on devices: a process that reads ahead has none."""
+        return vars(self) | {"_copies": {}}
+
     @cached_property
     def alphas_cumprod_prev(self) -> Tensor:
         """abar one step closer to the data; 1 before the first step."""

@@ -52,6 +52,16 @@ class GeneratorModule(LightningModule, ABC):
         self.attached: dict[str, GeneratorModule] = {}  # in a dictionary: no part of this module's state
         self._averaged: list[nn.Module] = []  # in a list: not a second registration of the same network
 
+    def noise_levels(self) -> Any:
+        """How noise levels of a step are drawn, `data.eligible.Levels`, for a loader that draws them before the images.
+
+        None, and the model sees shuffled images, as they come, with `Batch.noise` where that says something of them.
+
+        Raises:
+            BootlightError: they cannot be drawn before the images.
+        """
+        return None
+
     @abstractmethod
     def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
         """Images (B, C, H, W), about [-1, 1] of 8-bit data and as they are of float data, one for each stream of `noise`.
@@ -164,10 +174,7 @@ class GeneratorModule(LightningModule, ABC):
             BootlightError: images may be trained at some levels of noise only, and this model has none.
         """
         if isinstance(batch, Batch) and batch.noise is not None and not self.has_noise_levels:
-            raise BootlightError(
-                f"some images may be trained at certain noise levels only, and {type(self).__name__} has none; take a "
-                "diffusion model, or leave the ranges out of the curation or mixture"
-            )
+            raise BootlightError(no_levels(type(self).__name__))
         if isinstance(batch, Batch) and len(batch.images):
             seed_torch(batch.seed, batch.start // len(batch.images))
 
@@ -207,3 +214,11 @@ class GeneratorModule(LightningModule, ABC):
         load_plain(self, state)
         if self.ema is not None:
             self.ema.network.load_state_dict(self._averaged[0].state_dict())
+
+
+def no_levels(name: str) -> str:
+    """Why a model of a class cannot be trained on images that have a range of noise."""
+    return (
+        f"some images may be trained at certain noise levels only, and {name} has none; take a diffusion model, leave the "
+        "ranges out of the curation, or have the images taken as clean by data.mixing bootlight.AsClean"
+    )

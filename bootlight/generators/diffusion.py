@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bootlight.batch import Batch
 from bootlight.diffusion.compose import Composition
 from bootlight.diffusion.denoiser import NetworkDenoiser
+from bootlight.diffusion.levels import DrawnLevels, sigma_at
 from bootlight.diffusion.objective import DSM, Objective
 from bootlight.diffusion.prediction import Epsilon, Prediction
 from bootlight.diffusion.sampler import Sampler
@@ -148,7 +149,7 @@ class Diffusion(DenoisingModule):
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         """Losses (B,), the parts of them that are logged, and the weights of their noise levels, None = 1."""
         t, weight = self._times(batch)
-        if batch.noise is not None:
+        if batch.noise is not None and batch.t is None:  # images that were not chosen for their level, by another loader
             allowed = self._allowed(t, batch.noise)
             weight = allowed if weight is None else allowed * weight
         losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
@@ -158,17 +159,20 @@ class Diffusion(DenoisingModule):
 
     def _allowed(self, t: Tensor, ranges: Tensor) -> Tensor:
         """1 where an image may be trained at its noise level, else 0, (B,)."""
-        level = self.schedule.level(t)
-        sigma = torch.as_tensor(level.noise / level.signal).flatten()
-        return ((ranges[:, 0] <= sigma) & (sigma <= ranges[:, 1])).to(sigma.dtype)
+        sigma, usable = sigma_at(self.schedule, t), self.objective.usable(ranges)
+        return ((usable[:, 0] <= sigma) & (sigma <= usable[:, 1])).to(sigma.dtype)
 
     def _times(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Noise levels, no finer than the images, or those that came with them; and weights of the losses."""
-        if batch.t is not None:
-            return batch.t, None
-        t, weight = self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
+        t, weight = batch.t, None
+        if t is None:
+            t, weight = self.timesteps.draw(batch.uniform("t", whole=True), batch.positions())
         finer = t.is_floating_point() and t.element_size() > batch.images.element_size()
         return t.to(batch.images.dtype) if finer else t, weight
+
+    def noise_levels(self) -> DrawnLevels:
+        """See `GeneratorModule.noise_levels`."""
+        return DrawnLevels.of(self.timesteps, self.objective.usable)
 
     def _observe(self, t: Tensor, losses: Tensor) -> None:
         """Keep the losses of all devices until the whole optimizer step is there: all its parts are drawn alike."""

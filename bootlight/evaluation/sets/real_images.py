@@ -31,6 +31,9 @@ def describe_images(data: BootstrapData) -> dict[str, Any]:
         "mixed": list(data.archive.opened.values()),
         "by_name": data.opened,
     }
+    made = {"data.origin": data.origin.record()} | {f"data.origins.{name}": o.record() for name, o in data.origins.items()}
+    if any(made.values()):
+        found["made"] = {name: record for name, record in made.items() if record}
     return {**found, "held_out": None if data.holdout.store is real else data.holdout.store.key, "format": FORMAT}
 
 
