@@ -83,7 +83,13 @@ class GaussianNoise(Corruption):
 
 
 class View(Corruption):
-    """A linear part of an image, without randomness: adjoint(project(x)) is what remains of it."""
+    """A linear part of an image, without randomness: adjoint(project(x)) is what remains of it.
+
+    Attributes:
+        scale: by how much a part is larger than a picture of it, such as a small picture.
+    """
+
+    scale: float = 1.0
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -92,6 +98,15 @@ class View(Corruption):
     @abstractmethod
     def adjoint(self, y: Tensor) -> Tensor:
         """Parts as images again: the inner products <project x, y> and <x, adjoint y> are equal."""
+
+    def completed(self, y: Tensor, noise: Tensor | float) -> Tensor:
+        """Noisy parts as a model of them has seen such in training: with noise too where the part of every image is 0.
+
+        Args:
+            y: parts of noisy images.
+            noise: deviation of the noise, (B, 1, 1, 1).
+        """
+        return y
 
     def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
         """See `Corruption`."""
