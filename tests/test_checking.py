@@ -48,8 +48,10 @@ ARGUMENTS = {
     "DDPM": SMALL,
     "Diffusion": {"network": Scaled, "num_classes": 3},
     "DiscreteSchedule": {"alphas_cumprod": torch.linspace(0.99, 0.01, 30)},
+    "EarlyStop": {"monitor": "fd"},
     "Extrapolate": {"auxiliary": "@-1/model", "w": 0.5},
     "GaussianDenoiser": {"mean": torch.full((1, 4, 4), 0.1), "variance": torch.full((1, 4, 4), 0.2)},
+    "FromNoisy": {"tau": 0.5},
     "FreshReal": {"num_parts": 3},
     "Frames": {"first": 1, "count": 1, "length": 3},
     "Half": {"side": "right"},
@@ -69,13 +71,15 @@ ARGUMENTS = {
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
     "ScaledScore": {"scale": 1.2},
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
+    "Subset": {"origin": bootlight.GaussianImages(4, count=9), "fraction": 0.4},
     "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
     "WithCopies": {"fraction": 0.1},
+    "WithOrigin": {"origin": "more", "number": 30},
     "WithTeacher": {"root": "runs/x@0", "number": 30},
 }
 # It is biased on purpose; its clips are single images; stages that need a whole run.
-UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}}
+UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}, "FromNoisy": {"continued"}, "EarlyStop": {"done"}}
 UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
 UNTRIED["Choose"] = {"undone", "done"}  # which file, depends on other stages
 BROKEN = {

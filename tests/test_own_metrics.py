@@ -49,6 +49,7 @@ def scores_of(tmp_path, metrics, batch_size=5):
     write_metadata(folder, rows)
     store = store_from_arrays(REAL)
     data = SimpleNamespace(
+        origins={},
         available=Part(store, 15), holdout=Part(store, 12), reference=lambda which, limit: np.arange(len(which)),
         cache=tmp_path / "cache", image_shape=(3, 8, 8), channels=3,
     )  # fmt: skip

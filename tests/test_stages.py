@@ -449,7 +449,7 @@ def test_networks_that_are_referred_to_are_looked_for_before_a_training(listed, 
     ],
 )
 def test_what_a_mixture_takes_must_be_drawn(listed, generations, fits):
-    builder = SimpleNamespace(bootstrap=SimpleNamespace(stages=listed), num_drawn=lambda into: 7)
+    builder = SimpleNamespace(bootstrap=SimpleNamespace(stages=listed), num_drawn=lambda into, number: 7)
     with nullcontext() if fits else pytest.raises(BootlightError, match=r"^bootstrap\.stages: .* draws nothing into samples"):
         check_mixtures(FewDigits(), generations, partial(Builder.drawn_by, builder))
 

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = public(
         "begin": "run",
         "choose": "Choose",
         "curate": "Curate",
+        "early_stop": "EarlyStop",
         "evaluate": "Evaluate",
         "merge": "Merge",
         "stage": "Stage",

@@ -209,12 +209,13 @@ class Builder(LightningCLI):
         """What the training of a part in a generation replaces in the configuration."""
         return changes_of(self.bootstrap.stages or (), part, number)
 
-    def num_drawn(self, into: str = SAMPLES) -> int:
-        """Images that a generation draws into a folder."""
-        asked = next((stage.n for stage in self.bootstrap.stages or () if stage.into == into and stage.n is not None), None)
-        if asked is None:
-            return self.synthesis.num_synthetic
-        return asked if self.smoke is None else min(asked, self.smoke.num_synthetic)
+    def num_drawn(self, into: str = SAMPLES, number: int | None = None) -> int:
+        """Images that a generation draws into a folder; that any does, where it is not said which."""
+        drawing = [stage for stage in self.bootstrap.stages or () if stage.into == into]
+        chosen = [stage for stage in drawing if number is not None and stage.takes_part(number)] or drawing
+        asked = next((count for stage in chosen if (count := stage.count(self.datamodule)) is not None), None)
+        drawn = self.synthesis.num_synthetic  # in a trial no more than that
+        return drawn if asked is None else asked if self.smoke is None else min(asked, drawn)
 
     def drawn_by(self, generation: int, into: str) -> int:
         """Images that a generation draws into a folder; a `BootlightError` where it draws none and no user's stage may."""
@@ -223,7 +224,7 @@ class Builder(LightningCLI):
         if stages and ours and not any(stage.into == into and stage.takes_part(generation) for stage in stages):
             where = f"bootstrap.stages: generation {generation}"
             raise BootlightError(f"{where} draws nothing into {into}, which later ones train on, by data.mixing")
-        return self.num_drawn(into)
+        return self.num_drawn(into, generation)
 
     def model_of(self, part: str, number: int = 0) -> GeneratorModule:
         """A fresh model of a part in a generation, alone."""

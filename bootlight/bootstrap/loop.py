@@ -21,6 +21,7 @@ from bootlight.report.strip import write_strip
 from bootlight.report.table import format_table, table_is_current, write_table
 from bootlight.runs.config import check_streams, names_other_images
 from bootlight.runs.context import GenerationContext
+from bootlight.runs.ended import ends_run
 from bootlight.runs.spent_checkpoints import remove_left, remove_spent
 from bootlight.runs.timing import clock
 from bootlight.runs.trainings import read_generation_metrics
@@ -46,7 +47,7 @@ def run_bootstrap(builder: Builder, stages: list[Stage]) -> RunFolder:
     """
     run = builder.run
     first = open_run(builder)
-    todo = [number for number in range(builder.bootstrap.num_generations) if not all_done(first.at(number), stages)]
+    todo = left_to_do(first, stages)
     if not todo:
         tell_finished(first)
     else:
@@ -60,6 +61,8 @@ def run_bootstrap(builder: Builder, stages: list[Stage]) -> RunFolder:
                     stage.run(generation)
                     note_time(generation)
             close(generation)
+            if has_ended(generation):
+                break
     complete_wandb(builder.loggers, run)
     finish(run, rebuild=bool(todo))
     return run
@@ -73,6 +76,23 @@ def is_done(stage: Stage, generation: Generation) -> bool:
 def all_done(generation: Generation, stages: list[Stage]) -> bool:
     """Whether nothing is left to do in a generation."""
     return all(is_done(stage, generation) for stage in stages)
+
+
+def left_to_do(first: Generation, stages: list[Stage]) -> list[int]:
+    """Generations of which something is missing, up to one that says that no other follows."""
+    found = []
+    for number in range(first.builder.bootstrap.num_generations):
+        generation = first.at(number)
+        if not all_done(generation, stages):
+            found.append(number)
+        elif has_ended(generation):
+            break
+    return found
+
+
+def has_ended(generation: Generation) -> bool:
+    """Whether some process sees that no generation follows this one, see `ends_run`."""
+    return any(gather(ends_run(generation.folder)))
 
 
 def open_run(builder: Builder) -> Generation:
@@ -123,8 +143,10 @@ def tell_finished(first: Generation) -> None:
     if builder.config.stages is not None:
         announce(f"{run.path}: nothing is left of {builder.config.stages} in {asked_for} generations")
     else:
-        done = max(asked_for, sum(folder.is_done for folder in run.generations()))
-        asked = "" if done <= asked_for else f"; {asked_for} of them were asked for"
+        done = sum(folder.is_done for folder in run.generations())
+        ended = any(has_ended(first.at(number)) for number in range(min(done, asked_for)))
+        done = done if ended else max(asked_for, done)
+        asked = "" if done == asked_for else f"; {asked_for} of them were asked for"
         announce(f"{run.path} is finished: {done} generations{asked}")
     remove_left(run, builder.bootstrap.keep_checkpoints, rank())
 

@@ -67,6 +67,14 @@ class Stage(ABC):
     measures: bool = False
     changes: Mapping[str, Any] = {}  # nobody changes it
 
+    def count(self, data: BootstrapData) -> int | None:
+        """Images that it draws; None = as many as the run says.
+
+        Args:
+            data: of the configuration, not yet open.
+        """
+        return self.n
+
     def takes_part(self, number: int) -> bool:
         """Whether generation `number` has this stage."""
         return {"all": True, "first": number == 0, "later": number > 0}[self.generations]

@@ -51,7 +51,7 @@ class Synthesize(Stage):
         into: name of the folder.
         synthesizer: how images are drawn; each from noise of its own if left out.
         compose: what the denoiser of the part is composed with, in this drawing alone.
-        n: how many; `bootstrap.num_synthetic` if left out.
+        n: how many; as the synthesizer says, or `bootstrap.num_synthetic`, if left out.
         generations: in which ones: all, the first, or all but the first.
     """
 
@@ -75,9 +75,13 @@ class Synthesize(Stage):
         self.n = n
         self.generations = generations
 
+    def count(self, data: BootstrapData) -> int | None:
+        """See `Stage`; what the synthesizer says where `n` is left out."""
+        return self.synthesizer.count(data) if self.n is None else self.n
+
     def work(self, builder: Builder, number: int) -> Work:
         """See `Stage`."""
-        count = builder.num_drawn(self.into)
+        count = builder.num_drawn(self.into, number)
         return Work(self.into, self.part, draws=count, keeps=count, beside=self.beside())
 
     def beside(self) -> tuple[str, ...]:
@@ -96,7 +100,7 @@ class Synthesize(Stage):
         generator = generation.published(self.part)
         references = compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
         generator.to(generation.device)
-        count = generation.builder.num_drawn(self.into)
+        count = generation.builder.num_drawn(self.into, generation.number)
         images = generation.images()
         drawing = drawing_of(generator, synthesizer, images, generation.context, count, self.into)
         points = shows_points(generator)
@@ -147,7 +151,11 @@ class Synthesize(Stage):
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether the generator is one that the synthesizer can ask, and whether it asks for what it should."""
         generator = PublishedParts(builder).untrained(self.part)
-        count = builder.num_drawn(self.into)
+        if self.into in data.origins:
+            raise BootlightError(
+                f"bootstrap.stages: Synthesize draws into {self.into}, a name of data.origins; give it another"
+            )
+        count = builder.num_drawn(self.into, 0 if self.takes_part(0) else 1)
         check_needs(self.synthesizer, generator, count)
         composition = deepcopy(self.compose)
         if composition is not None:

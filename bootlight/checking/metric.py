@@ -113,6 +113,7 @@ class MetricTrials(Trials):
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
                 about = {"labels": torch.tensor(rows) % CLASSES, "ids": list(map(str, rows)), "parents": [("a",) for _ in rows]}
+                about["partners"] = images[rows].flip(3)
                 said = {name: about[name] for name in asks.wanted} | ({"real": real} if asks.sees_real else {})
                 metric.update(images[rows], **said)
         return metric

@@ -58,7 +58,8 @@ class SynthesizerTrials(Trials):
         self.generator: GeneratorModule | None = None
         images = numpy_rng("check", "real").integers(0, 256, (5, EDGE, EDGE, CHANNELS), dtype=np.uint8)
         store = store_from_arrays(images, np.array([0, 1, 0, 1, 0]), ("a", "b"), [f"{i}.png" for i in range(5)])
-        self.data = GenerationImages(store.labels, store.class_names, Source("real", store, np.arange(5)))
+        real = Source("real", store, np.arange(5))
+        self.data = GenerationImages(store.labels, store.class_names, real, origins={"noisy": _noisy})
 
     def needs_told(self) -> None:
         """`needs` is a class of generators, `length` a whole number from 1 on."""
@@ -157,6 +158,13 @@ class SynthesizerTrials(Trials):
 
     def _close(self) -> None:
         self._folder.cleanup()
+
+
+def _noisy() -> Source:
+    """The images of an origin: one for each request."""
+    images = numpy_rng("check", "noisy").normal(0, 1, (COUNT, EDGE, EDGE, CHANNELS)).astype(np.float32)
+    store = store_from_arrays(images, np.arange(COUNT) % 2, ("a", "b"))
+    return Source("real", store, np.arange(COUNT))
 
 
 def _groups(requests: Requests) -> list[list[int]]:

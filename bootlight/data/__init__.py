@@ -24,9 +24,10 @@ __getattr__, __dir__, __all__ = public(
     {
         "corrupted": "Corrupted",
         "datamodule": "BootstrapData",
+        "denoised": "Denoised",
         "archive": "Archive",
         "as_clean": "AsClean",
-        "around": "WithCopies WithTeacher",
+        "around": "WithCopies WithOrigin WithTeacher",
         "digits": "Digits",
         "files": "ImageFiles",
         "gaussian": "GaussianImages",
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = public(
         "overlays": "PixelMask Subtitle Watermark",
         "own_images": "OwnImages",
         "points": "Ring",
+        "subset": "Subset",
         "store": "Store store_from_arrays",
     },
 )

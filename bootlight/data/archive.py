@@ -62,6 +62,19 @@ class Archive(ABC):
         """
 
 
+def of_origin(origins: Mapping[str, Origin], name: str) -> Source:
+    """The images of one of `data.origins`; its name is their role, where there is such a role.
+
+    Raises:
+        BootlightError: no origin has this name.
+    """
+    if name not in origins:
+        raise BootlightError(f"data.origins has no {name!r}; it has {', '.join(origins) or 'none'}")
+    store, _ = origins[name].load()
+    role: Role = name if name in get_args(Role) else "real"  # type: ignore[assignment]
+    return Source(role, store, np.arange(len(store.images)), noise=origins[name].noise)
+
+
 @dataclass(frozen=True)
 class DiskArchive(Archive):
     """Images as they lie on the disk.
@@ -96,12 +109,9 @@ class DiskArchive(Archive):
 
     def origin(self, name: str) -> Source:
         """See `Archive`."""
-        if name not in self.origins:
-            raise BootlightError(f"data.origins has no {name!r}; it has {', '.join(self.origins) or 'none'}")
-        store = relabeled(self.origins[name].load()[0], self.real.store.class_names)
-        self.opened[f"data.origins.{name}"] = store.key
-        role: Role = name if name in get_args(Role) else "real"  # type: ignore[assignment]
-        return Source(role, store, np.arange(len(store.images)), noise=self.origins[name].noise)
+        found = of_origin(self.origins, name)
+        self.opened[f"data.origins.{name}"] = found.store.key
+        return replace(found, store=relabeled(found.store, self.real.store.class_names))
 
     def teacher(self, text: str) -> Source:
         """See `Archive`."""

@@ -48,6 +48,16 @@ class AroundPolicy(MixingPolicy):
         """How many images join; None where neither number nor share was chosen."""
         return self.number if self.fraction is None else round(self.fraction * len(archive.available))
 
+    def _some(self, source: Source, archive: Archive, name: str) -> Source:
+        """As many images of a source as are wanted, all if that was not said."""
+        wanted = self.wanted(archive)
+        if wanted is None:
+            return source
+        if wanted > len(source):
+            raise BootlightError(f"{self._said}: {wanted} images of {name}, which has {len(source)}; take fewer")
+        order = numpy_rng(archive.subset_seed, "teacher").permutation(len(source))
+        return source.take(np.sort(order[:wanted]))
+
     def sources(self, generation: int, archive: Archive) -> list[Source]:
         """Those of the other policy, then those that join."""
         mixed = self.mixing.sources(generation, archive)
@@ -84,14 +94,28 @@ class WithTeacher(AroundPolicy):
 
     def joining(self, mixed: list[Source], archive: Archive) -> Source:
         """A random subset of the images, the same one in every generation."""
-        taught = archive.teacher(self.root)
-        wanted = self.wanted(archive)
-        if wanted is None:
-            return taught
-        if wanted > len(taught):
-            raise BootlightError(f"{self._said}: {wanted} images of {self.root}, which has {len(taught)}; draw more there")
-        order = numpy_rng(archive.subset_seed, "teacher").permutation(len(taught))
-        return taught.take(np.sort(order[:wanted]))
+        return self._some(archive.teacher(self.root), archive, self.root)
+
+
+class WithOrigin(AroundPolicy):
+    """Images of another origin beside those of another policy.
+
+    Args:
+        origin: which of `data.origins`.
+        number: take so many of them; a smaller number is a subset of a larger one.
+        fraction: take so many as a share of all real training images, in use or not; without either, all are taken.
+        mixing: the other policy; Accumulate if left out.
+    """
+
+    def __init__(
+        self, origin: str, number: int | None = None, fraction: float | None = None, mixing: MixingPolicy | None = None
+    ) -> None:
+        super().__init__(mixing, number, fraction)
+        self.origin = origin
+
+    def joining(self, mixed: list[Source], archive: Archive) -> Source:
+        """A random subset of the images, the same one in every generation."""
+        return self._some(archive.origin(self.origin), archive, f"data.origins.{self.origin}")
 
 
 class WithCopies(AroundPolicy):

@@ -1,8 +1,9 @@
-"""Images that those of a generation may be made of: real ones in use, and those that it has drawn before."""
+"""Images that those of a generation may be made of: real ones in use, those of other origins, and those drawn before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,14 +15,16 @@ from bootlight.data.extra import open_curated
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_float
 from bootlight.runs.drawn import read_drawn
+from bootlight.runs.folder import GenerationFolder, RunFolder
+from bootlight.runs.manifest import parents_of, read_metadata
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.data.mixing import Source
     from bootlight.data.store import Store
-    from bootlight.runs.folder import GenerationFolder
 
 REAL = "real"  # what names of real images begin with, as those of drawn ones do with their folder
+BEFORE = "@-1/"  # what the name of a folder of the generation before begins with
 Opened = tuple["Store", dict[str, int]]  # images, and the place of each name among them
 
 
@@ -30,13 +33,19 @@ class NotDrawnYet(BootlightError):
 
 
 class GenerationImages:
-    """Images by name: `real/<name>` of the real images in use, `<folder>/<file_name>` of a folder of this generation.
+    """Images by name.
+
+    `real/<name>` is one of the real images in use, `<origin>/<name>` one of `data.origins`, `<folder>/<file_name>` one of a
+    folder of this generation, and `@-1/<folder>/<file_name>` one of the generation before.
 
     Args:
         labels: int64 (n,), of the real images in use; where there are none, classes in the proportions to be drawn.
         class_names: what the labels stand for; empty where nobody knows.
         real: the real images in use; None where nobody knows them.
         open_folder: opens a complete folder of this generation: images, and the place of each file name among them.
+        origins: what opens each of `data.origins`, by its name.
+        made_before: of a folder of the generation before, what each image was made of and its name, in the order of their
+            numbers; None where there is no such folder.
     """
 
     def __init__(
@@ -45,11 +54,16 @@ class GenerationImages:
         class_names: Sequence[str] = (),
         real: Source | None = None,
         open_folder: Callable[[str], Opened] | None = None,
+        origins: Mapping[str, Callable[[], Source]] | None = None,
+        made_before: Callable[[str], list[tuple[tuple[str, ...], str]]] | None = None,
     ) -> None:
         self.labels = labels
         self.class_names = tuple(class_names)
         self.real = real
+        self._origins = origins or {}
         self._open_folder = open_folder
+        self._made_before = made_before
+        self._sources: dict[str, Source] = {}
         self._opened: dict[str, Opened] = {}
 
     @classmethod
@@ -58,20 +72,54 @@ class GenerationImages:
         store = data.real.store
 
         def open_folder(into: str) -> Opened:
-            images = folder.of_images(into)
+            images = _folder(folder, into)
             if not images.is_synthesized:
                 raise NotDrawnYet(f"{images.samples} has not all images; put the Synthesize that draws them before")
             kept = open_curated(images, store.class_names, data._build)
             names = sorted(row.file_name for row in read_drawn(images))
             return kept.store, {names[i]: i for i in kept.indices.tolist()}
 
-        return cls(store.labels[data.real.indices], store.class_names, data.real, open_folder)
+        # An archive of its own: what it opens is no part of the mixture.
+        archive = data.opened_archive(folder.number)
+        origins = {name: partial(archive.origin, name) for name in data.origins}
+        of_real = store.labels[data.real.indices], store.class_names, data.real
+        return cls(*of_real, open_folder, origins, partial(_made_before, folder))
 
     @property
     def real_names(self) -> list[str]:
         """Of the real images in use, in the order of `labels`."""
         store, _ = self._set(REAL)
         return [f"{REAL}/{store.names[i]}" for i in (self.real.indices.tolist() if self.real is not None else ())]
+
+    def origin(self, name: str) -> Source:
+        """The images of one of `data.origins`, with labels as positions among `class_names`.
+
+        Raises:
+            BootlightError: no origin has this name.
+        """
+        if name not in self._sources:
+            if name not in self._origins:
+                raise BootlightError(f"data.origins has no {name!r}; it has {', '.join(self._origins) or 'none'}")
+            self._sources[name] = self._origins[name]()
+        return self._sources[name]
+
+    def origin_names(self, name: str) -> list[str]:
+        """Of all images of one of `data.origins`, in their order.
+
+        Raises:
+            BootlightError: no origin has this name.
+        """
+        source = self.origin(name)
+        return [f"{name}/{source.store.names[i]}" for i in source.indices.tolist()]
+
+    def made_before(self, into: str) -> list[tuple[tuple[str, ...], str]]:
+        """What each image in a folder of the generation before was made of, and its name; none where there is no such folder.
+
+        Those that a curator has left out are not among them.
+        """
+        found = [] if self._made_before is None else self._made_before(into)
+        kept = self._set(f"{BEFORE}{into}")[1] if found else {}
+        return [(parents, f"{BEFORE}{into}/{name}") for parents, name in found if name in kept]
 
     def drawn_names(self, into: str) -> list[str]:
         """Of the images in a folder of this generation, in the order of their numbers, without those that a curator left out.
@@ -95,10 +143,14 @@ class GenerationImages:
         return to_float(torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).contiguous())
 
     def _find(self, name: str) -> tuple[Store, int]:
-        into, _, own = name.partition("/")
+        start = len(BEFORE) if name.startswith(BEFORE) else 0
+        into, _, own = name[start:].partition("/")
+        into = name[:start] + into
         store, places = self._set(into)
         if own not in places:
-            raise BootlightError(f"parent {name}: there is no such image; names are {REAL}/NAME or FOLDER/FILE_NAME")
+            raise BootlightError(
+                f"parent {name}: there is no such image; names are {REAL}/NAME, ORIGIN/NAME or FOLDER/FILE_NAME"
+            )
         return store, places[own]
 
     def _set(self, into: str) -> Opened:
@@ -106,8 +158,26 @@ class GenerationImages:
             if into == REAL and self.real is not None:
                 store = self.real.store
                 self._opened[REAL] = store, {store.names[i]: i for i in self.real.indices.tolist()}
+            elif into in self._origins:
+                source = self.origin(into)
+                store = source.store
+                self._opened[into] = store, {store.names[i]: i for i in source.indices.tolist()}
             elif into != REAL and self._open_folder is not None:
                 self._opened[into] = self._open_folder(into)
             else:
                 raise BootlightError(f"parents of {into}: no such images are known here; run bootlight fit on a BootstrapData")
         return self._opened[into]
+
+
+def _folder(folder: GenerationFolder, into: str) -> GenerationFolder:
+    """A folder of images of this generation, or, where its name begins so, of the one before."""
+    if not into.startswith(BEFORE):
+        return folder.of_images(into)
+    return RunFolder(folder.path.parent).generation(folder.number - 1).of_images(into.removeprefix(BEFORE))
+
+
+def _made_before(folder: GenerationFolder, into: str) -> list[tuple[tuple[str, ...], str]]:
+    """See `GenerationImages.made_before`, before any curator."""
+    if folder.number == 0 or not (images := _folder(folder, BEFORE + into)).is_synthesized:
+        return []
+    return [(parents_of(row), row["file_name"]) for row in read_metadata(images)]

@@ -46,17 +46,28 @@ class Grid(NamedTuple):
         t: (S,) what the denoiser is asked with: int64 timesteps of a table, or float64 (between two of them, or sigma).
         signal: (S + 1,) float64, 1 at the end.
         noise: (S + 1,) float64, 0 at the end.
+        raised: levels (S) that noise is added up to before the steps, where a sampler does that; None = nowhere.
     """
 
     t: Tensor
     signal: Tensor
     noise: Tensor
+    raised: Grid | None = None
 
     @classmethod
     def of(cls, t: Tensor, signal: Tensor, noise: Tensor) -> Grid:
         """A grid of S levels, to which the clean image is added."""
         end = torch.ones(1, dtype=torch.float64)
         return cls(t, torch.cat([signal.double(), end]), torch.cat([noise.double(), 0 * end]))
+
+    @property
+    def with_raised(self) -> Grid:
+        """Its own S levels, then those that noise is added up to."""
+        if self.raised is None:
+            return self
+        pairs = zip(self[:3], self.raised[:3], strict=True)
+        t, signal, noise = (torch.cat([own[: self.num_steps].double(), up[: self.num_steps].double()]) for own, up in pairs)
+        return Grid.of(t, signal, noise)
 
     @property
     def num_steps(self) -> int:

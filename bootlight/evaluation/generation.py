@@ -132,7 +132,7 @@ class Evaluation:
             opinions_of = {name: ask(judge, source) for name, source in sets.items() if judge is not None}
         with clock.part("metrics"):
             distances, opinions = self._distances(features, data.cache, failed), self._opinions(opinions_of, failed)
-            how = ImagesOfRun(sets, folder, self.batch_size, device)
+            how = ImagesOfRun(sets, folder, self.batch_size, device, data.origins)
             distances |= how.scores(chosen.on_images, distances, failed)
             keys = {name: source.key for name, source in sets.items()}
             fair = partial(self._fair, sets, features, ask)

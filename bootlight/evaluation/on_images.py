@@ -20,7 +20,7 @@ from bootlight.rng import seed_torch
 if TYPE_CHECKING:
     from bootlight.evaluation.sets.sources import ImageSource
 
-ABOUT = ("labels", "ids", "parents")  # what an `update` is given by keyword if it asks for it by that name
+ABOUT = ("labels", "ids", "parents", "partners")  # what an `update` is given by keyword if it asks for it by that name
 PARAMETERS = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -32,16 +32,19 @@ class About:
         labels: classes, -1 = none.
         ids: names.
         parents: names of the images that each is made of.
+        partners: the good images that bad parents were made of; a part of them is a tensor (B, C, H, W).
     """
 
     labels: Sequence[int] = ()
     ids: Sequence[str] = ()
     parents: Sequence[tuple[str, ...]] = ()
+    partners: Sequence[Any] = ()
 
     def batch(self, wanted: Sequence[str], rows: slice) -> dict[str, Any]:
         """Of some images; labels as int64 (B,)."""
         found = {name: getattr(self, name)[rows] for name in wanted}
-        return {name: torch.tensor(part) if name == "labels" else list(part) for name, part in found.items()}
+        plain = {name: torch.tensor(part) if name == "labels" else part for name, part in found.items()}
+        return {name: part if isinstance(part, Tensor) else list(part) for name, part in plain.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +108,7 @@ def check_known(chosen: OnImages, about: About, where: str) -> None:
     """
     for name in chosen.wanted:
         known = getattr(about, name)
-        if not known or (name == "labels" and max(known) < 0) or (name == "parents" and not any(known)):
+        if len(known) == 0 or (name == "labels" and max(known) < 0) or (name == "parents" and not any(known)):
             raise BootlightError(f"{chosen.label} asks for {name}, and of {where} none are known; leave it out")
 
 

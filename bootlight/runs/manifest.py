@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bootlight.errors import BootlightError
@@ -43,6 +43,12 @@ def read_metadata(folder: GenerationFolder) -> Iterator[dict[str, Any]]:
     except (BootlightError, OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or error
         raise BootlightError(f"{folder.metadata}: cannot be read ({why}); delete it and run the same command again") from error
+
+
+def parents_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the images that the one of a row is made of, under `parent`, as it is written here, or `parents`."""
+    named = row.get("parent") or row.get("parents") or ()
+    return (named,) if isinstance(named, str) else tuple(map(str, named))
 
 
 def _is_inside(name: object) -> bool:

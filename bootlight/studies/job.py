@@ -7,6 +7,7 @@ from typing import Any
 
 from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json, write_json
+from bootlight.runs.ended import ends_run
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.kept_config import read_config
 from bootlight.studies.record import Arm
@@ -83,8 +84,16 @@ class Job:
     def is_finished(self) -> bool:
         """Whether every generation is done and its pages are written."""
         count = self.num_generations()
-        whole = count is not None and all(self.run.generation(generation).is_done for generation in range(count))
-        return whole and self.run.report.exists()
+        return count is not None and self._is_whole(count) and self.run.report.exists()
+
+    def _is_whole(self, count: int) -> bool:
+        """Whether so many generations are done, or all up to one that has ended the run."""
+        for folder in map(self.run.generation, range(count)):
+            if not folder.is_done:
+                return False
+            if ends_run(folder):
+                break
+        return True
 
     def num_generations(self) -> int | None:
         """How many the run is to have: by the study, else by the configuration that it has resolved."""

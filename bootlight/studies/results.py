@@ -8,6 +8,7 @@ from bootlight.errors import BootlightError
 from bootlight.io.atomic import read_json
 from bootlight.metrics.score import Score
 from bootlight.report.scores import GenerationScores, read_generation, score_names
+from bootlight.runs.ended import ends_run
 from bootlight.runs.folder import RunFolder
 from bootlight.runs.kept_config import read_config
 from bootlight.studies.derived import with_derived
@@ -124,7 +125,9 @@ def _read_cell(record: StudyRecord, arm: Arm, seed: int) -> Cell:
             return Cell(
                 run, "unreadable", note=f"it was made with seed_everything {other}: pairs are of equal seeds", config=config
             )
-        rows = [read_generation(folder) for folder in run.generations() if folder.is_evaluated][:expected]
+        evaluated = [folder for folder in run.generations() if folder.is_evaluated][:expected]
+        rows = [read_generation(folder) for folder in evaluated]
+        expected = len(rows) if evaluated and ends_run(evaluated[-1]) else expected
         if expected is None or len(rows) < max(expected, 1):
             return Cell(run, "failed" if failure else "unfinished", tuple(rows), expected, failure, config)
         return Cell(run, "finished", with_derived(run, rows, config, record.layout), expected, config=config)

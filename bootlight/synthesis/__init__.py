@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = public(
         "curator": "ByReward Curator KeepAll Threshold",
         "distinct": "Distinct",
         "folder": "as_stored",
+        "from_noisy": "FromNoisy",
         "rejection": "KChoice RejectionSampling",
         "requests": "Request Requests",
         "synthesizer": "Draw Synthesizer variants",

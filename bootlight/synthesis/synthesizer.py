@@ -19,6 +19,7 @@ from bootlight.synthesis.requests import Requests
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bootlight.data.datamodule import BootstrapData
     from bootlight.data.generation_images import GenerationImages
     from bootlight.runs.context import GenerationContext
     from bootlight.synthesis.requests import Request
@@ -50,6 +51,17 @@ class Synthesizer(ABC):
             count: requests, numbered from 0.
             into: name of the folder of images; another one has other seeds.
         """
+
+    def count(self, data: BootstrapData) -> int | None:
+        """How many images it asks for where nobody says how many; None = as many as the run says.
+
+        Args:
+            data: of the configuration, not yet open.
+
+        Raises:
+            BootlightError: the images that it makes others of are not there.
+        """
+        return None
 
     @abstractmethod
     def draw(self, generator: Any, requests: Requests, parents: Tensor | None, done: Tensor | None) -> Iterator[Tensor]:

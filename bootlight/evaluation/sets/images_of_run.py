@@ -1,11 +1,15 @@
 """A generation's images, real ones beside them, for metrics of one's own that take images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 
+from bootlight.data.origin import Origin
+from bootlight.data.store import Store
 from bootlight.distributed.stopping import check_stop
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.on_images import About, OnImages, measure_images
@@ -14,7 +18,7 @@ from bootlight.evaluation.sets.sources import ImageSource, StoreSource
 from bootlight.evaluation.suite import finite
 from bootlight.metrics.score import Score
 from bootlight.runs.folder import GenerationFolder
-from bootlight.runs.manifest import read_metadata
+from bootlight.runs.manifest import parents_of, read_metadata
 
 SYNTHETIC, TRAIN = "synthetic", "train"
 
@@ -28,12 +32,14 @@ class ImagesOfRun:
         folder: of the synthetic images.
         batch_size: images of an update.
         device: of metrics.
+        origins: `data.origins`, of which images may have been made.
     """
 
     sets: Mapping[str, ImageSource]
     folder: GenerationFolder
     batch_size: int
     device: torch.device
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     def scores(self, chosen: Sequence[OnImages], there: Mapping[str, Score], failed: dict[str, str]) -> dict[str, Score]:
         """Scores by name, with `/train` of those that have seen the real images.
@@ -55,7 +61,10 @@ class ImagesOfRun:
             device=self.device,
             check=check_stop,
         )
+        made_of_others = any(sides[SYNTHETIC][1].parents)
         for metric in chosen:
+            if "partners" in metric.wanted and not made_of_others:
+                continue  # such as what a model draws from noise, beside what it restores
             with attempt(metric.label, failed):
                 found = finite(measure(metric), failed)
                 if metric.sees_real:
@@ -71,4 +80,36 @@ class ImagesOfRun:
             return About(source.store.labels[chosen].tolist(), source.names, [()] * len(source.names))
         rows = list(read_metadata(self.folder))
         labels = [-1 if row.get("label") is None else int(row["label"]) for row in rows]
-        return About(labels, [row["file_name"] for row in rows], [tuple(row.get("parents") or ()) for row in rows])
+        parents = [parents_of(row) for row in rows]
+        return About(labels, [row["file_name"] for row in rows], parents, partners_of(parents, self.origins))
+
+
+class Partners(Sequence[Any]):
+    """The good image of each of some images; they are looked up a part at a time.
+
+    Args:
+        store: all good images.
+        places: of that of each image.
+    """
+
+    def __init__(self, store: Store, places: Sequence[int]) -> None:
+        self._store, self._places = store, np.array(places, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, which: Any) -> Any:
+        """Images (B, C, H, W) of a slice, of the type in which they are stored."""
+        return torch.from_numpy(self._store.images[self._places[which]]).permute(0, 3, 1, 2).contiguous()
+
+
+def partners_of(parents: Sequence[tuple[str, ...]], origins: Mapping[str, Origin]) -> Sequence[Any]:
+    """The good images of which the first parents were made; none where they are not all of one origin that knows them."""
+    first = [names[0].partition("/") if names else ("", "", "") for names in parents]
+    found = {origin for origin, _, _ in first}
+    name = next(iter(found)) if len(found) == 1 else ""
+    clean = origins[name].clean() if name in origins else None
+    if clean is None:
+        return ()
+    place = {own: i for i, own in enumerate(origins[name].load()[0].names)}
+    return Partners(clean[0], [place[own] for _, _, own in first])

@@ -14,6 +14,7 @@ from bootlight.evaluation.sets.sources import ImageSource
 from bootlight.evaluation.suite import finite
 from bootlight.metrics.score import Score
 from bootlight.runs.folder import MANIFEST
+from bootlight.runs.manifest import parents_of
 
 SIDES = ("real", "synthetic")
 
@@ -53,7 +54,7 @@ def _parents(manifest: bytes, base: str) -> dict[str, tuple[str, ...]]:
     """Of the images that it lists with some."""
     try:
         rows = [json.loads(line) for line in manifest.decode("utf-8-sig").split("\n") if line.strip()]
-        return {base + row["file_name"]: tuple(map(str, row["parents"])) for row in rows if row.get("parents")}
+        return {base + row["file_name"]: found for row in rows if (found := parents_of(row))}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise BootlightError(f"{base}{MANIFEST} cannot be read ({error!r}); correct or delete it") from error
 
