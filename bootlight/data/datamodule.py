@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from bootlight.batch import Batch
-from bootlight.data.archive import CountedArchive, DiskArchive, of_origin
+from bootlight.data.archive import CountedArchive, DiskArchive
 from bootlight.data.as_clean import AsClean
 from bootlight.data.batches import StepDataset, gather
 from bootlight.data.eligible import levels_first
@@ -173,14 +173,6 @@ class BootstrapData(LightningDataModule):
         seed, run = self.context.seed, self.context.run
         found = self.real, self.available, run, self._build, self.origins, self.expected
         return DiskArchive(seed, self.subset_seed, *found, drawn_shape=self.origin.shape, number=generation, ahead=self.ahead)
-
-    def opened_origin(self, name: str) -> Source:
-        """The images of one of `origins`, also before the real ones are open.
-
-        Raises:
-            BootlightError: no origin has this name, or it has no images that can be used.
-        """
-        return of_origin(self.origins, name)
 
     def planned(self, generation: int, num_drawn: int | Callable[[int, str], int]) -> list[Source]:
         """The training set of a generation, as far as it can be known before; of drawn images only how many they will be.

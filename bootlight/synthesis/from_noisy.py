@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bootlight.data.archive import of_origin
 from bootlight.diffusion.sampler import Sampler
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.denoising import DenoisingModule
@@ -62,7 +63,7 @@ class FromNoisy(Synthesizer):
 
     def count(self, data: BootstrapData) -> int:
         """As many as there are noisy ones."""
-        return len(data.opened_origin(self.origin))
+        return len(of_origin(data.origins, self.origin))
 
     def requests(
         self, generator: Any, data: GenerationImages, context: GenerationContext, count: int, into: str = SAMPLES
