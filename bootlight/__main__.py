@@ -12,7 +12,7 @@ VERBS = {
     "sample": ("bootlight.cli.sample", "draw images from a trained generation"),
     "evaluate": ("bootlight.cli.evaluate", "measure images against real ones"),
     "compare": ("bootlight.cli.compare", "tell whether sets of images, or generations, differ"),
-    "data": ("bootlight.cli.data", "check sets of images for duplicates and leaks"),
+    "data": ("bootlight.cli.data", "check sets of images for duplicates and leaks; look at corrupted ones"),
     "study": ("bootlight.cli.study", "run several bootstraps, arms times seeds, and compare them"),
     "report": ("bootlight.cli.report", "rebuild table, strip and report of a run"),
     "clean": ("bootlight.cli.clean", "remove what nobody needs any more, of runs and of the cache"),

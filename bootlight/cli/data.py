@@ -1,8 +1,12 @@
-"""`bootlight data check SET [SET ...]`: pictures that are there twice, inside a set or between sets."""
+"""`bootlight data check SET [SET ...]`: pictures that are there twice, inside a set or between sets.
+
+`bootlight data preview` draws clean, corrupted and restored images beside each other; see `bootlight data preview --help`.
+"""
 
 import json
 from typing import Any
 
+from bootlight.cli.data_preview import preview
 from bootlight.errors import BootlightError, check_named, check_range
 from bootlight.terminal import Usage, say
 
@@ -10,9 +14,12 @@ SHOWN = 5  # pairs of each kind that are named in the table
 
 
 def main(args: list[str]) -> None:
-    """Compare every set with itself and with every other."""
+    """Compare every set with itself and with every other; or draw a sheet of images."""
+    if args[:1] == ["preview"]:
+        preview(args[1:])
+        return
     parser = Usage(prog="bootlight data", description=__doc__)
-    parser.add_argument("action", choices=["check"])
+    parser.add_argument("action", choices=["check", "preview"])
     parser.add_argument("sets", nargs="+", help="folders, zips, RUN or RUN@GENERATION; images@SPLIT for a split")
     parser.add_argument("--near", type=float, default=0.03, help="difference of thumbnails that still is one picture, 0 to 1")
     parser.add_argument("--follow-links", action="store_true", help="read what symbolic links lead to, wherever it lies")

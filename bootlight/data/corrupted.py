@@ -72,10 +72,12 @@ class Corrupted(Origin):
         return self.origin.record() | own
 
     def told(self) -> list[str]:
-        """The corruption and its level."""
+        """The corruption and its level, and how far it leads from the good images."""
         kind = "pictures" if self.dtype == "uint8" else "floats"
         level = f"{type(self.corruption).__name__} of level {self.corruption.level:.3g}, seed {self.seed}, frozen: {kind}"
-        return [*self.origin.told(), level]
+        good, bad = (to_float(torch.from_numpy(np.array(s.load()[0].images[:BATCH_SIZE]))) for s in (self.origin, self))
+        apart = (bad - good).square().mean().sqrt()
+        return [*self.origin.told(), level, f"{apart:.3g} from the good ones (root mean square, of [-1, 1])"]
 
     def class_names(self) -> tuple[str, ...]:
         """Those of the good images."""

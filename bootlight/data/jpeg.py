@@ -20,8 +20,8 @@ class JPEG(Corruption):
     """Saved once with loss, as Pillow does it (colors at half resolution below quality 90); pictures of 1 or 3 channels.
 
     `level` is the deviation that rounding all 64 coefficients of a block of brightness would leave, in the units of [-1, 1]:
-    the root of the mean of q^2 / 12 over the steps q of the quantization table, over 127.5 (ITU-T T.81, annex K). Images whose
-    coefficients are small lose less.
+    the root of the mean of q^2 / 12 over the steps q of the quantization table, over 127.5 (ITU-T T.81, annex K). Coefficients
+    below half a step lose no more than themselves, so photographs lose less: a run tells how much.
 
     Args:
         quality: 1 to 100, of the standard tables.
