@@ -1,5 +1,6 @@
 """What one training step sees."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ class Batch(NamedTuple):
         sources: int64 (B,), which of the sources of the training set an image is of.
         cond: what else belongs to the images, (B, ...) each, by name; what a view of an origin adds.
         noise: float32 (B, 2), the least and the largest sigma that an image may be trained at; None = all may be at any.
+        mask: bool (B, 1, H, W), which pixels are seen, the others being 0; None = all are.
         t: (B,), where whoever chose the images had to choose their noise levels too.
     """
 
@@ -36,6 +38,7 @@ class Batch(NamedTuple):
     cond: dict[str, Tensor] = {}  # noqa: RUF012  (nobody writes into it)
     noise: Tensor | None = None
     t: Tensor | None = None
+    mask: Tensor | None = None
 
     def weighted(self, loss: Tensor) -> Tensor:
         """The mean of weight times loss (B,); not divided by the sum of the weights, so that parts of a batch add up."""
@@ -56,6 +59,11 @@ class Batch(NamedTuple):
     def uniform(self, stream: str, whole: bool = False) -> Tensor:
         """Uniform numbers in [0, 1), (B,): this rank's rows of those of the global batch; or all of these, (total,)."""
         return to_uniform(random_words(self._key(stream), self._rows(whole), 1))[:, 0].to(self.images.device)
+
+    def uniforms(self, stream: str, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), (B, *shape): this rank's rows of those of the global batch."""
+        numbers = to_uniform(random_words(self._key(stream), self._rows(), math.prod(shape)))
+        return numbers.reshape(len(self.images), *shape).to(self.images.device)
 
     def _key(self, stream: str) -> tuple[int, int, int, int]:
         return split_key(derive_key(self.seed, stream))

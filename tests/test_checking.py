@@ -44,6 +44,8 @@ ARGUMENTS = {
     "Curate": {"curator": bootlight.KeepAll()},
     "Corrupted": {"origin": bootlight.GaussianImages(4, count=9), "corruption": bootlight.GaussianNoise(0.1)},
     "Noisy": {"origin": bootlight.GaussianImages(4, count=9, rounded=False), "noise": [0.5, 3.0]},
+    "Masked": {"origin": bootlight.GaussianImages(4, count=9), "masks": bootlight.GaussianImages(4, count=9)},
+    "ThroughMask": {"share": 0.5},
     "DCGAN": {"width": 4, "latent_dim": 6},
     "DDPM": SMALL,
     "Diffusion": {"network": Scaled, "num_classes": 3},

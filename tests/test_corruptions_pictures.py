@@ -117,6 +117,7 @@ def test_an_origin_has_the_masks_of_its_images():
     origin = Corrupted(good, PixelMask(0.4), seed=5)
     (store, held_out), (seen, seen_held_out) = origin.load(), origin.masks()
     for images, masks, clean in ((store, seen, good.store), (held_out, seen_held_out, good.held_out)):
+        masks = masks.images
         assert masks.shape == (*images.images.shape[:3], 1) and masks.dtype == np.uint8
         np.testing.assert_array_equal(images.images, (clean.images.astype(np.float32) / np.float32(127.5) - 1) * masks)
     assert Corrupted(good, JPEG()).masks() is None

@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = public(
         "files": "ImageFiles",
         "gaussian": "GaussianImages",
         "jpeg": "JPEG",
+        "masked": "Masked",
         "mixing": "Accumulate AccumulateSubsample FreshReal LoopPolicy MixingPolicy OnlyReal Replace Source",
         "noisy": "Noisy",
         "origin": "Origin StoreOrigin",

@@ -12,6 +12,7 @@ import numpy as np
 
 from bootlight.data.extra import Build, open_curated, open_teacher, relabeled
 from bootlight.data.mixing import Role, Source
+from bootlight.data.opened import whole
 from bootlight.data.store import Store
 from bootlight.errors import BootlightError
 from bootlight.runs.folder import SAMPLES
@@ -70,9 +71,8 @@ def of_origin(origins: Mapping[str, Origin], name: str) -> Source:
     """
     if name not in origins:
         raise BootlightError(f"data.origins has no {name!r}; it has {', '.join(origins) or 'none'}")
-    store, _ = origins[name].load()
     role: Role = name if name in get_args(Role) else "real"  # type: ignore[assignment]
-    return Source(role, store, np.arange(len(store.images)), noise=origins[name].noise)
+    return replace(whole(origins[name])[0], role=role)
 
 
 @dataclass(frozen=True)

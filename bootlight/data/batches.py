@@ -116,8 +116,12 @@ class StepDataset(Dataset[Batch]):
         else:
             chosen, t, weight = self.levels.choose(seed, start, share, total)
         images, labels = gather(self.sources, chosen)
+        masks = masks_of(self.sources, chosen)
         if self.flip:
-            mirror(images, numpy_rng(self.seed, "flip", step).random(total)[start : start + share] < 0.5)
+            mirrored = numpy_rng(self.seed, "flip", step).random(total)[start : start + share] < 0.5
+            mirror(images, mirrored)
+            if masks is not None:
+                mirror(masks, mirrored)
         batch = Batch(
             images=torch.from_numpy(images).permute(0, 3, 1, 2),
             labels=None if labels is None else torch.from_numpy(labels),
@@ -125,6 +129,7 @@ class StepDataset(Dataset[Batch]):
             start=start,
             total=total,
             t=t,
+            mask=None if masks is None else torch.from_numpy(masks).permute(0, 3, 1, 2).bool(),
             **marks(self.sources, chosen),
         )
         if weight is not None:
@@ -222,6 +227,17 @@ def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[An
         labels[here] = source.store.labels[items]
         _copy(source.store.images, items, images, here)
     return images, labels if any(source.store.class_names for source in sources) else None
+
+
+def masks_of(sources: list[Source], chosen: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+    """Masks (n, H, W, 1) at positions in the sources, one after the other, 1 where a pixel is seen; None where all are."""
+    if all(source.masks is None for source in sources):
+        return None
+    masks = np.ones((len(chosen), *sources[0].store.images.shape[1:3], 1), np.uint8)
+    for source, here, own in located(sources, chosen):
+        if source.masks is not None:
+            _copy(source.masks.images, source.indices[own], masks, here)
+    return masks
 
 
 def _copy(stored: NDArray[Any], items: NDArray[np.int64], images: NDArray[Any], here: NDArray[np.int64]) -> None:

@@ -56,7 +56,7 @@ class Corrupted(Origin):
         """The good images, in the same order."""
         return self.origin.clean() or self.origin.load()
 
-    def masks(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+    def masks(self) -> tuple[Store, Store | None] | None:
         """Which pixels are seen, where the corruption hides some."""
         if not self.corruption.hides:
             return None
@@ -95,15 +95,14 @@ class Corrupted(Origin):
             _made[key] = store_of_batches(self._batches(store, self._made_worse), store, self.dtype)
         return _made[key]
 
-    def _seen(self, store: Store) -> NDArray[np.uint8]:
-        """(N, H, W, 1), 1 where a pixel is seen."""
+    def _seen(self, store: Store) -> Store:
+        """Uint8 (N, H, W, 1), 1 where a pixel is seen."""
         key = self._key("seen", store)
         if key not in _made:
             blank = np.broadcast_to(np.uint8(0), (*store.images.shape[:3], 1))
             like = type(store)(blank, store.labels, store.class_names, store.names, store.key)
             _made[key] = store_of_batches(self._batches(store, self._mask), like, "uint8")
-        found: NDArray[np.uint8] = _made[key].images  # type: ignore[assignment]
-        return found
+        return _made[key]
 
     def _made_worse(self, good: Tensor, ids: Tensor) -> NDArray[Any]:
         bad = self.corruption(to_float(good), ids, self.seed)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from bootlight.data.eligible import levels_first
 from bootlight.data.files import chosen_origin
 from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, OnlyReal, Source
-from bootlight.data.opened import build_for, checked, loaded
+from bootlight.data.opened import build_for, checked, whole
 from bootlight.data.origin import Origin
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.cache_folder import default_cache
@@ -139,21 +138,17 @@ class BootstrapData(LightningDataModule):
         Raises:
             BootlightError: no images, fewer than asked for, or a picture that cannot be decoded.
         """
-        store, held_out = loaded(self.origin)
-        order = numpy_rng(self.subset_seed, "subset").permutation(len(store.images))
+        everything, held_out = whole(self.origin)
+        order = numpy_rng(self.subset_seed, "subset").permutation(len(everything))
         if self.num_images is not None:
             if self.num_images > len(order):
                 raise BootlightError(f"data.num_images is {self.num_images}, but {self.root} has only {len(order)} images")
             order = order[: self.num_images]
         num_held_out = 0 if held_out is not None else round(self.holdout_fraction * len(order))
-        self.holdout = (
-            Source("real", held_out, np.arange(len(held_out.images)), noise=self.origin.noise)
-            if held_out is not None
-            else Source("real", store, np.sort(order[:num_held_out]), noise=self.origin.noise)
-        )
+        self.holdout = everything.take(np.sort(order[:num_held_out])) if held_out is None else held_out
         available = order[num_held_out:]
-        self.available = Source("real", store, np.sort(available), noise=self.origin.noise)
-        self.real = replace(self.available, indices=np.sort(available[: self._num_in_use(len(available))]))
+        self.available = everything.take(np.sort(available))
+        self.real = everything.take(np.sort(available[: self._num_in_use(len(available))]))
         if len(self.real) == 0:
             left = "no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
             raise BootlightError(f"{self.root}: {left}")

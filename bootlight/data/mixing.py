@@ -35,6 +35,8 @@ class Source:
         weights: float32 (n,), how much each of them counts; None = each counts 1.
         noise: the least and the largest sigma that they may be trained at, float32 (n, 2), or one pair for all of them; None =
             any.
+        masks: uint8 images (N, H, W, 1), as many as in `store`: 1 where a pixel is seen, 0 where it is hidden and 0; None =
+            all are seen.
     """
 
     role: Role
@@ -43,6 +45,7 @@ class Source:
     generation: int | None = None
     weights: NDArray[np.float32] | None = None
     noise: NDArray[np.float32] | tuple[float, float] | None = None
+    masks: Store | None = None
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from bootlight.data.mixing import as_range
 from bootlight.data.noise_statistics import NoiseStatistics, noise_statistics
 from bootlight.data.origin import Origin
-from bootlight.data.store import Store, store_from_arrays
+from bootlight.data.store import Store
+from bootlight.data.store_made import store_of_batches
 from bootlight.errors import BootlightError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 SUFFIX = re.compile(r"\.(png|jpe?g|webp|npy)(?=#|$)", re.IGNORECASE)
 KEY = "bootlight.Noisy"
+AT_ONCE = 256  # images
 
 
 class Noisy(Origin):
@@ -81,11 +84,11 @@ class Noisy(Origin):
             return self.origin.clean()
         found = [store for store in self._clean.load() if store is not None]
         store, held_out = self.origin.load()
-        return partners(store, found, self.name, self._clean.name), (
-            None if held_out is None else partners(held_out, found, self.name, self._clean.name)
+        return partners(store, found, KEY, self.name, self._clean.name), (
+            None if held_out is None else partners(held_out, found, KEY, self.name, self._clean.name)
         )
 
-    def masks(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+    def masks(self) -> tuple[Store, Store | None] | None:
         """Those of the images."""
         return self.origin.masks()
 
@@ -126,7 +129,7 @@ class Noisy(Origin):
             )
 
 
-def partners(bad: Store, good: list[Store], where_bad: str, where_good: str) -> Store:
+def partners(bad: Store, good: list[Store], who: str, where_bad: str, where_good: str) -> Store:
     """For each image of a store the one of the same name in others, in its order.
 
     Raises:
@@ -136,14 +139,18 @@ def partners(bad: Store, good: list[Store], where_bad: str, where_good: str) -> 
     lacking = [name for name in bad.names if _stem(name) not in places]
     if lacking:
         raise BootlightError(
-            f"{KEY}: {len(lacking):,} of the {len(bad.names):,} images of {where_bad} have no partner in {where_good}, such as "
-            f"{lacking[0]}; give each clean image the name of its noisy one"
+            f"{who}: {len(lacking):,} of the {len(bad.names):,} images of {where_bad} have no partner in {where_good}, such as "
+            f"{lacking[0]}; partners have one name, whatever the endings of their files"
         )
     found = [places[_stem(name)] for name in bad.names]
-    images = np.empty((len(found), *good[0].images.shape[1:]), good[0].images.dtype)
-    for row, (store, i) in enumerate(found):
-        images[row] = store.images[i]
-    return store_from_arrays(images, None, (), bad.names)
+
+    def batches() -> Iterator[NDArray[Any]]:
+        for start in range(0, len(found), AT_ONCE):
+            yield np.stack([store.images[i] for store, i in found[start : start + AT_ONCE]])
+
+    blank: Any = np.broadcast_to(np.zeros((), good[0].images.dtype), (len(found), *good[0].images.shape[1:]))
+    like = Store(blank, np.full(len(found), -1), (), bad.names, bad.key)
+    return store_of_batches(batches(), like, good[0].images.dtype.name)
 
 
 def _stem(name: str) -> str:

@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bootlight.data.extra import Build
 from bootlight.data.mixing import Source
 from bootlight.data.reading import Reading
@@ -35,6 +37,20 @@ def loaded(origin: Origin) -> tuple[Store, Store | None]:
     return store, held_out
 
 
+def whole(origin: Origin) -> tuple[Source, Source | None]:
+    """All images of an origin, and of a held-out split of its own, with all that it says of them.
+
+    Raises:
+        BootlightError: as `loaded`.
+    """
+    store, held_out = loaded(origin)
+    masks, others = origin.masks() or (None, None)
+    source = Source("real", store, np.arange(len(store.images)), noise=origin.noise, masks=masks)
+    if held_out is None:
+        return source, None
+    return source, Source("real", held_out, np.arange(len(held_out.images)), noise=origin.noise, masks=others)
+
+
 def checked(sources: list[Source], origin: Origin) -> list[Source]:
     """A mixture as a policy has given it.
 
@@ -62,6 +78,11 @@ def checked(sources: list[Source], origin: Origin) -> list[Source]:
                     f"data.mixing: a source of role {source.role} has {len(values)} {name} for {len(source)} images; give each "
                     "image one"
                 )
+        if source.masks is not None and source.masks.images.shape != (*source.store.images.shape[:3], 1):
+            raise BootlightError(
+                f"data.mixing: a source of role {source.role} has masks (N, H, W, C) = {source.masks.images.shape} for images "
+                f"{source.store.images.shape}; give each image one of its size"
+            )
     return list(sources)
 
 

@@ -10,8 +10,6 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bootlight.data.layout import Layout
     from bootlight.data.store import Store
 
@@ -72,8 +70,8 @@ class Origin(ABC):
         """The good images behind bad ones, in the order of `load`, where they are known: to measure by, never to train on."""
         return None
 
-    def masks(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
-        """(N, H, W, 1) of the images of `load`, 1 where a pixel is seen and 0 where it is hidden; None = all are seen."""
+    def masks(self) -> tuple[Store, Store | None] | None:
+        """Of the images of `load`: uint8 (N, H, W, 1), 1 where a pixel is seen, 0 where it is hidden; None = all are seen."""
         return None
 
     def record(self) -> dict[str, Any]:

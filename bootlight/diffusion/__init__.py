@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = public(
         "denoiser": "Denoiser NetworkDenoiser",
         "exact": "GaussianDenoiser MixtureDenoiser",
         "grid": "Grid Level",
+        "masked": "MaskedAmbient ThroughMask",
         "objective": "DSM Hybrid Objective",
         "prediction": "EDM Epsilon Estimate LearnedVariance Prediction V X0",
         "residual": "Residual",
