@@ -58,13 +58,10 @@ class Subset(Origin):
         found = self.origin.clean()
         return None if found is None else self._divided(*found)
 
-    def masks(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+    def masks(self) -> tuple[Store, Store | None] | None:
         """Of the images of this part."""
         found = self.origin.masks()
-        if found is None:
-            return None
-        ours, others = self._rows(len(found[0]))
-        return found[0][ours], found[0][others] if len(others) else found[1]
+        return None if found is None else self._divided(*found)
 
     def record(self) -> dict[str, Any]:
         """That of the origin."""
