@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bootlight.data.extra import Build
 from bootlight.data.mixing import Source
 from bootlight.data.reading import Reading
 from bootlight.data.store import Store, build_store
 from bootlight.errors import BootlightError
 
 if TYPE_CHECKING:
+    from bootlight.data.extra import Build
     from bootlight.data.origin import Origin
 
 
