@@ -14,10 +14,15 @@ SHOWN = 5  # pairs of each kind that are named in the table
 
 
 def main(args: list[str]) -> None:
-    """Compare every set with itself and with every other; or draw a sheet of images."""
+    """Compare sets of images, or draw a sheet of some."""
     if args[:1] == ["preview"]:
         preview(args[1:])
-        return
+    else:
+        check(args)
+
+
+def check(args: list[str]) -> None:
+    """Compare every set with itself and with every other."""
     parser = Usage(prog="bootlight data", description=__doc__)
     parser.add_argument("action", choices=["check", "preview"])
     parser.add_argument("sets", nargs="+", help="folders, zips, RUN or RUN@GENERATION; images@SPLIT for a split")
