@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bootlight.data.batches import StepDataset, gather, image_ids, marks, mirror, positions
+from bootlight.data.batches import StepDataset, gather, marks, mirror, positions
+from bootlight.data.image_ids import image_ids
 from bootlight.data.loader import StepLoader
 from bootlight.data.mixing import Source
 from bootlight.data.store import store_from_arrays

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from bootlight.data.batches import image_ids
 from bootlight.data.corrupted import Corrupted
 from bootlight.data.digits import Digits
+from bootlight.data.image_ids import image_ids
 from bootlight.data.origin import StoreOrigin
 from bootlight.data.store import store_from_arrays
 from bootlight.diffusion.corruption import Box, Clean, Corruption, GaussianNoise, Whole

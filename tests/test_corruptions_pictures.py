@@ -23,7 +23,7 @@ from bootlight import (
     store_from_arrays,
 )
 from bootlight.data import store_made
-from bootlight.data.batches import image_ids
+from bootlight.data.image_ids import image_ids
 from bootlight.io.pictures import encode_png
 
 IDS = torch.arange(5) * 2**40 + 7

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from bootlight.batch import Batch
+from bootlight.data.image_ids import image_ids
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_float
 from bootlight.rng import derive_key, numpy_rng, random_words, split_key, to_uniform
@@ -188,30 +189,6 @@ def located(sources: list[Source], chosen: NDArray[np.int64]) -> Iterator[tuple[
         here = np.flatnonzero((chosen >= low) & (chosen < low + len(source)))
         yield source, here, chosen[here] - low
         low += len(source)
-
-
-def image_ids(key: str, items: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers in [0, 2^63) that stand for images of a store: equal ones for equal key and position, else as random ones.
-
-    The mixing function of SplitMix64 (Steele et al. 2014), a bijection, over a key of the store's: within a store no two are
-    equal before the last bit is dropped.
-    """
-    words = items.astype(np.uint64)
-    words += 1
-    words *= 0x9E3779B97F4A7C15
-    words += _id_key(key)
-    words ^= words >> 30
-    words *= 0xBF58476D1CE4E5B9
-    words ^= words >> 27
-    words *= 0x94D049BB133111EB
-    words ^= words >> 31
-    words >>= 1
-    return words.view(np.int64)
-
-
-@lru_cache(maxsize=64)
-def _id_key(key: str) -> int:
-    return derive_key("image ids", key) & (2**64 - 1)
 
 
 def gather(sources: list[Source], chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64] | None]:

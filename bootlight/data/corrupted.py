@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from bootlight.data.batches import image_ids
+from bootlight.data.image_ids import image_ids
 from bootlight.data.origin import Origin
 from bootlight.data.store_made import store_of_batches
 from bootlight.diffusion.corruption import Corruption
