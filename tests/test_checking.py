@@ -81,7 +81,13 @@ ARGUMENTS = {
     "WithTeacher": {"root": "runs/x@0", "number": 30},
 }
 # It is biased on purpose; its clips are single images; stages that need a whole run.
-UNTRIED = {"LogNormal": {"unbiased"}, "Draw": {"continued"}, "FromNoisy": {"continued"}, "EarlyStop": {"done"}}
+UNTRIED = {
+    "LogNormal": {"unbiased"},
+    "LogitNormal": {"unbiased"},
+    "Draw": {"continued"},
+    "FromNoisy": {"continued"},
+    "EarlyStop": {"done"},
+}
 UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
 UNTRIED["Choose"] = {"undone", "done"}  # which file, depends on other stages
 BROKEN = {

@@ -65,7 +65,7 @@ def test_examples_run_together(my_file, bootlight, tmp_path):
         schedule=mine("Sigmoid", num_timesteps=50),
         prediction=mine("Flow"),
         objective=ours("DSM", weighting=mine("SoftMinSNR", gamma=4.0)),
-        timesteps=mine("Stratified"),
+        timesteps=mine("Systematic"),
         sampler=mine("Euler", num_steps=4, clip=False),
     )
     origin = ours("Corrupted", origin=ours("Digits"), corruption=mine("Rows"))

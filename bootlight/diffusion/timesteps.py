@@ -66,14 +66,51 @@ class LogNormal(TimestepSampler):
 
     def __init__(self, mean: float = -1.2, deviation: float = 1.2) -> None:
         super().__init__()
-        if not (math.isfinite(mean) and 0 < deviation < math.inf):
-            raise ValueError(f"mean is {mean} and deviation {deviation}; they must be numbers, the second above 0")
+        _check_normal(mean, deviation)
         self.mean = mean
         self.deviation = deviation
 
     def draw(self, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `TimestepSampler`."""
         low, high = self.schedule.sigmas()
-        normal = torch.special.ndtri(u[position].double().clamp(min=2.0**-25))
-        sigma = (self.mean + self.deviation * normal).exp().clamp(low, high)
+        sigma = (self.mean + self.deviation * _normal(u[position])).exp().clamp(low, high)
         return self.schedule.at(sigma).to(u.dtype), None
+
+
+class LogitNormal(TimestepSampler):
+    """The place in the schedule, from 0 to 1, is logit-normal: seldom an end (Esser et al. 2024, section 3.1).
+
+    Theirs is a rectified flow, whose place is noise / (signal + noise): there it is the measure of `LogNormal`, since the logit
+    of that is log sigma. Here the place is that in the schedule's own measure, t / T of a table. Another measure than that on
+    purpose: no weights make up for it.
+
+    Args:
+        mean: of the logit; above 0 favors high noise.
+        deviation: of the logit.
+
+    Raises:
+        ValueError: a deviation that is not above 0.
+    """
+
+    biased = True
+
+    def __init__(self, mean: float = 0.0, deviation: float = 1.0) -> None:
+        super().__init__()
+        _check_normal(mean, deviation)
+        self.mean = mean
+        self.deviation = deviation
+
+    def draw(self, u: Tensor, position: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `TimestepSampler`."""
+        place = torch.sigmoid(self.mean + self.deviation * _normal(u[position])).clamp(max=1 - 2.0**-24)
+        return self.schedule.drawn(place), None
+
+
+def _check_normal(mean: float, deviation: float) -> None:
+    if not (math.isfinite(mean) and 0 < deviation < math.inf):
+        raise ValueError(f"mean is {mean} and deviation {deviation}; they must be numbers, the second above 0")
+
+
+def _normal(u: Tensor) -> Tensor:
+    """Standard normal numbers of uniform ones, in float64."""
+    return torch.special.ndtri(u.double().clamp(min=2.0**-25))

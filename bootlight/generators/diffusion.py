@@ -142,7 +142,7 @@ class Diffusion(DenoisingModule):
         loss = self.objective.mean(losses, parts, self.schedule, mean)
         size = len(batch.images)
         for name, values in parts.items():
-            self.log(f"train/{name}", values.mean(), batch_size=size)
+            self.log(f"train/{name}", (values if weight is None else values * weight).mean(), batch_size=size)
         self.log("train/loss", loss, batch_size=size, prog_bar=True)
         return loss
 
