@@ -73,7 +73,6 @@ ARGUMENTS = {
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
     "ScaledScore": {"scale": 1.2},
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
-    "Subset": {"origin": bootlight.GaussianImages(4, count=9), "fraction": 0.4},
     "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
     "WithCopies": {"fraction": 0.1},

@@ -1,14 +1,18 @@
 """SFBD in closed form: maps of the variance of restored images, alone and through `bootlight fit`; what they are made of."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from oracle import linear_abar
+from PIL import Image
 from test_closed_forms import config, fitted, images, named
 from tiny_runs import write_plain_pages
 
 import bootlight
+from bootlight.checking.policy import StandInArchive
+from bootlight.synthesis.from_noisy import refreshed
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and of the parser, in this process
 TAU, TRUTH, START = 0.59, 0.25, 0.15
@@ -184,3 +188,174 @@ def test_every_loop_of_restored_images_follows_its_map(tmp_path):
         closed, kept = applied(name, 3), 2 * TRUTH / NUM_NOISY if name == "mean" else 0
         assert found.var() == pytest.approx(closed, rel=3 * (sharp + 3 * 2 / NUM_NOISY), abs=kept), name
     assert applied("mean", 3) + kept < 1e-3 < 0.15 < min(applied(name, 3) for name in SAMPLERS if name != "mean")
+
+
+# What is restored
+
+
+def drawn_rows(folder, into="restored"):
+    return [json.loads(line) for line in (folder.path / into / "metadata.jsonl").read_text().splitlines()]
+
+
+RESTORING = [
+    named("Train", start_from="@-1"),
+    named("Synthesize", into="restored", synthesizer=named("FromNoisy")),
+    named("Synthesize"),
+]
+FLOAT = named("FittedGaussian", sampler=named("DDIM", num_steps=10, clip=False))
+
+
+def test_each_noisy_image_is_restored_once_and_knows_its_parent(tmp_path):
+    """130 images in batches of 50: no last batch is lost, and number i is of noisy image i; level 0 gives them as they are."""
+    stages = [
+        named("Train"),
+        named("Synthesize", into="restored", synthesizer=named("FromNoisy", tau=0.0)),
+        named("Synthesize", into="some", n=7, synthesizer=named("FromNoisy")),
+    ]
+    made = sfbd(tmp_path / "run", FLOAT, stages, 1, size=4, noisy=noisy_origin(130, 4))
+    made["synthesis"] = {"batch_size": 50}
+    (folder,) = bootlight.run(made).generations()
+    good = bootlight.GaussianImages(image_size=4, count=130, deviation=TRUTH**0.5, image_seed=1, rounded=False)
+    store, _ = bootlight.Corrupted(good, bootlight.GaussianNoise(TAU)).load()
+    assert np.array_equal(images(folder, "restored"), store.images.transpose(0, 3, 1, 2))
+    rows = drawn_rows(folder)
+    assert [row["parent"] for row in rows] == [f"noisy/{name}" for name in store.names]
+    assert {row["tau"] for row in rows} == {0.0} and {row["tau"] for row in drawn_rows(folder, "some")} == {TAU}
+    # The first ones are those of all: seeds are of the folder, so that only a sampler without noise gives equal images.
+    assert [row["parent"] for row in drawn_rows(folder, "some")] == [f"noisy/{name}" for name in store.names[:7]]
+
+
+def test_pictures_at_level_0_are_the_noisy_ones_rounded_and_clipped(tmp_path):
+    origin = named("Corrupted", corruption=named("GaussianNoise", tau=0.8))
+    stages = [named("Train"), named("Synthesize", into="restored", synthesizer=named("FromNoisy", tau=0.0))]
+    made = sfbd(tmp_path / "run", named("PixelGaussian"), stages, 1, noisy=origin)
+    made["model"] = named("FittedGaussian", sampler=named("DDIM", num_steps=10))
+    made["data"]["init_args"] |= {"origin": named("Digits"), "real_fraction": 0.2}
+    (folder,) = bootlight.run(made).generations()
+    data = bootlight.BootstrapData(
+        origin=bootlight.Digits(),
+        real_fraction=0.2,
+        holdout_fraction=0.2,
+        num_epochs=1,
+        origins={"noisy": bootlight.Corrupted(corruption=bootlight.GaussianNoise(0.8))},
+    )
+    data.setup()
+    noisy = data.archive.origin("noisy").store
+    found = np.stack([np.asarray(Image.open(folder.path / "restored" / row["file_name"])) for row in drawn_rows(folder)])
+    wanted = np.clip(np.round(127.5 * noisy.images[..., 0] + 127.5), 0, 255)
+    assert np.array_equal(found, wanted) and (found == 255).mean() > 0.05
+
+
+def test_clean_and_noisy_images_have_no_image_in_common():
+    """Real images in use, the others with noise, and held-out ones: each image once; of a smaller share more are noisy."""
+    parts = {}
+    for share in (0.04, 0.1):
+        noisy = bootlight.Corrupted(corruption=bootlight.GaussianNoise(0.5))
+        data = bootlight.BootstrapData(
+            origin=bootlight.Digits(), real_fraction=share, holdout_fraction=0.2, num_epochs=1, origins={"noisy": noisy}
+        )
+        data.setup()
+        store = data.real.store
+        names = (
+            [store.names[i] for i in data.real.indices],
+            noisy.load()[0].names,
+            [store.names[i] for i in data.holdout.indices],
+        )
+        assert sorted(name for part in names for name in part) == sorted(store.names)
+        clean, _ = noisy.clean()
+        assert clean.names == noisy.load()[0].names
+        place = {name: i for i, name in enumerate(store.names)}
+        assert np.array_equal(clean.images, store.images[[place[name] for name in clean.names]])
+        off = noisy.load()[0].images - (clean.images / 127.5 - 1)
+        assert off.std() == pytest.approx(0.5, rel=5 * (1 / off.size) ** 0.5)  # 5 deviations are 5 / sqrt(2 n)
+        parts[share] = set(names[0])
+    assert parts[0.04] < parts[0.1]
+    with pytest.raises(bootlight.BootlightError, match="origin"):
+        bootlight.BootstrapData(origin=bootlight.Corrupted(corruption=bootlight.GaussianNoise(0.5)), num_epochs=1)
+
+
+def test_without_noisy_images_a_run_is_a_plain_one(tmp_path):
+    """All clean: the policy changes nothing, to the bit."""
+    states = []
+    for name, mixing in (("plain", named("OnlyReal")), ("sfbd", named("Denoised"))):
+        made = sfbd(tmp_path / name, FLOAT, [named("Train", start_from="@-1"), named("Synthesize")], 2, mixing, size=4)
+        made["data"]["init_args"]["origins"] = {"noisy": named("Corrupted", corruption=named("GaussianNoise", tau=TAU))}
+        made["data"]["init_args"]["real_fraction"] = 1.0
+        run = bootlight.run(made)
+        states.append([folder.weights.read_bytes() for folder in run.generations()])
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("include_clean", [True, False])
+def test_a_generation_trains_on_what_the_one_before_has_restored(include_clean):
+    archive = StandInArchive.of(3)
+    policy = bootlight.Denoised(include_clean=include_clean)
+    first, later = policy.sources(0, archive), policy.sources(3, archive)
+    assert [source.role for source in first] == ["real"]
+    *clean, restored = later
+    assert len(clean) == include_clean and all(np.array_equal(part.indices, archive.real.indices) for part in clean)
+    assert restored.generation == 2 and restored.store.key == archive.drawn(2, "restored").store.key
+    assert restored.weights is None
+
+
+def test_the_weight_of_restored_images_rises_on_a_line():
+    policy = bootlight.Denoised(ramp=4)
+    found = [policy.sources(k, StandInArchive.of(k))[-1].weights for k in range(1, 6)]
+    assert [1.0 if w is None else float(w[0]) for w in found] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    with pytest.raises(bootlight.BootlightError):
+        bootlight.Denoised(ramp=4, include_clean=False)
+
+
+def test_a_buffer_renews_its_share_and_keeps_the_rest(tmp_path):
+    """A third in each generation: what is not renewed is what it was, to the bit; after three all are new."""
+    share = 1 / 3
+    synthesizer = named("FromNoisy", refresh=share)
+    stages = [named("Train"), named("Synthesize", into="restored", synthesizer=synthesizer)]
+    mixing = named("Denoised", include_clean=False)
+    run = bootlight.run(sfbd(tmp_path / "run", FLOAT, stages, 4, mixing, size=4, noisy=noisy_origin(90, 4)))
+    before, renewed = None, []
+    for k, folder in enumerate(run.generations()):
+        found = images(folder, "restored")
+        rows = drawn_rows(folder)
+        assert [np.atleast_1d(row["parent"])[0] for row in rows] == [f"noisy/normal {i}" for i in range(90)]
+        if before is not None:
+            changed = (found != before).any((1, 2, 3)).nonzero()[0]
+            assert sorted(refreshed(90, share, k, 0)) == changed.tolist() and len(changed) == 30
+            assert [i for i, row in enumerate(rows) if len(row["parent"]) == 1] == changed.tolist()
+            renewed.append(set(changed.tolist()))
+        before = found
+    assert set.union(*renewed) == set(range(90)) and sum(map(len, renewed)) == 90
+
+
+# Input that cannot be meant
+
+
+@pytest.mark.parametrize(
+    ("changes", "settings", "said"),
+    [
+        ({"origins": {}}, {}, "noisy"),
+        ({}, {"tau": 200.0}, "tau"),
+        ({"origins": {"noisy": named("GaussianImages", image_size=4, count=9, rounded=False)}}, {}, "tau"),
+        ({"origins": {"noisy": noisy_origin(20, 5)}}, {}, "noisy"),
+        ({}, {"n": 21}, "21"),
+        ({}, {"sampler": named("Heun")}, "clip"),
+        ({}, {"into": "noisy"}, "noisy"),
+    ],
+)
+def test_one_line_before_any_training(tmp_path, changes, settings, said):
+    own = {key: settings[key] for key in settings if key in ("n", "into")}
+    synthesizer = named("FromNoisy", **{key: settings[key] for key in settings if key not in own})
+    stages = [named("Train"), named("Synthesize", **{"into": "restored", **own}, synthesizer=synthesizer)]
+    model = named("FittedGaussian", schedule=named("LinearSchedule"), sampler=named("DDIM", num_steps=10, clip=False))
+    made = sfbd(tmp_path / "run", model, stages, 1, size=4, noisy=noisy_origin(20, 4))
+    made["data"]["init_args"] |= changes
+    with pytest.raises(bootlight.BootlightError) as told:
+        bootlight.run(made)
+    assert said in str(told.value)
+    assert not list((tmp_path / "run").glob("gen_*/*"))
+
+
+@pytest.mark.parametrize("settings", [{"tau": float("nan")}, {"tau": -0.1}, {"tau": float("inf")}, {"refresh": 1.5}])
+def test_numbers_that_cannot_be_meant(settings):
+    with pytest.raises(bootlight.BootlightError, match=next(iter(settings))):
+        bootlight.FromNoisy(**settings)

@@ -1,16 +1,18 @@
 """Second-order solvers with exact denoisers of Gaussian data: affine, so variances need no Monte Carlo."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from oracle import GaussianDenoiser, Says, mean_and_variance
 
+import bootlight
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.sampler import DDIM
 from bootlight.diffusion.schedule import DiscreteSchedule
-from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule
+from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule, SigmaSchedule
 from bootlight.diffusion.solvers import DPMSolver, Heun
 from bootlight.rng import NoiseStreams
 
@@ -184,3 +186,61 @@ def test_protocol_and_bad_spacing():
     for sigma_min in (0.0, -1.0, 80.0, math.nan):
         with pytest.raises(ValueError, match=r"model\.sampler\.sigma_min is .*; it must be above 0 and below 80"):
             DPMSolver(sigma_min=sigma_min)
+
+
+def churned_variance(v, num_steps, churn, low=0.0, high=math.inf, noise=1.0):
+    """Karras et al. 2022, algorithm 2, of data N(0, v): the variance u of z = x / signal, by hand."""
+    sigma = np.append(levels(num_steps)[::-1], 0.0)
+    u = v + sigma[0] ** 2
+    for now, then in pairwise(sigma):
+        share = min(churn / num_steps, math.sqrt(2) - 1) if low <= now <= high else 0.0
+        raised = max(now, min(now * (1 + share), sigma[0]))
+        u += noise**2 * (raised**2 - now**2)
+        h, slope = then - raised, raised / (v + raised**2)
+        u *= (1 + h * slope if then == 0 else 1 + h / 2 * (slope + then / (v + then**2) * (1 + h * slope))) ** 2
+    return u
+
+
+@pytest.mark.parametrize(("churn", "settings"), [(0.0, {}), (8.0, {}), (40.0, {"low": 0.05, "high": 5.0, "noise": 1.01})])
+def test_churn_adds_noise_before_each_step_and_takes_it_away(churn, settings):
+    """The denoiser is linear: the mean and the share of each noise are exact, so is the variance of their sum."""
+    v, num_steps = 0.25, 18
+    named = {"low": "churn_min", "high": "churn_max", "noise": "churn_noise"}
+    sampler = Heun(num_steps, clip=False, churn=churn, **{named[key]: value for key, value in settings.items()})
+    schedule = SigmaSchedule()
+    grid = sampler.grid(schedule)
+    numbers = torch.tensor([0.0, v], dtype=torch.float64).reshape(2, 1, 1, 1)
+    denoiser = bootlight.GaussianDenoiser(*numbers, schedule)
+
+    class Unit:
+        """Noise that is 1 at one draw, and else 0."""
+
+        def __init__(self, at):
+            self.at, self.drawn = at, 0
+
+        def normal(self, *shape):
+            self.drawn += 1
+            return torch.full((1, *shape), float(self.drawn - 1 == self.at), dtype=torch.float64)
+
+    def gain(start, at):
+        noise = Unit(at)
+        x = torch.full((1, 1, 1, 1), start, dtype=torch.float64)
+        return sampler(denoiser, x, noise, grid=grid).item(), noise.drawn
+
+    first, count = gain(1.0, -1)
+    found = first**2 * (v + 80.0**2) + sum(gain(0.0, at)[0] ** 2 for at in range(count))
+    assert found == pytest.approx(churned_variance(v, num_steps, churn, **settings), rel=1e-9)
+    assert count == (
+        0 if churn == 0 else sum(settings.get("low", 0) <= s <= settings.get("high", 99) for s in levels(18)) - (not settings)
+    )
+    assert ("churn" in sampler.protocol()) == (churn > 0)
+
+
+def test_churn_on_a_table_goes_to_levels_between_its_entries():
+    sampler = Heun(10, clip=False, churn=4.0)
+    grid = sampler.grid(LinearSchedule(), start=0.59)
+    raised = grid.raised
+    assert raised.num_steps == grid.num_steps and raised.sigma(0) == pytest.approx(0.59 * 1.4, rel=1e-5)  # a float32 table
+    assert (raised.signal**2 + raised.noise**2).numpy() == pytest.approx(1)
+    with pytest.raises(ValueError, match="churn"):
+        Heun(churn=-1.0)

@@ -39,7 +39,6 @@ __getattr__, __dir__, __all__ = public(
         "overlays": "PixelMask Subtitle Watermark",
         "own_images": "OwnImages",
         "points": "Ring",
-        "subset": "Subset",
         "store": "Store store_from_arrays",
     },
 )

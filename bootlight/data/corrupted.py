@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from bootlight.data.division import Unused
 from bootlight.data.image_ids import image_ids
 from bootlight.data.origin import Origin
 from bootlight.data.store_made import store_of_batches
 from bootlight.diffusion.corruption import Corruption
+from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_arrays, to_float
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from bootlight.data.datamodule import BootstrapData
     from bootlight.data.store import Store
 
 BATCH_SIZE = 256
@@ -32,19 +35,50 @@ class Corrupted(Origin):
     are trained on at sigma from there on, unless `bootlight.AsClean` says otherwise.
 
     Args:
-        origin: the good images; of pictures, [0, 255] becomes [-1, 1].
+        origin: the good images; of pictures, [0, 255] becomes [-1, 1]. Left out, among `data.origins`: the real training images
+            that are not in use (`data.real_fraction`, `data.num_real`), which no training then sees as they are.
         corruption: what becomes of them.
         seed: of the corruption.
+
+    Raises:
+        BootlightError: there is no corruption.
     """
 
     dtype: Literal["uint8", "float32"] = "float32"
 
-    def __init__(self, origin: Origin, corruption: Corruption, seed: int = 0) -> None:
-        self.origin, self.corruption, self.seed = origin, corruption, seed
+    def __init__(self, origin: Origin | None = None, corruption: Corruption | None = None, seed: int = 0) -> None:
+        if corruption is None:
+            raise BootlightError("bootlight.Corrupted: corruption is missing, such as bootlight.GaussianNoise")
+        self._origin, self.corruption, self.seed = origin, corruption, seed
+        if origin is not None:
+            self._be_of(origin)
+
+    def _be_of(self, origin: Origin) -> None:
         self.shape = origin.shape
-        self.noise = corruption.noise or origin.noise
-        self.name = f"{origin.name}, {type(corruption).__name__}"
+        self.noise = self.corruption.noise or origin.noise
+        self.name = f"{origin.name}, {type(self.corruption).__name__}"
         self._set_dtype(origin.dtype)
+
+    @property
+    def origin(self) -> Origin:
+        """Of the good images.
+
+        Raises:
+            BootlightError: it was left out, and these are not of `data.origins`.
+        """
+        if self._origin is None:
+            raise BootlightError(
+                "bootlight.Corrupted: origin is missing; it may be left out in data.origins alone, for real images not in use"
+            )
+        return self._origin
+
+    def belongs_to(self, data: BootstrapData) -> None:
+        """See `Origin`."""
+        if self._origin is None:
+            self._origin = Unused(data)
+            self._be_of(self._origin)
+        else:
+            self._origin.belongs_to(data)
 
     def load(self) -> tuple[Store, Store | None]:
         """The images, held-out ones corrupted alike."""

@@ -15,11 +15,12 @@ from bootlight.batch import Batch
 from bootlight.data.archive import CountedArchive, DiskArchive
 from bootlight.data.as_clean import AsClean
 from bootlight.data.batches import StepDataset, gather
+from bootlight.data.division import divided
 from bootlight.data.eligible import levels_first
 from bootlight.data.files import chosen_origin
 from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, OnlyReal, Source
-from bootlight.data.opened import build_for, checked, whole
+from bootlight.data.opened import build_for, checked
 from bootlight.data.origin import Origin
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.cache_folder import default_cache
@@ -122,6 +123,8 @@ class BootstrapData(LightningDataModule):
         self.ahead: Callable[[int, str], int] | None = None  # see `DiskArchive`
         self.opened: dict[str, str] = {}  # keys of what mixtures have taken from elsewhere, by what it is called
         self.sources: list[Source] = []
+        for joining in self.origins.values():
+            joining.belongs_to(self)
 
     def attach(self, context: GenerationContext) -> None:
         """Say which generation of which run this object serves; without it, it serves generation 0."""
@@ -138,30 +141,10 @@ class BootstrapData(LightningDataModule):
         Raises:
             BootlightError: no images, fewer than asked for, or a picture that cannot be decoded.
         """
-        everything, held_out = whole(self.origin)
-        order = numpy_rng(self.subset_seed, "subset").permutation(len(everything))
-        if self.num_images is not None:
-            if self.num_images > len(order):
-                raise BootlightError(f"data.num_images is {self.num_images}, but {self.root} has only {len(order)} images")
-            order = order[: self.num_images]
-        num_held_out = 0 if held_out is not None else round(self.holdout_fraction * len(order))
-        self.holdout = everything.take(np.sort(order[:num_held_out])) if held_out is None else held_out
-        available = order[num_held_out:]
-        self.available = everything.take(np.sort(available))
-        self.real = everything.take(np.sort(available[: self._num_in_use(len(available))]))
-        if len(self.real) == 0:
-            left = "no image is left to train on; raise data.real_fraction or lower data.holdout_fraction"
-            raise BootlightError(f"{self.root}: {left}")
+        self.holdout, self.available, self.real = divided(self)
         self.archive = self.opened_archive(self.context.generation)
         self.sources = checked(self.mixing.sources(self.context.generation, self.archive), self.origin)
         self.opened |= self.archive.opened
-
-    def _num_in_use(self, num_available: int) -> int:
-        if self.limit_real is None:
-            return round(self.real_fraction * num_available)
-        if self.limit_real > num_available:
-            raise BootlightError(f"data.num_real is {self.limit_real}, but {self.root} has {num_available} to train on")
-        return self.limit_real
 
     def opened_archive(self, generation: int) -> DiskArchive:
         """What the mixture of a generation can choose from, after the real images are open."""

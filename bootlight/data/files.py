@@ -93,6 +93,10 @@ def chosen_origin(
     if origin is not None:
         if root is not None:
             raise BootlightError("data.root and data.origin are both given; leave one out: images come from one of them")
+        if not hasattr(origin, "shape"):
+            raise BootlightError(
+                f"data.origin: {type(origin).__name__} does not say of what shape its images are; give it an origin of its own"
+            )
         for key, value in given.items():
             raise BootlightError(
                 f"data.{key} is {value}, but it belongs to data.root; {origin.name} have their own: leave it out (null), or "

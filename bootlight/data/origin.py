@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from bootlight.data.datamodule import BootstrapData
     from bootlight.data.layout import Layout
     from bootlight.data.store import Store
 
@@ -45,6 +46,9 @@ class Origin(ABC):
         Raises:
             BootlightError: there are none, or they cannot be used.
         """
+
+    def belongs_to(self, data: BootstrapData) -> None:  # noqa: B027  (most need nothing)
+        """Know whose further images these are; called for those of `data.origins`, before anything is loaded."""
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
