@@ -72,7 +72,7 @@ def of_origin(origins: Mapping[str, Origin], name: str) -> Source:
     if name not in origins:
         raise BootlightError(f"data.origins has no {name!r}; it has {', '.join(origins) or 'none'}")
     role: Role = name if name in get_args(Role) else "real"  # type: ignore[assignment]
-    return replace(whole(origins[name])[0], role=role)
+    return replace(whole(origins[name], may_be_none=True)[0], role=role)
 
 
 @dataclass(frozen=True)

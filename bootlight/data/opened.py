@@ -23,8 +23,12 @@ def build_for(shape: tuple[int, int, int], cache: Path, follow_links: bool) -> B
     return partial(build_store, image_size=shape[1:], channels=shape[0], cache=cache, reading=Reading(follow_links))
 
 
-def loaded(origin: Origin) -> tuple[Store, Store | None]:
+def loaded(origin: Origin, may_be_none: bool = False) -> tuple[Store, Store | None]:
     """The images of an origin.
+
+    Args:
+        origin: of the images.
+        may_be_none: whether there may be no image, as beside others.
 
     Raises:
         BootlightError: they are not what the origin says they are, or none.
@@ -32,18 +36,18 @@ def loaded(origin: Origin) -> tuple[Store, Store | None]:
     store, held_out = origin.load()
     for found in (store,) if held_out is None else (store, held_out):
         _check(found, origin, f"{type(origin).__name__} ({origin.name})")
-    if len(store.images) == 0:
+    if len(store.images) == 0 and not may_be_none:
         raise BootlightError(f"{origin.name}: there are no images; check data.origin")
     return store, held_out
 
 
-def whole(origin: Origin) -> tuple[Source, Source | None]:
+def whole(origin: Origin, may_be_none: bool = False) -> tuple[Source, Source | None]:
     """All images of an origin, and of a held-out split of its own, with all that it says of them.
 
     Raises:
         BootlightError: as `loaded`.
     """
-    store, held_out = loaded(origin)
+    store, held_out = loaded(origin, may_be_none)
     masks, others = origin.masks() or (None, None)
     source = Source("real", store, np.arange(len(store.images)), noise=origin.noise, masks=masks)
     if held_out is None:
