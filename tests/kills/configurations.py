@@ -54,6 +54,33 @@ SIMS = {  # with Neon beside it, choices of both, a curator by the judge, and im
         ]
     )
 }
+SFBD = {  # restored images replace those before, a third of them renewed; what a generation ends by
+    "data.real_fraction": 0.4, "data.mixing": "bootlight.Denoised", "data.mixing.ramp": 3, "bootstrap.num_generations": 3,
+    "data.origins": json.dumps(
+        {
+            "noisy": {
+                "class_path": "bootlight.Corrupted",
+                "init_args": {"corruption": {"class_path": "bootlight.GaussianNoise", "init_args": {"tau": 0.5}}},
+            }
+        }
+    ),
+    "evaluation.metrics": '[kid, "bootlight.PSNR"]',
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train", "init_args": {"start_from": "@-1"}},
+            {
+                "class_path": "bootlight.Synthesize",
+                "init_args": {
+                    "into": "restored",
+                    "synthesizer": {"class_path": "bootlight.FromNoisy", "init_args": {"refresh": 0.34}},
+                },
+            },
+            {"class_path": "bootlight.Synthesize"},
+            {"class_path": "bootlight.Evaluate", "init_args": {"of": ["samples", "restored"]}},
+            {"class_path": "bootlight.EarlyStop", "init_args": {"monitor": "kid/train", "patience": 5}},
+        ]
+    ),
+}  # fmt: skip
 GAUSSIAN = ["--model=bootlight.PixelGaussian"]
 
 
@@ -104,6 +131,7 @@ CONFIGURATIONS = {
     "two parts, two processes": Configuration(DDPM, TWO_PARTS, processes=2),
     "sims": Configuration(DDPM, SIMS),
     "sims, two processes": Configuration(DDPM, SIMS, processes=2),
+    "sfbd": Configuration(DDPM, SFBD),
     "two processes": Configuration(DDPM, processes=2, pages=True),
     "two processes, dcgan": Configuration(DCGAN, {"bootstrap.num_generations": 3}, processes=2),
 }
