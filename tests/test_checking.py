@@ -59,6 +59,7 @@ ARGUMENTS = {
     "Half": {"side": "right"},
     "LowResolution": {"factor": 2},
     "Unmasked": {"hidden": [[1, 2, 3, 4]]},
+    "ViewOf": {"origin": bootlight.GaussianImages(4, count=9), "view": bootlight.LowResolution(2)},
     "ViewSum": {"views": {"whole": bootlight.ViewModel("view", bootlight.Whole())}},
     "GaussianNoise": {"tau": 0.3},
     "Merge": {"w": 0.5},

@@ -6,7 +6,8 @@ from view_models import matrix
 
 from bootlight.diffusion.corruption import Box, View, Whole
 from bootlight.diffusion.coverage import Coverage
-from bootlight.diffusion.views import Channels, Frames, Half, LowResolution, Unmasked, check_together, check_view
+from bootlight.diffusion.view_checks import check_together, check_view
+from bootlight.diffusion.views import Channels, Frames, Half, LowResolution, Unmasked
 from bootlight.errors import BootlightError
 from bootlight.rng import normal_rows, split_key
 

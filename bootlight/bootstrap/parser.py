@@ -41,5 +41,5 @@ def image_channels(data: Any) -> Any:
 
 def _told(key: str, data: Any) -> Any:
     given = data.init_args.get(key)
-    has_origin = data.init_args.get("origin") is not None
-    return getattr(made(BootstrapData, "data", data), key) if given is None or has_origin else given
+    own = any(data.init_args.get(name) is not None for name in ("origin", "view"))  # which have a shape of their own
+    return getattr(made(BootstrapData, "data", data), key) if given is None or own else given

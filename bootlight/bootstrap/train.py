@@ -18,6 +18,7 @@ from bootlight.bootstrap.trainers import check_trainer_settings
 from bootlight.distributed.processes import agree, barrier, check_same, in_group, losses_explained, rank, send_file
 from bootlight.distributed.stopping import stop_request
 from bootlight.errors import RUN_AGAIN, BootlightError
+from bootlight.evaluation.sets.real_images import note_part
 from bootlight.generators.parts import attach_parts
 from bootlight.generators.published import published_weights, weights_hash
 from bootlight.io.atomic import file_sha256
@@ -117,6 +118,9 @@ class Train(Stage):
         context.origin.update(attach_parts(model, context.folder, PublishedParts(generation.builder).load))
         if self.changes == generation.settings:
             data = generation.new_data  # what the later stages of the generation look at too
+        if context.part != MODEL and any(key.startswith("data.") for key in self.changes):
+            open_images(data, trainer, context)
+            note_part(context.run, data)
         follow(trainer.loggers, context)
         if start is not None:
             model.load_published(published_weights(start))

@@ -37,8 +37,10 @@ __getattr__, __dir__, __all__ = public(
         "noisy": "Noisy",
         "origin": "Origin StoreOrigin",
         "overlays": "PixelMask Subtitle Watermark",
+        "others": "Others",
         "own_images": "OwnImages",
         "points": "Ring",
+        "view_of": "ViewOf",
         "store": "Store store_from_arrays",
     },
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,7 @@ from bootlight.data.division import Unused
 from bootlight.data.image_ids import image_ids
 from bootlight.data.origin import Origin
 from bootlight.data.store_made import store_of_batches
-from bootlight.diffusion.corruption import Corruption
+from bootlight.diffusion.corruption import Corruption, contents
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_arrays, to_float
 
@@ -152,11 +151,3 @@ class Corrupted(Origin):
         for start in range(0, len(store.images), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
             yield make(torch.from_numpy(np.array(store.images[part])).permute(0, 3, 1, 2), ids[part])
-
-
-def contents(corruption: Corruption) -> object:
-    """What tells a corruption from others of its class: all that it holds, or, where that cannot be said, the object itself."""
-    try:
-        return pickle.dumps(vars(corruption))
-    except (pickle.PicklingError, TypeError, AttributeError):  # of a function that has no name, a lock, ...
-        return corruption

@@ -22,6 +22,8 @@ from bootlight.data.loader import Place, StepLoader
 from bootlight.data.mixing import SYNTHETIC, Accumulate, MixingPolicy, OnlyReal, Source
 from bootlight.data.opened import build_for, checked
 from bootlight.data.origin import Origin
+from bootlight.data.view_of import looked_at
+from bootlight.diffusion.corruption import View
 from bootlight.errors import BootlightError, check_range
 from bootlight.io.cache_folder import default_cache
 from bootlight.io.paths import expanded
@@ -59,6 +61,7 @@ class BootstrapData(LightningDataModule):
         label_column: of `root`: what names the class in a `metadata.jsonl` or `metadata.csv`; `label` if left out.
         origin: real images from elsewhere, in the place of `root`, with a size of their own.
         origins: further images that a mixture may take, by name.
+        view: train on this part of each real image, by itself; all of it if left out.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class BootstrapData(LightningDataModule):
         origin: Origin | None = None,
         origins: dict[str, Origin] | None = None,
         step_share: float = 1.0,
+        view: View | None = None,
     ) -> None:
         super().__init__()
         if (num_steps is None) == (num_epochs is None):
@@ -98,7 +102,7 @@ class BootstrapData(LightningDataModule):
         if not 0 < step_share < math.inf:
             raise BootlightError(f"data.step_share is {step_share}; it must be a number above 0")
         of_files = {"image_size": image_size, "channels": channels, "label_column": label_column, "max_bad": max_bad or None}
-        self.origin = chosen_origin(origin, root, cache, follow_links, of_files)
+        self.origin = looked_at(chosen_origin(origin, root, cache, follow_links, of_files), view, flip)
         self.origins = origins or {}
         self.root = self.origin.name  # as messages call the images
         self.channels, *size = self.image_shape = self.origin.shape

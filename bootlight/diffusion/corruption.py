@@ -1,6 +1,7 @@
 """What may be wrong with images, as functions of an image and its name: noise that is frozen, parts that are missing."""
 
 import math
+import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -87,9 +88,11 @@ class View(Corruption):
 
     Attributes:
         scale: by how much a part is larger than a picture of it, such as a small picture.
+        keeps_pictures: whether the part of a picture is one, to the bit.
     """
 
     scale: float = 1.0
+    keeps_pictures: bool = False
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -116,6 +119,7 @@ class View(Corruption):
 class Whole(View):
     """All of it."""
 
+    keeps_pictures = True
     identity: Mapping[str, Any] | None = {}
 
     def project(self, x: Tensor) -> Tensor:
@@ -141,6 +145,8 @@ class Box(View):
         ValueError: it is empty or not inside.
     """
 
+    keeps_pictures = True
+
     def __init__(self, top: int, left: int, height: int, width: int, image_size: int | list[int]) -> None:
         rows, columns = (image_size, image_size) if isinstance(image_size, int) else image_size
         if not (0 <= top < top + height <= rows and 0 <= left < left + width <= columns):
@@ -157,3 +163,11 @@ class Box(View):
     def adjoint(self, y: Tensor) -> Tensor:
         """See `View`."""
         return F.pad(y, self._around)
+
+
+def contents(corruption: Corruption) -> object:
+    """What tells a corruption from others of its class: all that it holds, or, where that cannot be said, the object itself."""
+    try:
+        return pickle.dumps(vars(corruption))
+    except (pickle.PicklingError, TypeError, AttributeError):  # of a function that has no name, a lock, ...
+        return corruption

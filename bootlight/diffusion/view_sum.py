@@ -16,7 +16,7 @@ from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
 from bootlight.diffusion.grid import Level
 from bootlight.diffusion.prediction import Estimate, LearnedVariance
 from bootlight.diffusion.settings import settings_of
-from bootlight.diffusion.views import Shape, check_together, check_view
+from bootlight.diffusion.view_checks import Shape, check_together, check_view
 from bootlight.errors import BootlightError
 
 

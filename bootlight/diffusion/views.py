@@ -1,7 +1,6 @@
 """Linear parts of images with orthonormal rows: white noise stays white noise, and a part has the level of its image."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from typing import Literal
 
 import torch
@@ -9,11 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bootlight.diffusion.corruption import View
-from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.errors import BootlightError
 from bootlight.rng import derive_key, normal_rows, split_key
-
-ROUNDING = 1e-5  # of sums of float64 numbers that a class may have made from float32 ones
-Shape = tuple[int, int, int]
 
 
 class LowResolution(View):
@@ -56,6 +52,7 @@ class Half(View):
     """
 
     level = 0.5
+    keeps_pictures = True
 
     def __init__(self, side: Literal["left", "right", "top", "bottom"]) -> None:
         self.side = side
@@ -83,6 +80,8 @@ class Channels(View):
     Raises:
         ValueError: there are no such channels.
     """
+
+    keeps_pictures = True
 
     def __init__(self, which: Sequence[int], channels: int = 3) -> None:
         if not which or len(set(which)) < len(which) or not all(0 <= channel < channels for channel in which):
@@ -115,6 +114,8 @@ class Frames(View):
     Raises:
         ValueError: they are not within the clip.
     """
+
+    keeps_pictures = True
 
     def __init__(self, first: int, count: int, length: int) -> None:
         if not 0 <= first < first + count <= length:
@@ -180,60 +181,3 @@ class Unmasked(View):
         """See `View`; the same noise for all, as of what is hidden an answer can depend on nothing."""
         frozen = normal_rows(split_key(derive_key("hidden")), torch.zeros(1, 1, dtype=torch.int64), *y.shape[1:])
         return y + noise * (frozen.to(y) * (1 - self._kept.to(y)))
-
-
-def check_view(view: View, shape: Shape, who: str) -> Shape:
-    """See whether a view has orthonormal rows, on its parts of images of a shape.
-
-    Args:
-        view: in question.
-        shape: (C, H, W) of the images.
-        who: how a message begins.
-
-    Returns:
-        The shape of a part.
-
-    Raises:
-        BootlightError: it has not, or it cannot look at such images.
-    """
-    x, other = _trial(2, shape)
-    try:
-        part, back = view.project(x), view.adjoint(view.project(other))
-        again, image = view.project(back), view.adjoint(part)
-    except BootlightError as error:
-        raise BootlightError(f"{who}: {error}") from error
-    except Exception as error:  # someone else's code
-        raise BootlightError(f"{who}: images {shape} cannot be looked at: {told_in_a_line(error)}") from error
-    if back.shape != x.shape or not torch.allclose((x * back).sum(), (part * view.project(other)).sum(), rtol=ROUNDING):
-        raise BootlightError(f"{who}: its adjoint is none: <project x, y> must equal <x, adjoint y>; correct it")
-    if not torch.allclose(again, view.project(other), rtol=ROUNDING, atol=ROUNDING) or image.shape != x.shape:
-        raise BootlightError(
-            f"{who}: its rows are not orthonormal: project(adjoint(y)) must be y, or a part has another noise level than its "
-            "image; scale project and adjoint alike"
-        )
-    return (part.shape[1], part.shape[2], part.shape[3])
-
-
-def check_together(views: dict[str, View], shape: Shape) -> None:
-    """See whether directions of images can be counted by how many views have them: their projections commute.
-
-    Raises:
-        BootlightError: two overlap askew.
-    """
-    (x,) = _trial(1, shape)
-
-    def kept(first: View, second: View) -> Tensor:
-        return first.adjoint(first.project(second.adjoint(second.project(x))))
-
-    for (one, first), (other, second) in combinations(views.items(), 2):
-        if not torch.allclose(kept(first, second), kept(second, first), rtol=ROUNDING, atol=ROUNDING):
-            raise BootlightError(
-                f"ViewSum: {one} and {other} overlap askew, so that nobody can say which directions both have; let the edges "
-                "of one lie on those of the other's blocks"
-            )
-
-
-def _trial(count: int, shape: Shape) -> Tensor:
-    """Normal images, float64 (count, 1, C, H, W)."""
-    rows = torch.arange(count)[:, None]
-    return normal_rows(split_key(derive_key("view on trial")), rows, 1, *shape).double()

@@ -17,6 +17,8 @@ from bootlight.io.shown import REFERENCE, is_points, scatter, tiles
 from bootlight.rng import numpy_rng
 from bootlight.runs.folder import MODEL
 
+OF_PART = ("content", "count", "held_out")  # what is kept of the images of a part
+
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.runs.folder import RunFolder
@@ -44,6 +46,15 @@ def note_images(run: RunFolder, data: BootstrapData) -> None:
         write_json(run.real_images, describe_images(data))
 
 
+@rank_zero_only
+def note_part(run: RunFolder, data: BootstrapData) -> None:
+    """Keep by what the images of a part are known that has others than the run; called when its training begins."""
+    known, found, part = read_json(run.real_images), describe_images(data), data.context.part
+    if found["content"] != known["content"] and part not in known.get("parts", {}):
+        own = {key: found[key] for key in OF_PART}
+        write_json(run.real_images, {**known, "parts": {**known.get("parts", {}), part: own}})
+
+
 def check_same_images(run: RunFolder, data: BootstrapData) -> None:
     """A run is continued with the images that it was begun with, wherever they lie now.
 
@@ -60,8 +71,10 @@ def check_same_images(run: RunFolder, data: BootstrapData) -> None:
             f"{data.root} holds the same ones; go on with that version, or give this run its own --bootstrap.run_dir"
         )
     images = f"images that {run.path} was begun with"
-    if data.context.part != MODEL:  # it may have a mixture of its own
+    if data.context.part != MODEL:  # it may have a mixture, and images, of its own
         found["mixed"] = before.get("mixed")
+        own = before.get("parts", {}).get(data.context.part, {})
+        before |= {key: own.get(key, found[key]) for key in OF_PART}
     said = {
         "mixed": f"{' and '.join(data.archive.opened) or 'data.mixing'} does not hold the {images}",
         "content": f"data.root: {data.root} does not hold the {before.get('count')} {images}",
