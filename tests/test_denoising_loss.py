@@ -12,7 +12,9 @@ from tiny_runs import write_plain_pages
 import bootlight
 from bootlight.diffusion.exact import GaussianDenoiser
 from bootlight.diffusion.schedules import LinearSchedule
+from bootlight.distributed.stopping import Stopped
 from bootlight.errors import BootlightError
+from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.denoising_loss import denoising_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Lightning and of the parser, in this process
@@ -60,6 +62,19 @@ def test_noise_belongs_to_names_so_that_differences_are_sure():
     seen = [denoising_loss(exact(v), held, held.holdout, LEVELS).value for v in (VARIANCE, 1.1 * VARIANCE)]
     wanted = closed_form(1.1 * VARIANCE, VARIANCE) - closed_form(VARIANCE, VARIANCE)
     assert abs(seen[1] - seen[0] - wanted) < 0.2 * first.standard_error
+
+
+def test_a_request_to_stop_is_no_failure():
+    """It ends the measuring, which begins anew with the next start; noted as a failure, the score would be missing for good."""
+    failed = {}
+
+    def check():
+        raise Stopped
+
+    with pytest.raises(Stopped), attempt("denoising-loss", failed):
+        held = data(40)
+        denoising_loss(exact(VARIANCE), held, held.holdout, LEVELS, check=check)
+    assert failed == {}
 
 
 def run_config(tmp_path, model, **evaluation):

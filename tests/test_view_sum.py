@@ -297,9 +297,12 @@ def test_what_fits_is_taken():
 
 
 def test_a_view_named_twice_is_refused():
+    twice = {"one": ViewModel("low", Half("left")), "two": ViewModel("low", Half("left"))}
     with pytest.raises(BootlightError, match="one and two"):
-        ViewSum({"one": ViewModel("low", LowResolution(2)), "two": ViewModel("low", LowResolution(2))})
-    ViewSum({"a": ViewModel("half", Half("left")), "b": ViewModel("half", Half("right"))})  # one model may serve two
+        ViewSum(twice).fits(model())
+    ViewSum({"a": ViewModel("half", Half("left")), "b": ViewModel("half", Half("right"))}).fits(model())  # one model for two
+    with pytest.raises(BootlightError, match="no name"):
+        ViewSum({"a b": ViewModel("half", Half("left"))}).fits(model())
     for wrong in ({"prior_variance": 0.0}, {"prior_variance": float("nan")}):
         with pytest.raises(BootlightError, match="prior_variance"):
             ViewSum({}, **wrong)

@@ -97,9 +97,8 @@ def plan(builder: Builder, stages: list[Stage]) -> None:
         check_strategy(builder.trainer)
     check_all(builder)
     few = partial(builder.trial_trainer, **alone(builder.trainer))
-    model = deepcopy(builder.model)
-    PublishedParts(builder).attach_stand_ins(model, GenerationContext(builder.run, 0, builder.seed))
-    rehearse(model, builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
+    PublishedParts(builder).attach_stand_ins(builder.model, GenerationContext(builder.run, 0, builder.seed))
+    rehearse(deepcopy(builder.model), builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
     if builder.bootstrap.stages is not None:
         print_stages(builder, stages)
         return

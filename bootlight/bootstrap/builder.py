@@ -57,6 +57,7 @@ class Builder(LightningCLI):
         self._shared_loggers: list[Logger] | None = None
         self._changed: dict[tuple[str, ...], Any] = {}
         self.smoke: Smoke | None = None
+        self.awaited: dict[Path, Builder] = {}  # other runs that will be there when this one begins, by their folders
         for plug_in in entry_points(group="bootlight.generators"):
             plug_in.load()  # what is imported has a short name: --model DDPM
         super().__init__(

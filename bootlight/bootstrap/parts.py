@@ -71,5 +71,8 @@ class PublishedParts:
         """
         if reference.run is None:
             return self.builder.model_of(reference.part, max(0, reference.generation or 0))
+        awaited = self.builder.awaited.get(reference.run)
+        if awaited is not None:
+            return awaited.model_of(reference.part, max(0, reference.generation or 0))
         found = reference.resolve(context.folder)
         return None if found is None else load_generator(found)

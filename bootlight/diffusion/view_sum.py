@@ -114,19 +114,13 @@ class ViewSum(Composition):
         residual: add the own network's answer; False = the views alone.
 
     Raises:
-        BootlightError: a view stands there twice, or a variance that is not above 0.
+        BootlightError: a variance that is not above 0.
     """
 
     identity: Mapping[str, Any] | None = {"views": {}}
 
     def __init__(self, views: dict[str, ViewModel], prior_variance: float = 1.0, residual: bool = True) -> None:
         check_weight("ViewSum prior_variance", prior_variance, least=0.0)
-        known = [(model.part, type(model.view), settings_of(model.view)) for model in views.values()]
-        for i, (name, model) in enumerate(zip(views, known, strict=True)):
-            if not name.isidentifier():
-                raise BootlightError(f"ViewSum views: {name!r} is no name of a view: use letters, digits and _")
-            if model in known[:i]:
-                raise BootlightError(f"ViewSum views: {list(views)[known.index(model)]} and {name} are one view; leave one out")
         self.views = views
         self.prior_variance = prior_variance
         self.residual = residual
@@ -139,6 +133,7 @@ class ViewSum(Composition):
 
     def fits(self, model: Any) -> None:
         """See `Composition`: each view has orthonormal rows, and its model draws such parts over the same noise levels."""
+        check_names(self.views)
         shape = tuple(model.image_shape)
         for name, view in self.views.items():
             who = f"ViewSum: the view {name}"
@@ -169,6 +164,20 @@ class ViewSum(Composition):
             for name, model in self.views.items()
         }
         return SumOfViews(denoiser, views, self.prior_variance, self.residual)
+
+
+def check_names(views: Mapping[str, ViewModel]) -> None:
+    """See whether each view stands there once.
+
+    Raises:
+        BootlightError: names one that stands there twice, or a name that is none.
+    """
+    known = [(model.part, type(model.view), settings_of(model.view)) for model in views.values()]
+    for i, (name, model) in enumerate(zip(views, known, strict=True)):
+        if not name.isidentifier():
+            raise BootlightError(f"ViewSum views: {name!r} is no name of a view: use letters, digits and _")
+        if model in known[:i]:
+            raise BootlightError(f"ViewSum views: {list(views)[known.index(model)]} and {name} are one view; leave one out")
 
 
 def check_model(part: HasDenoiser, model: Any, shape: Shape, who: str) -> None:

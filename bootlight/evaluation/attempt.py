@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bootlight.distributed.stopping import Stopped
 from bootlight.errors import BootlightError, one_line
 
 _log = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ def attempt(what: str, failed: dict[str, str] | None) -> Iterator[None]:
     """
     try:
         yield
+    except Stopped:
+        raise
     except Exception as error:
         if failed is None:
             raise

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.causes import root_cause
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.plan import PLANNED_BATCH, PROBE, seconds_an_image
 from bootlight.bootstrap.plan_stages import Costs, planned
 from bootlight.bootstrap.trainers import make_trainer
@@ -62,7 +63,7 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
     Raises:
         BootlightError: names the arm and its first mistake.
     """
-    drawn: dict[str, int] = {}
+    builders: dict[str, Builder] = {}
     check = InputChecks()
     jobs = _first_jobs(study, names)
     teachers = {job.arm.teacher for job in jobs}
@@ -70,10 +71,10 @@ def check_arms(study: Study, names: list[str] | None = None) -> None:
         if job.is_begun and job.arm.name not in teachers:
             continue
         builder = parsed(job)
-        drawn[job.arm.name] = builder.num_drawn()
+        builders[job.arm.name] = builder
         if not job.is_begun:
             with named(job.arm):
-                set_up(job, builder, drawn)
+                set_up(job, builder, builders)
                 check(job, builder)
 
 
@@ -89,14 +90,14 @@ def print_plan(study: Study, names: list[str] | None = None, seeds: list[int] | 
         BootlightError: what is wrong with an arm, or with its images.
     """
     measured: dict[str, tuple[float, float]] = {}
-    drawn: dict[str, int] = {}
+    builders: dict[str, Builder] = {}
     check = InputChecks()
     rows, total, start = [], 0.0, None
     for job in tqdm(_first_jobs(study, names), desc="measuring", leave=False):
         builder = parsed(job)
-        cost = _cost(job, builder, drawn, measured, check)
+        cost = _cost(job, builder, builders, measured, check)
         start = startup_seconds(job) if start is None else start
-        drawn[job.arm.name] = builder.num_drawn()
+        builders[job.arm.name] = builder
         runs = jobs_of(study, [job.arm.name], seeds)
         left = sum(not other.is_finished for other in runs)
         minutes = (start + cost.seconds) / 60
@@ -124,12 +125,12 @@ def _first_jobs(study: Study, names: list[str] | None = None) -> list[Job]:
 
 
 def _cost(
-    job: Job, builder: Builder, drawn: dict[str, int], measured: dict[str, tuple[float, float]], check: InputChecks
+    job: Job, builder: Builder, builders: dict[str, Builder], measured: dict[str, tuple[float, float]], check: InputChecks
 ) -> Cost:
     """What a run of an arm does; times are measured once for equal models and batches."""
     data: BootstrapData = builder.datamodule
     with named(job.arm):
-        set_up(job, builder, drawn)
+        set_up(job, builder, builders)
         if not job.is_begun:
             check(job, builder)
         if builder.bootstrap.stages is not None:
@@ -151,20 +152,25 @@ def _cost_of_stages(builder: Builder, stages: list[Stage], measured: dict[str, t
     return Cost(main, steps, seen, drawn, sum(row.seconds for row in rows))
 
 
-def set_up(job: Job, builder: Builder, drawn: dict[str, int]) -> None:
+def set_up(job: Job, builder: Builder, builders: dict[str, Builder]) -> None:
     """Open the images of a run; of a teacher's, which may be still to be drawn, the number is taken for them.
+
+    Networks of the teacher, which may be still to be trained, have untrained ones in their place.
 
     Args:
         job: the run.
         builder: its objects.
-        drawn: images that the arms draw, by name.
+        builders: of the arms before it, by name.
 
     Raises:
         BootlightError: images are missing, or the teacher will not draw enough.
     """
     data: BootstrapData = builder.datamodule
     if job.arm.teacher is not None:
-        data.expected[job.taught_by] = drawn.get(job.arm.teacher, 0)
+        teacher = builders.get(job.arm.teacher)
+        data.expected[job.taught_by] = 0 if teacher is None else teacher.num_drawn()
+        if teacher is not None and job.teacher is not None:
+            builder.awaited[job.teacher] = teacher
     data.attach(GenerationContext(builder.run, 0, builder.seed))
     data.setup()
 
@@ -187,6 +193,7 @@ def _seconds(builder: Builder, data: BootstrapData, measured: dict[str, tuple[fl
     if key not in measured:
         make = partial(make_trainer, dict(builder.config_init.trainer))
         with quietly():
+            PublishedParts(builder).attach_stand_ins(builder.model, GenerationContext(builder.run, 0, builder.seed))
             measured[key] = seconds_an_image(builder.model, data, size, make(**PROBE), make)
     return measured[key]
 
