@@ -81,6 +81,35 @@ SFBD = {  # restored images replace those before, a third of them renewed; what 
         ]
     ),
 }  # fmt: skip
+SMALL_NET = {"width": 8, "channel_multipliers": [1], "num_res_blocks": 1, "attention_resolutions": [], "num_heads": 1}
+VIEW_OF = {
+    "model.compose": None,
+    "model.objective": "bootlight.DSM",
+    "data.view": {"class_path": "bootlight.LowResolution", "init_args": {"factor": 2}},
+    "data.num_steps": 6,
+}
+VIEWS = {  # a model of small images, a residual on whole ones, and drawing by both
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train", "init_args": {"part": "view_low", "settings": VIEW_OF}},
+            {"class_path": "bootlight.Train"},
+            {"class_path": "bootlight.Synthesize"},
+            {"class_path": "bootlight.Evaluate"},
+        ]
+    ),
+    "data.mixing": "bootlight.OnlyReal",
+    "evaluation.denoising_levels": 2,
+}
+OF_VIEWS = {"low": {"part": "view_low", "view": VIEW_OF["data.view"]}}
+RESIDUAL = {
+    "network": {"class_path": "bootlight.UNet", "init_args": SMALL_NET},
+    "compose": {"class_path": "bootlight.ViewSum", "init_args": {"views": OF_VIEWS}},
+    "objective": {"class_path": "bootlight.Residual", "init_args": {"penalty": 0.1}},
+    "prediction": {"class_path": "bootlight.V"},
+    "sampler": {"class_path": "bootlight.DDIM", "init_args": {"num_steps": 2, "clip": False}},
+    "ema_decay": 0.9,
+}
+SUM_OF_VIEWS = [f"--model={json.dumps({'class_path': 'bootlight.Diffusion', 'init_args': RESIDUAL})}"]
 GAUSSIAN = ["--model=bootlight.PixelGaussian"]
 
 
@@ -132,6 +161,7 @@ CONFIGURATIONS = {
     "sims": Configuration(DDPM, SIMS),
     "sims, two processes": Configuration(DDPM, SIMS, processes=2),
     "sfbd": Configuration(DDPM, SFBD),
+    "views": Configuration(SUM_OF_VIEWS, VIEWS),
     "two processes": Configuration(DDPM, processes=2, pages=True),
     "two processes, dcgan": Configuration(DCGAN, {"bootstrap.num_generations": 3}, processes=2),
 }
