@@ -221,10 +221,9 @@ class Builder(LightningCLI):
     def drawn_by(self, generation: int, into: str) -> int:
         """Images that a generation draws into a folder; a `BootlightError` where it draws none and no user's stage may."""
         stages = self.bootstrap.stages or ()
-        ours = all(map(is_ours, stages))
-        if stages and ours and not any(stage.into == into and stage.takes_part(generation) for stage in stages):
-            where = f"bootstrap.stages: generation {generation}"
-            raise BootlightError(f"{where} draws nothing into {into}, which later ones train on, by data.mixing")
+        if stages and all(map(is_ours, stages)) and not any(s.into == into and s.takes_part(generation) for s in stages):
+            said = f"generation {generation} draws nothing into {into}, which later ones train on, by data.mixing"
+            raise BootlightError(f"bootstrap.stages: {said}")
         return self.num_drawn(into, generation)
 
     def model_of(self, part: str, number: int = 0) -> GeneratorModule:
