@@ -193,8 +193,8 @@ def test_a_part_with_images_of_its_own_goes_on_with_those_alone(tmp_path):
     assert noted["parts"].keys() == {"view_low", "view_left"} and noted["parts"]["view_low"]["content"] != noted["content"]
     (run.path / "gen_000/metrics.json").unlink()
     bootlight.run(made)
-    other = named("ViewOf", origin=named("GaussianImages", image_size=4, count=1797), view=LOW_VIEW, is_part=True)
-    made["bootstrap"]["stages"][0]["init_args"]["settings"]["data.origin"] = other
+    noted["parts"]["view_low"]["content"] = "0" * 64  # as if the folder had other pictures then
+    run.real_images.write_text(json.dumps(noted))
     for file in run.path.glob("gen_000/view_low.*"):
         file.unlink()
     with pytest.raises(BootlightError, match=r"begun with"):
