@@ -917,3 +917,47 @@ class HoldsALambda(LocalSum):
         super().__init__()
         self._reductions["count"] = torch.sum
         self.scale = lambda value: value
+
+
+class TooFewHeads(bootlight.HeadWeights):
+    def forward(self, answer, log_sigma, log_scale):
+        return log_scale[:, :2]
+
+
+class HeadsOfAll(bootlight.HeadWeights):
+    """Weighs by what is usual in the batch."""
+
+    def forward(self, answer, log_sigma, log_scale):
+        return log_scale - log_scale.nan_to_num(neginf=0).mean(0)
+
+
+class LoudHeads(bootlight.HeadWeights):
+    """Listens to heads that can say nothing."""
+
+    def forward(self, answer, log_sigma, log_scale):
+        return torch.zeros_like(log_scale)
+
+
+class LastHeads(bootlight.HeadWeights):
+    """Remembers the last image of a step."""
+
+    observes = True
+
+    def setup(self, heads):
+        self.register_buffer("errors", torch.ones(heads))
+
+    def forward(self, answer, log_sigma, log_scale):
+        return log_scale - self.errors.log()
+
+    def observe(self, log_sigma, errors):
+        self.errors = errors[-1].float()
+
+
+class ForgetfulHeads(LastHeads):
+    """Remembers in an attribute."""
+
+    def setup(self, heads):
+        self.errors = torch.ones(heads)
+
+    def observe(self, log_sigma, errors):
+        self.errors = errors.mean(0).float()

@@ -84,10 +84,10 @@ class Learns(TimestepSampler):
         self.center += (t * loss).mean() / 100
 
 
-def trained(accumulate, ckpt_path=None, callbacks=(), timesteps=None):
+def trained(accumulate, ckpt_path=None, callbacks=(), timesteps=None, prediction=None):
     """A float64 DDPM without dropout after `STEPS` steps, trained by a real Trainer from the batches of the loader."""
     settings = {"num_classes": 3, "gradient_clip": 0.5, "warmup_steps": 1, "ema_decay": 0.5, "learning_rate": 1e-2}
-    module, watch = tiny_ddpm(**settings, learned_variance=False).double(), Watch()
+    module, watch = tiny_ddpm(**settings, prediction=prediction, learned_variance=False).double(), Watch()
     if timesteps is not None:
         timesteps.setup(module.schedule)
         module.timesteps = timesteps

@@ -18,6 +18,7 @@ from bootlight.checking.corruptions import CorruptionTrials, ViewTrials
 from bootlight.checking.denoisers import CompositionTrials, DenoiserTrials, ObjectiveTrials
 from bootlight.checking.finding import Finding
 from bootlight.checking.generator import GeneratorTrials
+from bootlight.checking.head_weights import HeadWeightsTrials
 from bootlight.checking.judged import CuratorTrials, RewardTrials
 from bootlight.checking.levels import PredictionTrials, WeightingTrials
 from bootlight.checking.metric import MetricTrials
@@ -34,6 +35,7 @@ from bootlight.errors import BootlightError
 
 KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
     *(GeneratorTrials, MarkovTrials, SamplerTrials, TimestepTrials, WeightingTrials, PredictionTrials, ScheduleTrials),
+    HeadWeightsTrials,
     *(ObjectiveTrials, CompositionTrials, DenoiserTrials, ViewTrials, CorruptionTrials),
     *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, StageTrials),
     *(MetricTrials, NetworkTrials),

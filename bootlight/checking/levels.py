@@ -83,7 +83,7 @@ class PredictionTrials(Trials):
         demand(whole, f"num_outputs({SHAPE[0]}) is {count!r}; it must be a whole number, at least that of the channels")
         for level in self.levels:
             target = self.thing.target(self.x0, self.noise, level)
-            channels = count if self._several_heads() else SHAPE[0]
+            channels = self._inner().num_outputs(SHAPE[0]) if self._several_heads() else SHAPE[0]
             tensor(target, (len(SIGMAS), channels, *SHAPE[1:]), "target(x0, noise, level)")
 
     def sees(self) -> None:
@@ -148,7 +148,11 @@ class PredictionTrials(Trials):
 
     def _several_heads(self) -> bool:
         """Whether it has answers beside that for the image and that for its variance."""
-        return not isinstance(self.thing, LearnedVariance) and self.thing.num_outputs(SHAPE[0]) != SHAPE[0]
+        return bool(self._inner().num_outputs(SHAPE[0]) != SHAPE[0])
+
+    def _inner(self) -> Prediction:
+        """What answers for the image, without what a `LearnedVariance` adds."""
+        return self.thing.inner if isinstance(self.thing, LearnedVariance) else self.thing  # type: ignore[no-any-return]
 
     def _answer(self, level: Level) -> Tensor:
         """The target, and zeros for what else the network answers."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -59,6 +61,7 @@ class Prediction(nn.Module, ABC):
     """A prediction type, linear in (x0, noise): one number for each of the image's."""
 
     needs_constant_variance = False  # whether it is meant for schedules with signal^2 + noise^2 = 1
+    observes = False  # whether it wants to know its errors in training
 
     def num_outputs(self, channels: int) -> int:
         """Channels that the network answers for images of so many."""
@@ -97,6 +100,17 @@ class Prediction(nn.Module, ABC):
         """
         error = per_image((self.target(x0, noise, level) - output) ** 2)
         return error if weight is None else error * (weight / self.scale(level)).flatten()
+
+    @contextmanager
+    def watched(self) -> Iterator[list[Tensor]]:
+        """What `error` notes meanwhile for `observe`: float64 rows (B, m) of each call."""
+        yield []
+
+    def observe(self, rows: Tensor) -> None:
+        """Learn from what `error` has noted (n, m) in a whole optimizer step, on all devices; called where `observes` is set.
+
+        What is learned belongs into buffers: they are in every checkpoint, and are published with the weights.
+        """
 
 
 class Epsilon(Prediction):
@@ -162,6 +176,7 @@ class LearnedVariance(Prediction):
         super().__init__()
         self.inner = inner
         self.needs_constant_variance = inner.needs_constant_variance
+        self.observes = inner.observes
 
     def num_outputs(self, channels: int) -> int:
         """Those of the inner type, and the image's."""
@@ -196,6 +211,14 @@ class LearnedVariance(Prediction):
     def error(self, output: Tensor, x0: Tensor, noise: Tensor, level: Level, weight: Tensor | None = None) -> Tensor:
         """Of the inner type."""
         return self.inner.error(self.split(output, x0)[0], x0, noise, level, weight)
+
+    def watched(self) -> AbstractContextManager[list[Tensor]]:
+        """Of the inner type."""
+        return self.inner.watched()
+
+    def observe(self, rows: Tensor) -> None:
+        """Of the inner type."""
+        self.inner.observe(rows)
 
 
 class EDM(Prediction):

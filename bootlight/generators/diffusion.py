@@ -94,7 +94,8 @@ class Diffusion(DenoisingModule):
         self.objective = objective or DSM()
         self.timesteps = timesteps or UniformTimesteps()
         self.timesteps.setup(self.schedule)
-        self._observed: list[Tensor] = []  # times and losses (2, n) of the batches of an optimizer step
+        self._observed: list[Tensor] = []  # times and losses (n, 2) of the batches of an optimizer step
+        self._noted: list[Tensor] = []  # by the prediction, in the same
         self._check_prediction()
         sizes = Sizes(self.image_shape, self.prediction.num_outputs(self.channels), self.num_classes)
         self.add_module(self.network_name, network(sizes))
@@ -152,9 +153,12 @@ class Diffusion(DenoisingModule):
         if batch.noise is not None and batch.t is None:  # images that were not chosen for their level, by another loader
             allowed = self._allowed(t, batch.noise)
             weight = allowed if weight is None else allowed * weight
-        losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
+        with self.prediction.watched() as noted:
+            losses, parts = self.objective(self.denoiser(ema=False), batch._replace(labels=self._training_labels(batch)), t)
         if self.timesteps.observes:
-            self._observe(t, losses.detach())
+            self._observed.append(self._of_all(torch.stack([t.double(), losses.detach().double()], 1)))
+        if self.prediction.observes:
+            self._noted += [self._of_all(rows) for rows in noted]
         return losses, parts, weight
 
     def _allowed(self, t: Tensor, ranges: Tensor) -> Tensor:
@@ -174,10 +178,10 @@ class Diffusion(DenoisingModule):
         """See `GeneratorModule.noise_levels`."""
         return DrawnLevels.of(self.timesteps, self.objective.usable)
 
-    def _observe(self, t: Tensor, losses: Tensor) -> None:
-        """Keep the losses of all devices until the whole optimizer step is there: all its parts are drawn alike."""
-        both: Any = self.all_gather(torch.stack([t.double(), losses.double()]))
-        self._observed.append(both.reshape(-1, 2, both.shape[-1]).transpose(0, 1).flatten(1))
+    def _of_all(self, rows: Tensor) -> Tensor:
+        """Rows (n, m) of all devices, to be kept until the whole optimizer step is there: all its parts are drawn alike."""
+        gathered: Any = self.all_gather(rows)
+        return gathered.reshape(-1, rows.shape[1])  # type: ignore[no-any-return]
 
     def _training_labels(self, batch: Batch) -> Tensor | None:
         """Labels with some replaced by "no label", which images without one have anyway."""
@@ -204,13 +208,16 @@ class Diffusion(DenoisingModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Let the timestep sampler see the losses of the step, and clip the true gradients.
+        """Let timestep sampler and prediction see what came of the step, and clip the true gradients.
 
         Lightning leaves gradients of a fused optimizer scaled in float16.
         """
         if self._observed:
-            self.timesteps.observe(*torch.cat(self._observed, 1))
+            self.timesteps.observe(*torch.cat(self._observed).T)
             self._observed.clear()
+        if self._noted:
+            self.prediction.observe(torch.cat(self._noted))
+            self._noted.clear()
         if self.gradient_clip is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None:
