@@ -51,6 +51,7 @@ SYSTEMS = {
     "autoguidance": ["train", "train", "synthesize", "choose", "synthesize", "evaluate"],
     "mad": ["train", "synthesize", "evaluate"],
     "sfbd": ["train", "train", "synthesize", "synthesize", "evaluate", "earlystop"],
+    "timesteps": ["train", "synthesize", "evaluate"],
     "curve": ["train", "synthesize", "train", *["synthesize"] * 5, *["merge", "synthesize"] * 5, "evaluate"],
 }
 

@@ -9,12 +9,14 @@ from oracle import Answer, fit, random_batch, tiny_ddpm
 from test_accumulation import STEPS, WHOLE, trained
 
 from bootlight.diffusion.denoiser import NetworkDenoiser
+from bootlight.diffusion.edm import EDM
 from bootlight.diffusion.grid import Level
 from bootlight.diffusion.head_weights import Gate, InverseError, Switch
 from bootlight.diffusion.mixed import Mixed
 from bootlight.diffusion.objective import Hybrid
-from bootlight.diffusion.prediction import EDM, X0, Epsilon, LearnedVariance, V, noise_from
+from bootlight.diffusion.prediction import X0, Epsilon, LearnedVariance, V, noise_from
 from bootlight.diffusion.schedules import LinearSchedule, SigmaSchedule
+from bootlight.errors import BootlightError
 
 LINEAR = LinearSchedule(1000)
 TYPES = (X0, Epsilon, V)
@@ -236,10 +238,10 @@ def test_what_cannot_be_mixed_is_refused():
         ([LearnedVariance(X0())], "LearnedVariance"),
         ([Mixed()], "Mixed"),
     ):
-        with pytest.raises(ValueError, match=what):
+        with pytest.raises(BootlightError, match=what):
             Mixed(heads)
     for build in (lambda: InverseError(0.0), lambda: InverseError(math.inf), lambda: Switch(0), lambda: Switch(decay=1.0)):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(BootlightError, match="must be"):
             build()
     # Heads that fit a schedule without a table; V does not.
     assert not Mixed([X0(), Epsilon()]).needs_constant_variance and Mixed().needs_constant_variance

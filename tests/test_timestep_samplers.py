@@ -11,6 +11,7 @@ from bootlight.diffusion.importance import RESOLUTION, LossSecondMoment
 from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule, SigmaSchedule
 from bootlight.diffusion.strata import Antithetic, Stratified
 from bootlight.diffusion.timesteps import LogitNormal, LogNormal, UniformTimesteps
+from bootlight.errors import BootlightError
 from bootlight.rng import numpy_rng
 
 T = 1000
@@ -178,7 +179,7 @@ def test_numbers_out_of_range_are_refused():
         lambda: LogitNormal(0.0, 0.0),
         lambda: LogitNormal(math.inf),
     ):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(BootlightError, match="must be"):
             build()
 
 

@@ -11,9 +11,10 @@ from oracle import Answer, Says, fit, random_batch, tiny_ddpm
 from bootlight.batch import Batch
 from bootlight.diffusion.compose import Alone, Extrapolate
 from bootlight.diffusion.denoiser import NetworkDenoiser
+from bootlight.diffusion.edm import EDM
 from bootlight.diffusion.grid import Level
 from bootlight.diffusion.objective import DSM, Hybrid
-from bootlight.diffusion.prediction import EDM, X0, Epsilon, Estimate, LearnedVariance, V
+from bootlight.diffusion.prediction import X0, Epsilon, Estimate, LearnedVariance, V
 from bootlight.diffusion.sampler import DDIM
 from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule, SigmaSchedule
 from bootlight.diffusion.timesteps import LogNormal, TimestepSampler, UniformTimesteps
@@ -64,7 +65,7 @@ def test_log_normal_levels_have_its_quantiles():
     extreme, _ = drawn(LogNormal(0.0, 10.0), SIGMAS, torch.tensor([0.0, 1 - 2.0**-24]))
     assert extreme.tolist() == pytest.approx([0.002, 80])
     for wrong in ((math.nan, 1.0), (0.0, 0.0), (0.0, -1.0)):
-        with pytest.raises(ValueError, match="deviation"):
+        with pytest.raises(BootlightError, match="deviation"):
             LogNormal(*wrong)
 
 

@@ -8,8 +8,9 @@ from bootlight.batch import Batch
 from bootlight.diffusion.compose import Alone
 from bootlight.diffusion.corruption import Box, Whole
 from bootlight.diffusion.denoiser import NetworkDenoiser
+from bootlight.diffusion.edm import EDM
 from bootlight.diffusion.objective import DSM
-from bootlight.diffusion.prediction import EDM, X0, Epsilon, LearnedVariance, V
+from bootlight.diffusion.prediction import X0, Epsilon, LearnedVariance, V
 from bootlight.diffusion.residual import Residual
 from bootlight.diffusion.schedules import CosineSchedule, LinearSchedule, SigmaSchedule
 from bootlight.diffusion.view_sum import SumOfViews, ViewModel, ViewSum

@@ -10,6 +10,7 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation.attempt import attempt
 from bootlight.evaluation.denoising_loss import NAME, denoising_loss
 from bootlight.generators.denoising import DenoisingModule
+from bootlight.generators.diffusion import Diffusion
 from bootlight.runs.folder import MODEL
 from bootlight.runs.timing import clock
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from bootlight.metrics.score import Score
 
 WHERE = "evaluation.denoising_levels"
+OF_BINS = "evaluation.noise_bins"
 
 
-def drawing_stage(builder: Builder, into: str, number: int) -> Stage | None:
+def drawing_stage(builder: Builder, into: str, number: int, where: str = WHERE) -> Stage | None:
     """The stage that draws a folder in a generation; None = there is no list of stages.
 
     Raises:
@@ -34,7 +36,7 @@ def drawing_stage(builder: Builder, into: str, number: int) -> Stage | None:
     stages = builder.bootstrap.stages
     found = next((stage for stage in stages or () if stage.into == into and stage.takes_part(number)), None)
     if stages is not None and found is None:
-        raise BootlightError(f"{WHERE}: no stage draws {into}, whose model is asked; set it to 0")
+        raise BootlightError(f"{where}: no stage draws {into}, whose model is asked; set it to 0")
     return found
 
 
@@ -44,11 +46,18 @@ def check_denoising(builder: Builder, folders: Sequence[str], number: int) -> No
     Raises:
         BootlightError: names one that does not.
     """
-    for into in folders if builder.evaluation.denoising_levels else ():
-        stage = drawing_stage(builder, into, number)
-        model = PublishedParts(builder).untrained(MODEL if stage is None else stage.part, number)
-        if not isinstance(model, DenoisingModule):
-            raise BootlightError(f"{WHERE}: {type(model).__name__} has no denoiser; take a diffusion model, or set it to 0")
+    evaluation = builder.evaluation
+    for into in folders:
+        for where, wanted, kind, lacks in (
+            (WHERE, evaluation.denoising_levels, DenoisingModule, "has no denoiser"),
+            (OF_BINS, evaluation.noise_bins, Diffusion, "is not trained noise level by noise level"),
+        ):
+            if not wanted:
+                continue
+            stage = drawing_stage(builder, into, number, where)
+            model = PublishedParts(builder).untrained(MODEL if stage is None else stage.part, number)
+            if not isinstance(model, kind):
+                raise BootlightError(f"{where}: {type(model).__name__} {lacks}; take bootlight.Diffusion, or set it to 0")
 
 
 def as_drawn(generation: Generation, into: str) -> DenoisingModule:

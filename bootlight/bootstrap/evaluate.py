@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from bootlight.bootstrap.denoising import check_denoising, denoising_scores
+from bootlight.bootstrap.noise_bins import write_noise_bins
 from bootlight.bootstrap.stage import Stage, Work
 from bootlight.distributed.processes import agree
 from bootlight.distributed.stopping import Stopped, leave_if_asked
@@ -51,7 +52,7 @@ class Evaluate(Stage):
         return Work()
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
-        """See whether what is asked how well it denoises does denoise."""
+        """See whether what is asked how well it denoises does denoise, and is trained by that."""
         check_denoising(builder, self.of, 1 if self.generations == "later" else 0)
 
     def is_done(self, generation: Generation) -> bool:
@@ -76,6 +77,7 @@ class Evaluate(Stage):
             keep = folder.witness if name == self.of[0] else None
             scores, failed = evaluation.scores(generation.drawn(name), data, generation.device, keep=keep)
             scores |= denoising_scores(generation, name, data, failed)
+            write_noise_bins(generation, name, data, failed)
             found[name] = {"scores": {key: score.to_json() for key, score in scores.items()}}
             found[name] |= {"failed": failed} if failed else {}
         about = {

@@ -13,8 +13,9 @@ from bootlight.checking.stand_ins import Blend, Exact, Model
 from bootlight.checking.trials import NotHere, Trials, Wrong, demand, near, noise, readable, repeated, tensor, uniform
 from bootlight.diffusion.compose import Composition
 from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
+from bootlight.diffusion.edm import EDM
 from bootlight.diffusion.objective import Objective
-from bootlight.diffusion.prediction import EDM, Epsilon, Estimate, LearnedVariance
+from bootlight.diffusion.prediction import Epsilon, Estimate, LearnedVariance
 from bootlight.diffusion.schedule import Schedule
 from bootlight.diffusion.schedules import CosineSchedule, SigmaSchedule
 from bootlight.errors import BootlightError

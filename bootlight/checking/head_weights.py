@@ -51,8 +51,8 @@ class HeadWeightsTrials(Trials):
         for found, order in ((one, torch.arange(40)), (other, torch.arange(40).flip(0))):
             found.setup(HEADS)
             _show(found, order)
-        weights = (self._asked(thing=found).softmax(1) for found in (one, other))
-        demand(near(*weights, 1e-6), "weights are others where the images of a step came in another order")
+        wanted, weights = (self._asked(thing=found).softmax(1) for found in (one, other))
+        demand(near(weights, wanted, 1e-6), "weights are others where the images of a step came in another order")
 
     def state_saved(self) -> None:
         """What it has learned is in its state: saved, loaded into a fresh one, it weighs the same."""

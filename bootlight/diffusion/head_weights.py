@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bootlight.diffusion.schedule import SIGMA_MAX, SIGMA_MIN
+from bootlight.errors import BootlightError
 
 LEAST = 1e-12  # error of a head that makes none
 
@@ -52,7 +53,7 @@ class RunningErrors(HeadWeights):
         decay: of the running mean; of the first observations of a bin it is the plain one.
 
     Raises:
-        ValueError: no bins, or a decay that is not in [0, 1).
+        BootlightError: no bins, or a decay that is not in [0, 1).
     """
 
     observes = True
@@ -60,7 +61,9 @@ class RunningErrors(HeadWeights):
     def __init__(self, bins: int = 20, decay: float = 0.99) -> None:
         super().__init__()
         if bins < 1 or not 0 <= decay < 1:
-            raise ValueError(f"bins is {bins} and decay {decay}; they must be at least 1, and at least 0 and below 1")
+            raise BootlightError(
+                f"{type(self).__name__} bins is {bins} and decay {decay}; they must be at least 1, and at least 0 and below 1"
+            )
         self.bins = bins
         self.decay = decay
 
@@ -106,13 +109,15 @@ class InverseError(RunningErrors):
         decay: of their running means.
 
     Raises:
-        ValueError: numbers out of range.
+        BootlightError: numbers out of range.
     """
 
     def __init__(self, sharpness: float = 1.0, bins: int = 20, decay: float = 0.99) -> None:
         super().__init__(bins, decay)
         if not 0 < sharpness < math.inf:
-            raise ValueError(f"sharpness is {sharpness}; it must be above 0 and finite; bootlight.Switch is its limit")
+            raise BootlightError(
+                f"InverseError sharpness is {sharpness}; it must be above 0 and finite; bootlight.Switch is its limit"
+            )
         self.sharpness = sharpness
 
     def prefer(self, goodness: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ class Switch(RunningErrors):
         decay: of their running means.
 
     Raises:
-        ValueError: numbers out of range.
+        BootlightError: numbers out of range.
     """
 
     def prefer(self, goodness: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bootlight.diffusion.timesteps import TimestepSampler
+from bootlight.errors import BootlightError
 
 if TYPE_CHECKING:
     from bootlight.diffusion.schedule import Schedule
@@ -30,7 +31,7 @@ class LossSecondMoment(TimestepSampler):
             None = one for each timestep, or 100 where there is no table. A history of T timesteps takes some 25 T images.
 
     Raises:
-        ValueError: numbers out of range, here or for the schedule.
+        BootlightError: numbers out of range, here or for the schedule.
     """
 
     observes = True
@@ -38,7 +39,9 @@ class LossSecondMoment(TimestepSampler):
     def __init__(self, history: int = 10, uniform: float = 0.001, bins: int | None = None) -> None:
         super().__init__()
         if history < 1 or not 0 < uniform <= 1:
-            raise ValueError(f"history is {history} and uniform {uniform}; they must be at least 1, and above 0 and at most 1")
+            raise BootlightError(
+                f"LossSecondMoment history is {history} and uniform {uniform}; they must be at least 1, and in (0, 1]"
+            )
         self.history = history
         self.uniform = uniform
         self.bins = bins
@@ -49,7 +52,9 @@ class LossSecondMoment(TimestepSampler):
         most = schedule.num_timesteps
         bins = (most or WITHOUT_TABLE) if self.bins is None else self.bins
         if bins < 1 or (most is not None and bins > most):
-            raise ValueError(f"bins is {bins}; it must be at least 1" + ("" if most is None else f" and at most {most}"))
+            raise BootlightError(
+                f"LossSecondMoment bins is {bins}; it must be at least 1" + ("" if most is None else f", at most {most}")
+            )
         u = torch.arange(1, bins, dtype=torch.float64) / bins
         self.register_buffer("edges", schedule.drawn(u + INSIDE / bins).double(), persistent=False)
         self.register_buffer("losses", torch.zeros(bins, self.history, dtype=torch.float64))

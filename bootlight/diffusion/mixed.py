@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bootlight.diffusion.grid import Level
 from bootlight.diffusion.head_weights import HeadWeights, InverseError
 from bootlight.diffusion.prediction import X0, Epsilon, Prediction, V, per_image
+from bootlight.errors import BootlightError
 
 LEAST_SCALE = 1e-12  # of a head that can say what the image is: below it float32 cannot
 MOST_SCALE = 1e30
@@ -31,19 +32,19 @@ class Mixed(Prediction):
         by: how they are weighed; InverseError if left out.
 
     Raises:
-        ValueError: no heads, or one that needs an input or channels of its own.
+        BootlightError: no heads, or one that needs an input or channels of its own.
     """
 
     def __init__(self, heads: Sequence[Prediction] | None = None, by: HeadWeights | None = None) -> None:
         super().__init__()
         chosen = [X0(), Epsilon(), V()] if heads is None else list(heads)
         if not chosen:
-            raise ValueError("heads is empty; give one or more, such as bootlight.X0 and bootlight.Epsilon")
+            raise BootlightError("Mixed heads is empty; give one or more, such as bootlight.X0 and bootlight.Epsilon")
         for head in chosen:
             if type(head).inputs is not Prediction.inputs or head.num_outputs(3) != 3:
-                raise ValueError(
-                    f"heads has {type(head).__name__}, which sees or answers something else than an image; take such as X0, "
-                    "Epsilon and V, and LearnedVariance around the mixture"
+                raise BootlightError(
+                    f"Mixed heads has {type(head).__name__}, which sees or answers something else than an image; take such as "
+                    "X0, Epsilon and V, and LearnedVariance around the mixture"
                 )
         self.heads = nn.ModuleList(chosen)
         self.by = by or InverseError()
@@ -52,19 +53,23 @@ class Mixed(Prediction):
         self.observes = self.by.observes
         self._noted: list[Tensor] | None = None
 
+    @property
+    def _each(self) -> list[Prediction]:
+        return list(self.heads)  # type: ignore[arg-type]
+
     def num_outputs(self, channels: int) -> int:
         """Those of the heads, and of the weights."""
         return len(self.heads) * channels + self.by.num_outputs(len(self.heads))
 
     def target(self, x0: Tensor, noise: Tensor, level: Level) -> Tensor:
         """Those of the heads one after the other, and 0 where the network answers for the weights."""
-        targets = [head.target(x0, noise, level) for head in self.heads]
+        targets = [head.target(x0, noise, level) for head in self._each]
         more = self.by.num_outputs(len(self.heads))
         return torch.cat([*targets, x0.new_zeros(len(x0), more, *x0.shape[2:])], 1)
 
     def scale(self, level: Level) -> Tensor | float:
         """Of heads that are equally wrong about the image: the sum of theirs."""
-        return torch.stack([torch.as_tensor(head.scale(level)) for head in self.heads]).sum(0)
+        return torch.stack([torch.as_tensor(head.scale(level)) for head in self._each]).sum(0)
 
     def x0(self, output: Tensor, x_t: Tensor, level: Level) -> Tensor:
         """The images of the heads, weighted."""
@@ -76,10 +81,10 @@ class Mixed(Prediction):
         signal, noise = (torch.as_tensor(value).to(x_t).expand(len(x_t), 1, 1, 1) for value in level)
         able = self._scales(level, x_t) > LEAST_SCALE
         found = []
-        for k, (head, answer) in enumerate(zip(self.heads, self._split(output, x_t)[0], strict=True)):
+        for k, (head, answer) in enumerate(zip(self._each, self._split(output, x_t)[0], strict=True)):
             can = able[:, k, None, None, None]
             there = Level(torch.where(can, signal, 1.0), torch.where(can, noise, 1.0))
-            found.append(head.x0(answer, x_t, there))  # type: ignore[operator]
+            found.append(head.x0(answer, x_t, there))
         return torch.stack(found, 1)
 
     def weights(self, output: Tensor, x_t: Tensor, level: Level) -> Tensor:
@@ -92,7 +97,7 @@ class Mixed(Prediction):
     def error(self, output: Tensor, x0: Tensor, noise: Tensor, level: Level, weight: Tensor | None = None) -> Tensor:
         """The sum of the heads' errors, and, of weights that are trained, the combined one in x0; see `Prediction`."""
         each = torch.stack(
-            [head.error(a, x0, noise, level) for head, a in zip(self.heads, self._split(output, x0)[0], strict=True)],  # type: ignore[operator]
+            [head.error(a, x0, noise, level) for head, a in zip(self._each, self._split(output, x0)[0], strict=True)],
             1,
         )
         if self._noted is not None:
@@ -125,11 +130,11 @@ class Mixed(Prediction):
     def _split(self, output: Tensor, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Answers of the heads, and that for the weights, for images like `x`."""
         count = len(self.heads) * x.shape[1]
-        return list(output[:, :count].split(x.shape[1], 1)), output[:, count:]
+        return list(output[:, :count].chunk(len(self.heads), 1)), output[:, count:]
 
     def _scales(self, level: Level, x: Tensor) -> Tensor:
         """`Prediction.scale` of each head, (B, heads)."""
-        scales = [torch.as_tensor(head.scale(level)).to(x).expand(len(x), 1, 1, 1) for head in self.heads]
+        scales = [torch.as_tensor(head.scale(level)).to(x).expand(len(x), 1, 1, 1) for head in self._each]
         return torch.cat(scales, 1).flatten(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -212,52 +212,12 @@ class LearnedVariance(Prediction):
         """Of the inner type."""
         return self.inner.error(self.split(output, x0)[0], x0, noise, level, weight)
 
-    def watched(self) -> AbstractContextManager[list[Tensor]]:
+    @contextmanager
+    def watched(self) -> Iterator[list[Tensor]]:
         """Of the inner type."""
-        return self.inner.watched()
+        with self.inner.watched() as noted:
+            yield noted
 
     def observe(self, rows: Tensor) -> None:
         """Of the inner type."""
         self.inner.observe(rows)
-
-
-class EDM(Prediction):
-    """Inputs, answers and errors of unit variance at every level, for data of a known deviation (Karras et al. 2022, table 1).
-
-    Args:
-        sigma_data: deviation of the data.
-
-    Raises:
-        ValueError: it is not above 0.
-    """
-
-    def __init__(self, sigma_data: float = 0.5) -> None:
-        super().__init__()
-        if not sigma_data > 0:
-            raise ValueError(f"sigma_data is {sigma_data}; it must be above 0")
-        self.sigma_data = sigma_data
-
-    def coefficients(self, level: Level) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """sigma, c_skip, c_out and c_in."""
-        sigma = torch.as_tensor(level.noise / level.signal)
-        total = sigma**2 + self.sigma_data**2
-        return sigma, self.sigma_data**2 / total, sigma * self.sigma_data / total.sqrt(), 1 / total.sqrt()
-
-    def inputs(self, x_t: Tensor, level: Level, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """c_in x, and 250 log sigma, a thousand times c_noise."""
-        sigma, _, _, c_in = self.coefficients(level)
-        return c_in * x_t / level.signal, 250 * sigma.flatten().log()
-
-    def target(self, x0: Tensor, noise: Tensor, level: Level) -> Tensor:
-        """(x0 - c_skip x) / c_out, where x = x0 + sigma * noise."""
-        sigma, c_skip, c_out, _ = self.coefficients(level)
-        return (x0 - c_skip * (x0 + sigma * noise)) / c_out
-
-    def x0(self, output: Tensor, x_t: Tensor, level: Level) -> Tensor:
-        """c_skip x + c_out * output."""
-        _, c_skip, c_out, _ = self.coefficients(level)
-        return c_skip * x_t / level.signal + c_out * output
-
-    def scale(self, level: Level) -> Tensor | float:
-        """1 / c_out^2."""
-        return 1 / self.coefficients(level)[2] ** 2

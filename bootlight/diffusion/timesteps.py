@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from bootlight.errors import BootlightError
+
 if TYPE_CHECKING:
     from bootlight.diffusion.schedule import Schedule
 
@@ -59,14 +61,14 @@ class LogNormal(TimestepSampler):
         deviation: of log sigma.
 
     Raises:
-        ValueError: a deviation that is not above 0.
+        BootlightError: a deviation that is not above 0.
     """
 
     biased = True
 
     def __init__(self, mean: float = -1.2, deviation: float = 1.2) -> None:
         super().__init__()
-        _check_normal(mean, deviation)
+        _check_normal(type(self).__name__, mean, deviation)
         self.mean = mean
         self.deviation = deviation
 
@@ -89,14 +91,14 @@ class LogitNormal(TimestepSampler):
         deviation: of the logit.
 
     Raises:
-        ValueError: a deviation that is not above 0.
+        BootlightError: a deviation that is not above 0.
     """
 
     biased = True
 
     def __init__(self, mean: float = 0.0, deviation: float = 1.0) -> None:
         super().__init__()
-        _check_normal(mean, deviation)
+        _check_normal(type(self).__name__, mean, deviation)
         self.mean = mean
         self.deviation = deviation
 
@@ -106,9 +108,9 @@ class LogitNormal(TimestepSampler):
         return self.schedule.drawn(place), None
 
 
-def _check_normal(mean: float, deviation: float) -> None:
+def _check_normal(name: str, mean: float, deviation: float) -> None:
     if not (math.isfinite(mean) and 0 < deviation < math.inf):
-        raise ValueError(f"mean is {mean} and deviation {deviation}; they must be numbers, the second above 0")
+        raise BootlightError(f"{name} mean is {mean} and deviation {deviation}; they must be numbers, the second above 0")
 
 
 def _normal(u: Tensor) -> Tensor:

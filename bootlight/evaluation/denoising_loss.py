@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from bootlight.batch import Batch
-from bootlight.data.batches import gather, marks, seen
+from bootlight.evaluation.real_batches import labels_for, real_batches
 from bootlight.io.pictures import to_float
 from bootlight.metrics.score import Score
 from bootlight.rng import derive_key, normal_rows, split_key
@@ -57,11 +55,12 @@ def denoising_loss(
         The mean; its standard error is over images. 1 is the loss of a model that says there is no noise.
     """
     losses = []
-    for batch in _batches(data, which, batch_size):
+    for batch in real_batches(data, which, MAX_IMAGES, batch_size):
         check()
         x0, ids = to_float(batch.images).to(device), batch.ids
         assert ids is not None
-        labels = None if num_classes is None or batch.labels is None else _known(batch.labels, num_classes).to(device)
+        known = labels_for(batch, num_classes)
+        labels = None if known is None else known.to(device)
         at_levels = [_error(denoiser, x0, ids, labels, k, levels) for k in range(levels)]
         losses.append(torch.stack(at_levels).mean(0))
     each = torch.cat(losses)
@@ -78,19 +77,3 @@ def _error(denoiser: Denoiser, x0: Tensor, ids: Tensor, labels: Tensor | None, k
     t = denoiser.schedule.drawn(torch.full((len(x0),), (k + 0.5) / levels, device=x0.device))
     estimate = denoiser(denoiser.schedule.level(t).noisy(x0, noise), t, labels)
     return (estimate.epsilon - noise).double().square().flatten(1).mean(1).cpu()
-
-
-def _known(labels: Tensor, num_classes: int) -> Tensor:
-    """As the network is to see them: `num_classes` where an image has none."""
-    return torch.where(labels < 0, num_classes, labels)
-
-
-def _batches(data: BootstrapData, which: Source, size: int) -> Iterator[Batch]:
-    """Images in their order, as a training step sees them without mirroring."""
-    chosen = data.reference(which, MAX_IMAGES)
-    for start in range(0, len(chosen), size):
-        part: np.ndarray[tuple[int], np.dtype[np.int64]] = chosen[start : start + size]
-        images, labels = gather([which], part)
-        known = None if labels is None else torch.from_numpy(labels)
-        found = Batch(torch.from_numpy(images).permute(0, 3, 1, 2), known, 0, start, len(chosen), **marks([which], part))
-        yield found if data.view_of is None else seen(found, data.view_of, 0)

@@ -58,6 +58,8 @@ class Evaluation:
         batch_size: images of one network call.
         denoising_levels: noise levels at which a diffusion model's error on held-out and training images is measured, see
             `denoising_loss`; 0 = it is not.
+        noise_bins: parts of the levels in which a diffusion model's loss, its variance, its gradient, and what a step on one
+            does to the others are measured, see `evaluation.noise_bins`; 0 = they are not.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class Evaluation:
         max_real: int = 50_000,
         batch_size: int = 100,
         denoising_levels: int = 0,
+        noise_bins: int = 0,
     ) -> None:
         check_range("evaluation.judge_steps", judge_steps, 0)
         check_range("evaluation.denoising_levels", denoising_levels, 0)
+        check_range("evaluation.noise_bins", noise_bins, 0)
         check_range("evaluation.judge_width", judge_width, 1)
         check_range("evaluation.judge_batch_size", judge_batch_size, 1)
         check_range("evaluation.max_real", max_real, 2)
@@ -85,6 +89,7 @@ class Evaluation:
         self.max_real = max_real
         self.batch_size = batch_size
         self.denoising_levels = denoising_levels
+        self.noise_bins = noise_bins
         self.feature_network: nn.Module | None = None
         self.judge: nn.Module | None = None
         self._chosen: Chosen | None = None

@@ -1,15 +1,19 @@
 """What W&B gets when a generation is done: scores, previews, the manifest of its images."""
 
 import hashlib
+import io
 from typing import Any
 
+from PIL import Image
+
+from bootlight.report.noise_levels import noise_bins_png, read_noise_bins
 from bootlight.report.scores import read_generation, read_scores
 from bootlight.report.verdict import run_verdict
 from bootlight.runs.folder import GenerationFolder, RunFolder
 
 
 def closing_values(folder: GenerationFolder, generation: int) -> dict[str, Any]:
-    """Scores as ``generation/<name>``, standard errors as ``generation/<name>_se``, and the previews.
+    """Scores as ``generation/<name>``, standard errors as ``generation/<name>_se``, previews, and pictures of noise levels.
 
     Raises:
         BootlightError: `metrics.json` is missing or not complete.
@@ -19,6 +23,10 @@ def closing_values(folder: GenerationFolder, generation: int) -> dict[str, Any]:
     values: dict[str, Any] = {f"generation/{name}": value for name, value in read_generation(folder).flat().items()}
     if folder.previews.exists():
         values["generation/previews"] = wandb.Image(str(folder.previews), caption=f"generation {generation}")
+    bins = read_noise_bins(folder.noise_bins)
+    if bins is not None:
+        picture = Image.open(io.BytesIO(noise_bins_png(bins)))
+        values["generation/noise_bins"] = wandb.Image(picture, caption="loss, and its change by a step, at each sigma")
     return values
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from bootlight.io.atomic import atomic_write
 from bootlight.report import report_run, report_scores
 from bootlight.report.current import scores_mark
+from bootlight.report.noise_levels import noise_levels
 from bootlight.report.page import page
 from bootlight.report.scores import read_scores
 from bootlight.report.verdict import run_verdict
@@ -35,6 +36,7 @@ def write_report(run: RunFolder) -> Path:
         report_scores.scores_table(rows),
         report_scores.score_curves(rows),
         report_run.training_curves(run),
+        noise_levels(run),
         report_scores.protocols(rows),
         report_run.timing(run),
         report_run.files(run),

@@ -74,7 +74,7 @@ def files(run: RunFolder) -> str:
 
 
 def _files_of(folder: GenerationFolder) -> list[Path]:
-    return [folder.weights, folder.samples, folder.metadata, folder.previews, folder.metrics, folder.history]
+    return [folder.weights, folder.samples, folder.metadata, folder.previews, folder.metrics, folder.noise_bins, folder.history]
 
 
 def _links(run: RunFolder, label: str, paths: list[Path]) -> str:

@@ -124,6 +124,11 @@ class GenerationFolder:
         return self.path / "metrics.json"
 
     @property
+    def noise_bins(self) -> Path:
+        """The loss of the model that drew the images at each noise level: see `bootlight.evaluation.noise_bins`."""
+        return self.path / ("noise_bins.json" if self.into == SAMPLES else f"{self.into}_noise_bins.json")
+
+    @property
     def witness(self) -> Path:
         """What each image adds to a kernel distance: see `bootlight.runs.witness`."""
         return self.path / "witness.json"

@@ -9,7 +9,19 @@ from bootlight.io.paths import expanded_text
 from bootlight.runs.folder import MODEL, GenerationFolder, RunFolder
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
-TAKEN = {"samples", "checkpoints", "metrics", "previews", "timing", "batch_size", "train", "references", "strip", "report"}
+TAKEN = {
+    "noise_bins",
+    "samples",
+    "checkpoints",
+    "metrics",
+    "previews",
+    "timing",
+    "batch_size",
+    "train",
+    "references",
+    "strip",
+    "report",
+}
 TAKEN |= {"real", "witness"}  # names of parents begin with `real`, or with their folder
 ENDINGS = ("_curation", "_batch_size", "_previews", "_choice")  # of files beside a folder of images, and of streams
 GRAMMAR = "a part, @-1/part, @0/part or RUN@2/part"

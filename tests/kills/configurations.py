@@ -110,6 +110,18 @@ RESIDUAL = {
     "ema_decay": 0.9,
 }
 SUM_OF_VIEWS = [f"--model={json.dumps({'class_path': 'bootlight.Diffusion', 'init_args': RESIDUAL})}"]
+IMPORTANCE = {"class_path": "bootlight.LossSecondMoment", "init_args": {"history": 2, "bins": 3}}
+ADAPTIVE = [  # levels by their losses, and heads by their errors: both learn from every step
+    "--model=bootlight.Diffusion",
+    "--model.network=bootlight.MLP",
+    "--model.network.width=8",
+    "--model.schedule=bootlight.LinearSchedule",
+    "--model.sampler=bootlight.DDIM",
+    "--model.sampler.num_steps=4",
+    "--model.prediction=bootlight.Mixed",
+    "--model.timesteps=" + json.dumps({"class_path": "bootlight.Stratified", "init_args": {"inner": IMPORTANCE}}),
+]
+LEARNING = {"trainer.accumulate_grad_batches": 2, "evaluation.noise_bins": 3, "bootstrap.warm_start": "true"}
 GAUSSIAN = ["--model=bootlight.PixelGaussian"]
 
 
@@ -162,6 +174,8 @@ CONFIGURATIONS = {
     "sims, two processes": Configuration(DDPM, SIMS, processes=2),
     "sfbd": Configuration(DDPM, SFBD),
     "views": Configuration(SUM_OF_VIEWS, VIEWS),
+    "adaptive": Configuration(ADAPTIVE, LEARNING),
+    "adaptive, two processes": Configuration(ADAPTIVE, LEARNING, processes=2),
     "two processes": Configuration(DDPM, processes=2, pages=True),
     "two processes, dcgan": Configuration(DCGAN, {"bootstrap.num_generations": 3}, processes=2),
 }
