@@ -19,6 +19,7 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation import noise_bins as module
 from bootlight.evaluation.noise_bins import noise_bins
 from bootlight.generators.diffusion import Diffusion
+from bootlight.loggers.wandb_generation import closing_values
 from bootlight.report.noise_levels import noise_bins_png, noise_levels, read_noise_bins
 from bootlight.runs.folder import RunFolder
 
@@ -143,6 +144,7 @@ def test_a_run_has_them_in_its_folder_and_on_its_page(tmp_path, monkeypatch):
     assert noise_bins_png(bins).startswith(b"\x89PNG")
     found = json.loads((run.path / "gen_000/metrics.json").read_text())
     assert "failed" not in found
+    assert closing_values(RunFolder(run.path).generations()[0], 0)["generation/noise_bins"].image.size[0] > 800
     for broken in ({"format": 2}, bins | {"loss": [1.0]}, bins | {"loss": [math.nan] * 4}):
         file.write_text(json.dumps(broken))
         assert read_noise_bins(file) is None and noise_levels(RunFolder(run.path)) == ""

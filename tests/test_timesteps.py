@@ -83,6 +83,11 @@ def test_weights_of_noise_levels_reach_the_loss_before_those_of_images():
     batch = random_batch(4)
     losses, parts, weight = module.losses(batch)
     torch.testing.assert_close(losses * weight, parts["mse"] * torch.tensor([3.0, 1.0, 3.0, 1.0]), rtol=0, atol=0)
+    logged = {}
+    module.log = lambda name, value, **_: logged.update({name: value.item()})
+    module.training_step(batch, 0)
+    wanted = (parts["mse"] * torch.tensor([3.0, 1.0, 3.0, 1.0])).mean().item()
+    assert logged["train/mse"] == pytest.approx(wanted, rel=1e-6) == pytest.approx(logged["train/loss"], rel=1e-6)
     given, _, weight = plain.losses(batch._replace(t=torch.tensor([10, 90, 10, 90])))  # where the images came with their levels
     assert weight is None
     torch.testing.assert_close(given, parts["mse"], rtol=0, atol=0)
