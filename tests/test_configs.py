@@ -46,6 +46,7 @@ def test_a_small_config_runs(bootlight, tmp_path, name):
 
 
 SYSTEMS = {
+    "ambient": ["train", "synthesize", "evaluate"],
     "sims": ["train", "synthesize", "train", "choose", "synthesize", "evaluate"],
     "neon": ["train", "synthesize", "train", "choose", "merge", "synthesize", "evaluate"],
     "autoguidance": ["train", "train", "synthesize", "choose", "synthesize", "evaluate"],

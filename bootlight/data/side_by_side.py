@@ -35,20 +35,21 @@ class LookedAt:
 
 
 def of_origins(data: BootstrapData, count: int) -> list[LookedAt]:
-    """For each origin some of its images, the same ones each time, below the good images that they were made of.
+    """For each origin some of its images, the same ones each time, below the good images that they were made of, shown once.
 
     Args:
         data: set up.
         count: images of each.
     """
-    rows = []
+    rows, shown = [], set()
     further = {f"data.origins.{name}": origin for name, origin in data.origins.items()}
     for name, origin in [("data.origin", data.origin), *further.items()]:
         store, behind = origin.load()[0], origin.clean()
-        order = numpy_rng("looked at", store.key).permutation(len(store.images))
-        chosen = order[:count].tolist()
-        if behind is not None:
-            rows.append(LookedAt(f"{name}: clean", _of(behind[0], chosen)))
+        good = store if behind is None else behind[0]  # the same of them for all that is made of them
+        chosen = numpy_rng("looked at", good.key).permutation(len(store.images))[:count].tolist()
+        if behind is not None and good.key not in shown:
+            rows.append(LookedAt(f"{name}: clean", _of(good, chosen)))
+        shown.add(good.key)
         said = origin.told()
         rows.append(LookedAt(": ".join([name, *said[:1]]), _of(store, chosen)))
     return rows

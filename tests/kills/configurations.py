@@ -122,6 +122,31 @@ ADAPTIVE = [  # levels by their losses, and heads by their errors: both learn fr
     "--model.timesteps=" + json.dumps({"class_path": "bootlight.Stratified", "init_args": {"inner": IMPORTANCE}}),
 ]
 LEARNING = {"trainer.accumulate_grad_batches": 2, "evaluation.noise_bins": 3, "bootstrap.warm_start": "true"}
+AMBIENT = [  # levels first, then images: clean, noisy and drawn ones
+    "--model=bootlight.Diffusion", "--model.network=bootlight.UNet", "--model.network.width=8",
+    "--model.network.num_res_blocks=1", "--model.network.num_heads=1", "--model.schedule=bootlight.SigmaSchedule",
+    "--model.prediction=bootlight.EDM", "--model.objective=bootlight.Ambient", "--model.timesteps=bootlight.LogNormal",
+    "--model.sampler=bootlight.Heun", "--model.sampler.num_steps=3",
+]  # fmt: skip
+NOISY = {
+    "data.origins": json.dumps(
+        {
+            "noisy": {
+                "class_path": "bootlight.Corrupted",
+                "init_args": {
+                    "origin": {
+                        "class_path": "bootlight.GaussianImages",
+                        "init_args": {"image_size": 8, "channels": 3, "count": 12},
+                    },
+                    "corruption": {"class_path": "bootlight.GaussianNoise", "init_args": {"tau": 0.3}},
+                },
+            }
+        }
+    ),
+    "data.mixing": "bootlight.WithOrigin",
+    "data.mixing.origin": "noisy",
+    "data.flip": "true",
+}
 GAUSSIAN = ["--model=bootlight.PixelGaussian"]
 
 
@@ -167,6 +192,8 @@ CONFIGURATIONS = {
     "dcgan, warm start, workers": Configuration(DCGAN, {"bootstrap.warm_start": "true", "data.num_workers": 2}),
     "dcgan, bf16, warm start": Configuration(DCGAN, {"bootstrap.warm_start": "true", "trainer.precision": "bf16-mixed"}),
     "gaussian, digits": Configuration(GAUSSIAN, DIGITS, without=OF_FOLDERS),
+    "ambient, workers": Configuration(AMBIENT, NOISY | {"data.num_workers": 2}),
+    "ambient, two processes": Configuration(AMBIENT, NOISY, processes=2),
     "two parts": Configuration(DDPM, TWO_PARTS),
     "two parts, dcgan": Configuration(DCGAN, TWO_PARTS),
     "two parts, two processes": Configuration(DDPM, TWO_PARTS, processes=2),
