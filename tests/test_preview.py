@@ -11,6 +11,8 @@ from bootlight import BootlightError, Corrupted, Digits, GaussianNoise, Subtitle
 from bootlight.__main__ import answer
 from bootlight.data.side_by_side import LookedAt, of_origins
 from bootlight.report.sheet import GAP, MARGIN, TEXT, sheet
+from bootlight.runs.folder import GenerationFolder
+from bootlight.runs.manifest import read_metadata
 
 EDGE = 64  # of a tile: eight times that of a digit
 
@@ -97,3 +99,57 @@ def test_what_is_to_be_drawn_must_be_said(arguments, key, tmp_path, monkeypatch)
     with pytest.raises(BootlightError, match="--to"):
         main(["preview", "runs/x", "--to", "s.jpg"])
     assert not (tmp_path / "s.png").exists()
+
+
+RUN = """
+bootstrap:
+  num_generations: 1
+  num_synthetic: 4
+  run_dir: run
+  stages:
+    - bootlight.Train
+    - {class_path: bootlight.Synthesize, init_args: {into: restored, n: 12, synthesizer: {class_path: bootlight.FromNoisy}}}
+    - bootlight.Synthesize
+model:
+  class_path: bootlight.FittedGaussian
+  init_args:
+    schedule: {class_path: bootlight.SigmaSchedule}
+    sampler: {class_path: bootlight.Heun, init_args: {num_steps: 4}}
+data:
+  class_path: bootlight.BootstrapData
+  init_args:
+    origin: {class_path: bootlight.Digits}
+    num_images: 300
+    num_epochs: 1
+    mixing: {class_path: bootlight.OnlyReal}
+    origins:
+      noisy:
+        class_path: bootlight.Corrupted
+        init_args:
+          origin: {class_path: bootlight.Digits}
+          corruption: {class_path: bootlight.GaussianNoise, init_args: {tau: 0.5}}
+evaluation: {judge_steps: 0, metrics: []}
+trainer: {accelerator: cpu, devices: 1, enable_progress_bar: false}
+"""
+
+
+def test_restored_images_stand_below_what_they_were_made_of_and_the_hidden_ones(bootlight, tmp_path):
+    (tmp_path / "run.yaml").write_text(RUN)
+    bootlight("fit", "--config", "run.yaml")
+    bootlight("data", "preview", "run@0/restored", "--count", "5", "--to", "sheet.png")
+    png = (tmp_path / "sheet.png").read_bytes()
+    noisy = Corrupted(Digits(), GaussianNoise(0.5)).load()[0].images
+    shown = np.clip(np.round(127.5 * noisy + 127.5), 0, 255)[..., 0]
+    for column in range(5):
+        (place,) = np.flatnonzero((shown == tile(png, 1, column)).all((1, 2)))
+        assert place < 12  # the first ones are restored
+        np.testing.assert_array_equal(tile(png, 0, column), Digits().load()[0].images[place, :, :, 0])
+        (name,) = [row["file_name"] for row in rows_of(tmp_path) if row["parent"] == f"noisy/{Digits().load()[0].names[place]}"]
+        drawn = np.asarray(Image.open(tmp_path / "run" / "gen_000" / "restored" / name))
+        np.testing.assert_array_equal(tile(png, 2, column), drawn)
+    with pytest.raises(BootlightError, match="samples"):
+        bootlight("data", "preview", "run@0", "--to", "sheet.png")
+
+
+def rows_of(folder):
+    return list(read_metadata(GenerationFolder(folder / "run" / "gen_000", into="restored")))

@@ -66,20 +66,24 @@ def of_generation(data: BootstrapData, folder: GenerationFolder, count: int) -> 
     Raises:
         BootlightError: its images were made of no others, or of images of which data know nothing.
     """
-    parents = {row["file_name"]: found[-1] for row in read_metadata(folder) if (found := parents_of(row))}
+    rows = list(read_metadata(folder))
+    parents = {row["file_name"]: named[-1] for row in rows if (named := parents_of(row))}
     if not parents:
         raise BootlightError(
             f"{folder.samples}: its images were made of no others, so there is nothing to lay beside them; name a generation "
             "whose synthesizer restores or changes images, or --config to look at what is trained on"
         )
     kept = open_curated(folder, data.real.store.class_names, data._build)
-    places = {kept.store.names[i]: i for i in kept.indices.tolist()}
+    files = sorted(row["file_name"] for row in rows)  # the store's own names lack a folder that holds all
+    places = {files[i]: i for i in kept.indices.tolist()}
     names = [name for name in parents if name in places]
+    if not names:
+        raise BootlightError(f"{folder.samples}: its curator has kept none of the images that were made of others")
     chosen = [names[i] for i in numpy_rng("looked at", kept.store.key).permutation(len(names))[:count]]
     bad, good = zip(*(_behind(data, parents[name]) for name in chosen), strict=True)
     made = LookedAt(f"generation {folder.number}: {folder.into}", [kept.store.images[places[name]] for name in chosen])
-    rows = [LookedAt("clean, hidden", list(good)), LookedAt("made of", list(bad)), made]
-    return [row for row in rows if any(image is not None for image in row.images)]
+    found = [LookedAt("clean, hidden", list(good)), LookedAt("made of", list(bad)), made]
+    return [row for row in found if any(image is not None for image in row.images)]
 
 
 def _behind(data: BootstrapData, parent: str) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
