@@ -87,6 +87,8 @@ UNTRIED = {
     "Draw": {"continued"},
     "FromNoisy": {"continued"},
     "EarlyStop": {"done"},
+    "Mixed": {"true_scale"},  # it answers more channels than an image has
+    "Gate": {"order", "state_saved"},  # it learns nothing on the way
 }
 UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
 UNTRIED["Choose"] = {"undone", "done"}  # which file, depends on other stages

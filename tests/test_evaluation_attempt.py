@@ -184,6 +184,7 @@ def test_a_generation_is_written_with_what_could_be_measured(tmp_path, broken_ki
     data = SimpleNamespace(
         available=Images(), holdout=Images(), reference=lambda which, limit: np.arange(15), cache=tmp_path / "cache",
         image_size=8, channels=3, image_shape=(3, 8, 8), num_real=15, num_synthetic=0, num_steps=4, batch_size=2,
+        origins={},
     )  # fmt: skip
     evaluation = Evaluation(metrics=["fd", "kid"])
     generation = SimpleNamespace(

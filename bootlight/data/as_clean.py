@@ -23,7 +23,8 @@ class AsClean(MixingPolicy):
 
     def sources(self, generation: int, archive: Archive) -> list[Source]:
         """Those of the other policy, without ranges."""
-        return [replace(source, noise=None) for source in self.mixing.sources(generation, archive)]
+        found = self.mixing.sources(generation, archive)
+        return [source if source.noise is None else replace(source, noise=None) for source in found]
 
     def scaled(self, share: float) -> MixingPolicy:
         """Around a smaller one."""
