@@ -1,6 +1,6 @@
 """How often are noisy images refused that are as they are said to be, and how often those whose noise was clipped?
 
-    python benchmarks/coverage_clipped.py [--photographs ../shared/data/utkface_64.zip]
+    python benchmarks/coverage_clipped.py [--photographs PATH]
 
 Redraws of 8, 64 and 512 images of 32 x 32, of normal pixels (with and without saturation) and of photographs, with noise of
 deviation tau: as floats; clipped at -1 and 1; rounded to 8 bits, which clips too; and with a tau stated that is 5 % or 25 % too
