@@ -134,7 +134,7 @@ def test_the_judge_sees_real_images_only(run, tmp_path):
 @pytest.mark.parametrize(
     ("mixing", "options", "message"),
     [
-        (("teacher@1", {"number": 41}), {}, r"data\.mixing\.number is 41: 41 images of .*teacher@1, which has 40;"),
+        (("teacher@1", {"number": 41}), {}, r"data\.mixing\.number is 41: 41 images of .*teacher@1, which has 40; draw"),
         (("teacher@1", {"fraction": 0.5}), {}, r"data\.mixing\.fraction is 0\.5: 45 images of .*teacher@1, which has 40"),
         (("teacher@3", {}), {}, r"data\.mixing\.root: .*teacher@3: no generation 3 with images; .*teacher has 1"),
         (("nothing", {}), {}, r"data\.mixing\.root: .*nothing"),

@@ -48,13 +48,13 @@ class AroundPolicy(MixingPolicy):
         """How many images join; None where neither number nor share was chosen."""
         return self.number if self.fraction is None else round(self.fraction * len(archive.available))
 
-    def _some(self, source: Source, archive: Archive, name: str) -> Source:
-        """As many images of a source as are wanted, all if that was not said."""
+    def _some(self, source: Source, archive: Archive, name: str, cure: str) -> Source:
+        """As many images of a source as are wanted, all if that was not said; `cure` where there are fewer."""
         wanted = self.wanted(archive)
         if wanted is None:
             return source
         if wanted > len(source):
-            raise BootlightError(f"{self._said}: {wanted} images of {name}, which has {len(source)}; take fewer")
+            raise BootlightError(f"{self._said}: {wanted} images of {name}, which has {len(source)}; {cure}")
         order = numpy_rng(archive.subset_seed, "teacher").permutation(len(source))
         return source.take(np.sort(order[:wanted]))
 
@@ -94,7 +94,7 @@ class WithTeacher(AroundPolicy):
 
     def joining(self, mixed: list[Source], archive: Archive) -> Source:
         """A random subset of the images, the same one in every generation."""
-        return self._some(archive.teacher(self.root), archive, self.root)
+        return self._some(archive.teacher(self.root), archive, self.root, "draw more there")
 
 
 class WithOrigin(AroundPolicy):
@@ -115,7 +115,7 @@ class WithOrigin(AroundPolicy):
 
     def joining(self, mixed: list[Source], archive: Archive) -> Source:
         """A random subset of the images, the same one in every generation."""
-        return self._some(archive.origin(self.origin), archive, f"data.origins.{self.origin}")
+        return self._some(archive.origin(self.origin), archive, f"data.origins.{self.origin}", "take fewer")
 
 
 class WithCopies(AroundPolicy):
