@@ -108,6 +108,18 @@ def split_key(key: int) -> tuple[int, int, int, int]:
     return key >> 96, key >> 64 & _MASK, key >> 32 & _MASK, key & _MASK
 
 
+def by_name(key: int, ids: Tensor) -> tuple[tuple[Word, Word, Word, Word], Tensor]:
+    """Key and rows of `random_words` and `normal_rows` for images by their names, whatever their batch.
+
+    Args:
+        key: of 128 bits.
+        ids: int64 (R,), from 0.
+    """
+    k0, k1, c2, c3 = split_key(key)
+    rows = ids[:, None]
+    return (k0, k1, c2, c3 ^ (rows >> 32)), rows & _MASK
+
+
 def random_words(key: Sequence[Word], rows: Tensor, count: int) -> Tensor:
     """Random words of some rows of a stream.
 

@@ -131,11 +131,6 @@ def planned(costs: Costs, stages: list[Stage]) -> Iterator[Planned]:
                 yield _planned(costs, f"{stage.name} {work.what}", work, number, kept, image_bytes)
 
 
-def not_counted(builder: Builder, stages: list[Stage]) -> list[str]:
-    """Names of the stages of which nobody knows what they do."""
-    return list(dict.fromkeys(stage.name for stage in stages if stage.work(builder, 0) is None))
-
-
 def print_stages(builder: Builder, stages: list[Stage]) -> None:
     """Print a row for each stage of each generation; then what nobody can count.
 
@@ -155,7 +150,7 @@ def print_stages(builder: Builder, stages: list[Stage]) -> None:
         f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "
         f"{builder.bootstrap.run_dir}"
     )
-    if unknown := not_counted(builder, stages):
+    if unknown := list(dict.fromkeys(stage.name for stage in stages if stage.work(builder, 0) is None)):
         say(f"not counted in this plan: {', '.join(unknown)}")
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+
+from bootlight.io.pictures import to_float
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,9 +70,7 @@ def noise_statistics(images: NDArray[Any]) -> NoiseStatistics:
     wanted = min(len(images), max(1, LOOKED_AT // each))
     chosen = np.asarray(images[np.unique(np.linspace(0, len(images) - 1, wanted).astype(np.int64))])
     width = LEVEL if chosen.dtype == np.uint8 else 0.0
-    values = chosen.astype(np.float32)
-    if width:
-        values = values / np.float32(127.5) - 1
+    values = to_float(torch.from_numpy(chosen)).numpy()
     height, across = (n - n % 2 for n in values.shape[1:3])
     square = values[:, :height, :across].astype(np.float64)
     a, b, c, d = (square[:, i::2, j::2] for i in (0, 1) for j in (0, 1))

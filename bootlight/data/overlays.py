@@ -12,19 +12,16 @@ import torch
 from torch import Tensor
 
 from bootlight.diffusion.corruption import Corruption
+from bootlight.diffusion.masked import spread, squares
 from bootlight.errors import BootlightError
 from bootlight.io.paths import expanded
 from bootlight.io.pictures import decode_whole
-from bootlight.rng import derive_key, random_words, split_key, to_uniform
-
-_LOW = 2**32 - 1
+from bootlight.rng import by_name, derive_key, random_words, to_uniform
 
 
 def numbers_of(name: str, ids: Tensor, count: int, seed: int) -> Tensor:
     """Uniform numbers in [0, 1), (B, count), of images by their names: frozen, each image has its own."""
-    k0, k1, c2, c3 = split_key(derive_key("corruption", name, seed))
-    rows = ids[:, None]
-    return to_uniform(random_words((k0, k1, c2, c3 ^ (rows >> 32)), rows & _LOW, count))
+    return to_uniform(random_words(*by_name(derive_key("corruption", name, seed), ids), count))
 
 
 class Overlay(Corruption):
@@ -162,9 +159,9 @@ class PixelMask(Corruption):
     def seen(self, ids: Tensor, height: int, width: int, seed: int) -> Tensor:
         """See `Corruption`."""
         named = ids.cpu() if self.per_image else torch.zeros_like(ids.cpu())
-        down, across = -(-height // self.patch), -(-width // self.patch)
+        down, across = squares(height, width, self.patch)
         kept = (numbers_of("pixel mask", named, down * across, seed) >= self.share).view(-1, 1, down, across)
-        return kept.repeat_interleave(self.patch, 2).repeat_interleave(self.patch, 3)[:, :, :height, :width]
+        return spread(kept, self.patch, height, width)
 
     def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
         """See `Corruption`."""

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bootlight.rng import derive_key, normal_rows, split_key
-
-_LOW = 2**32 - 1
+from bootlight.rng import by_name, derive_key, normal_rows
 
 
 class Corruption(ABC):
@@ -77,9 +75,7 @@ class GaussianNoise(Corruption):
 
     def __call__(self, x: Tensor, ids: Tensor, seed: int) -> Tensor:
         """See `Corruption`."""
-        k0, k1, c2, c3 = split_key(derive_key("corruption", seed))
-        rows = ids.to(x.device)[:, None]
-        noise = normal_rows((k0, k1, c2, c3 ^ (rows >> 32)), rows & _LOW, *x.shape[1:])
+        noise = normal_rows(*by_name(derive_key("corruption", seed), ids.to(x.device)), *x.shape[1:])
         return x + self.tau * noise.to(x.dtype)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from bootlight.evaluation.real_batches import labels_for, real_batches
 from bootlight.io.pictures import to_float
 from bootlight.metrics.score import Score
-from bootlight.rng import derive_key, normal_rows, split_key
+from bootlight.rng import by_name, derive_key, normal_rows
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 NAME = "denoising-loss"
 MAX_IMAGES = 2000  # of a set, a fixed random subset
-_LOW = 2**32 - 1
 
 
 @torch.no_grad()
@@ -71,9 +70,7 @@ def denoising_loss(
 
 def _error(denoiser: Denoiser, x0: Tensor, ids: Tensor, labels: Tensor | None, k: int, levels: int) -> Tensor:
     """Of the noise at level k, (B,) float64 on the CPU."""
-    k0, k1, c2, c3 = split_key(derive_key(NAME, k, levels))
-    rows = ids[:, None]
-    noise = normal_rows((k0, k1, c2, c3 ^ (rows >> 32)), rows & _LOW, *x0.shape[1:]).to(x0)
+    noise = normal_rows(*by_name(derive_key(NAME, k, levels), ids), *x0.shape[1:]).to(x0)
     t = denoiser.schedule.drawn(torch.full((len(x0),), (k + 0.5) / levels, device=x0.device))
     estimate = denoiser(denoiser.schedule.level(t).noisy(x0, noise), t, labels)
     return (estimate.epsilon - noise).double().square().flatten(1).mean(1).cpu()
