@@ -163,11 +163,11 @@ def test_many_images_are_written_and_mapped_and_are_the_same(corruption, monkeyp
     good = StoreOrigin(store_from_arrays(pictures(600, 1), np.arange(600) % 2, ["a", "b"]))
     kept = Corrupted(good, corruption, seed=1)
     monkeypatch.setattr(store_made, "IN_MEMORY", 10)
-    monkeypatch.setattr("bootlight.data.corrupted._made", {})
+    monkeypatch.setattr("bootlight.data.store_made._made", {})
     mapped = Corrupted(good, corruption, seed=1)
     store, again = kept.load()[0], None
     monkeypatch.setattr(store_made, "IN_MEMORY", 2**30)
-    monkeypatch.setattr("bootlight.data.corrupted._made", {})
+    monkeypatch.setattr("bootlight.data.store_made._made", {})
     again = mapped.load()[0]
     assert isinstance(store.images, np.memmap) and not isinstance(again.images, np.memmap)
     assert (store.key, store.names, store.class_names) == (again.key, again.names, again.class_names)

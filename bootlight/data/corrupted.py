@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from bootlight.data.division import Unused
 from bootlight.data.image_ids import image_ids
 from bootlight.data.origin import Origin
-from bootlight.data.store_made import store_of_batches
+from bootlight.data.store_made import made_once, store_of_batches
 from bootlight.diffusion.corruption import Corruption, contents
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_arrays, to_float
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from bootlight.data.store import Store
 
 BATCH_SIZE = 256
-_made: dict[tuple[object, ...], Store] = {}  # by content: every generation asks for the same
 
 
 class Corrupted(Origin):
@@ -123,19 +123,14 @@ class Corrupted(Origin):
         return what, store.key, type(self.corruption), contents(self.corruption), self.seed
 
     def _corrupted(self, store: Store) -> Store:
-        key = self._key(self.dtype, store)
-        if key not in _made:
-            _made[key] = store_of_batches(self._batches(store, self._made_worse), store, self.dtype)
-        return _made[key]
+        make = partial(store_of_batches, self._batches(store, self._made_worse), store, self.dtype)
+        return made_once(self._key(self.dtype, store), make)
 
     def _seen(self, store: Store) -> Store:
         """Uint8 (N, H, W, 1), 1 where a pixel is seen."""
-        key = self._key("seen", store)
-        if key not in _made:
-            blank = np.broadcast_to(np.uint8(0), (*store.images.shape[:3], 1))
-            like = type(store)(blank, store.labels, store.class_names, store.names, store.key)
-            _made[key] = store_of_batches(self._batches(store, self._mask), like, "uint8")
-        return _made[key]
+        size = *store.images.shape[1:3], 1
+        make = partial(store_of_batches, self._batches(store, self._mask), store, "uint8", size)
+        return made_once(self._key("seen", store), make)
 
     def _made_worse(self, good: Tensor, ids: Tensor) -> NDArray[Any]:
         bad = self.corruption(to_float(good), ids, self.seed)

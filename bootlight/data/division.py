@@ -9,7 +9,7 @@ import numpy as np
 from bootlight.data.opened import whole
 from bootlight.data.origin import Origin
 from bootlight.data.store import Store
-from bootlight.data.store_made import store_of_batches
+from bootlight.data.store_made import made_once, store_of_batches
 from bootlight.errors import BootlightError
 from bootlight.rng import numpy_rng
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from bootlight.data.mixing import Source
 
 BATCH_SIZE = 1024
-_taken: dict[tuple[str, bytes], Store] = {}  # every generation asks for the same
 
 
 class Division(NamedTuple):
@@ -111,11 +110,12 @@ class Unused(Origin):
 
 def taken(store: Store, rows: NDArray[np.int64]) -> Store:
     """Some images of a store, in the order of their positions."""
-    key = store.key, rows.tobytes()
-    if key not in _taken:
+
+    def made() -> Store:
         blank = np.broadcast_to(np.zeros((), store.images.dtype), (len(rows), *store.images.shape[1:]))
         names = tuple(store.names[i] for i in rows.tolist())
         like = Store(blank, store.labels[rows], store.class_names, names, store.key)
         parts = (store.images[rows[start : start + BATCH_SIZE]] for start in range(0, len(rows), BATCH_SIZE))
-        _taken[key] = store_of_batches(parts, like, store.images.dtype.name)
-    return _taken[key]
+        return store_of_batches(parts, like, store.images.dtype.name)
+
+    return made_once(("taken", store.key, rows.tobytes()), made)

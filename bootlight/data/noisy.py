@@ -13,7 +13,7 @@ from bootlight.data.mixing import as_range
 from bootlight.data.noise_statistics import NoiseStatistics, noise_statistics
 from bootlight.data.origin import Origin
 from bootlight.data.store import Store
-from bootlight.data.store_made import store_of_batches
+from bootlight.data.store_made import made_once, store_of_batches
 from bootlight.errors import BootlightError
 
 if TYPE_CHECKING:
@@ -148,9 +148,12 @@ def partners(bad: Store, good: list[Store], who: str, where_bad: str, where_good
         for start in range(0, len(found), AT_ONCE):
             yield np.stack([store.images[i] for store, i in found[start : start + AT_ONCE]])
 
-    blank: Any = np.broadcast_to(np.zeros((), good[0].images.dtype), (len(found), *good[0].images.shape[1:]))
-    like = Store(blank, np.full(len(found), -1), (), bad.names, bad.key)
-    return store_of_batches(batches(), like, good[0].images.dtype.name)
+    def made() -> Store:
+        blank: Any = np.broadcast_to(np.zeros((), good[0].images.dtype), (len(found), *good[0].images.shape[1:]))
+        like = Store(blank, np.full(len(found), -1), (), bad.names, bad.key)
+        return store_of_batches(batches(), like, good[0].images.dtype.name)
+
+    return made_once(("partners", bad.key, *(store.key for store in good)), made)
 
 
 def _stem(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -22,10 +22,20 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 2**26  # bytes of images; more are written to the disk and mapped
 _files = count()
+_made: dict[tuple[object, ...], Store] = {}
 
 
-def store_of_batches(batches: Iterable[NDArray[Any]], like: Store, dtype: str) -> Store:
-    """A store of as many images as another, of their names, labels and size.
+def made_once(key: tuple[object, ...], make: Callable[[], Store]) -> Store:
+    """What `make` makes, or has made before under a key that says all it depends on: every generation asks for the same."""
+    if key not in _made:
+        _made[key] = make()
+    return _made[key]
+
+
+def store_of_batches(
+    batches: Iterable[NDArray[Any]], like: Store, dtype: str, size: tuple[int, int, int] | None = None
+) -> Store:
+    """A store of as many images as another, of their names and labels.
 
     Its key is that of `store_from_arrays`, so that nothing depends on where the images are kept. A file of them lies in the
     system's folder for temporary files ($TMPDIR), and goes with the process.
@@ -34,11 +44,12 @@ def store_of_batches(batches: Iterable[NDArray[Any]], like: Store, dtype: str) -
         batches: of images (n, H, W, C), in the order of `like`.
         like: has the names and labels.
         dtype: of the images, uint8 or float32.
+        size: (H, W, C) of the images; that of `like` if left out.
 
     Raises:
         BootlightError: there is no room for them.
     """
-    shape = like.images.shape
+    shape = (len(like.labels), *(size or like.images.shape[1:]))
     if math.prod(shape) * np.dtype(dtype).itemsize <= IN_MEMORY:
         images = np.concatenate([np.empty((0, *shape[1:]), dtype), *batches])
         made = store_from_arrays(images, like.labels, like.class_names, like.names)

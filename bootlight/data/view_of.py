@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from bootlight.data.origin import Origin
 from bootlight.data.store import Store
-from bootlight.data.store_made import store_of_batches
+from bootlight.data.store_made import made_once, store_of_batches
 from bootlight.diffusion.corruption import View, contents
 from bootlight.diffusion.view_checks import part_shape
 from bootlight.errors import BootlightError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_SIZE = 256
-_made: dict[tuple[object, ...], Store] = {}  # by content: every generation asks for the same
 
 
 class ViewOf(Origin):
@@ -73,12 +72,9 @@ class ViewOf(Origin):
     def _part_of(self, store: Store) -> Store:
         if self.is_part and self.seen_through.scale == 1 and store.images.dtype.name == self.dtype:
             return store
-        key = store.key, type(self.seen_through), contents(self.seen_through), self.is_part
-        if key not in _made:
-            channels, height, width = self.shape
-            blank = np.broadcast_to(np.uint8(0), (len(store.images), height, width, channels))
-            _made[key] = store_of_batches(self._batches(store), replace(store, images=blank), self.dtype)
-        return _made[key]
+        channels, height, width = self.shape
+        key = "part", store.key, type(self.seen_through), contents(self.seen_through), self.is_part
+        return made_once(key, partial(store_of_batches, self._batches(store), store, self.dtype, (height, width, channels)))
 
     def _batches(self, store: Store) -> Iterator[NDArray[Any]]:
         for start in range(0, len(store.images), BATCH_SIZE):
