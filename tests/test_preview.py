@@ -55,13 +55,7 @@ def test_nothing_to_see(rows):
         sheet(rows)
 
 
-CONFIG = """
-model: {class_path: bootlight.DDPM, init_args: {width: 8, num_res_blocks: 1, num_heads: 1}}
-data:
-  class_path: bootlight.BootstrapData
-  init_args:
-    origin: {class_path: bootlight.Digits}
-    num_steps: 1
+NOISY = """\
     origins:
       noisy:
         class_path: bootlight.Corrupted
@@ -69,6 +63,17 @@ data:
           origin: {class_path: bootlight.Digits}
           corruption: {class_path: bootlight.GaussianNoise, init_args: {tau: 0.5}}
 """
+CONFIG = (
+    """
+model: {class_path: bootlight.DDPM, init_args: {width: 8, num_res_blocks: 1, num_heads: 1}}
+data:
+  class_path: bootlight.BootstrapData
+  init_args:
+    origin: {class_path: bootlight.Digits}
+    num_steps: 1
+"""
+    + NOISY
+)
 
 
 def test_from_the_command_line(tmp_path, monkeypatch, capsys):
@@ -101,7 +106,8 @@ def test_what_is_to_be_drawn_must_be_said(arguments, key, tmp_path, monkeypatch)
     assert not (tmp_path / "s.png").exists()
 
 
-RUN = """
+RUN = (
+    """
 bootstrap:
   num_generations: 1
   num_synthetic: 4
@@ -122,15 +128,12 @@ data:
     num_images: 300
     num_epochs: 1
     mixing: {class_path: bootlight.OnlyReal}
-    origins:
-      noisy:
-        class_path: bootlight.Corrupted
-        init_args:
-          origin: {class_path: bootlight.Digits}
-          corruption: {class_path: bootlight.GaussianNoise, init_args: {tau: 0.5}}
-evaluation: {judge_steps: 0, metrics: []}
+"""
+    + NOISY
+    + """evaluation: {judge_steps: 0, metrics: []}
 trainer: {accelerator: cpu, devices: 1, enable_progress_bar: false}
 """
+)
 
 
 def test_restored_images_stand_below_what_they_were_made_of_and_the_hidden_ones(bootlight, tmp_path):
