@@ -10,7 +10,6 @@ from tiny_runs import write_plain_pages
 
 import bootlight.evaluation.networks.judge as reference
 from bootlight.bootstrap import plan as bootstrap_plan
-from bootlight.bootstrap import plan_stages
 from bootlight.cli import study as cli_study
 from bootlight.data.datamodule import BootstrapData
 from bootlight.data.gaussian import GaussianImages
@@ -143,11 +142,23 @@ def test_dry_run_counts_every_stage_of_an_arm(study, tmp_path, monkeypatch, caps
     # In batches of 20, rounded up: 100 real images, in generation 1 also 7 samples of generation 0; the probe of 30, twice.
     text = STUDY.replace("{settings: {data.num_real: 100}}", f"{{settings: {{bootstrap.stages: {json.dumps(STAGES)}}}}}")
     (tmp_path / "study.yaml").write_text(text)
-    monkeypatch.setattr(plan_stages, "training_seconds", lambda *_: 3.0)
-    monkeypatch.setattr(plan_stages, "drawing_seconds", lambda *_: 6.0)
+    monkeypatch.setattr(bootstrap_plan, "training_seconds", lambda *_: 3.0)
+    monkeypatch.setattr(bootstrap_plan, "drawing_seconds", lambda *_: 6.0)
     study("--dry-run", "--arms", "master", "--data.num_real", "100", "--bootstrap.num_generations", "2")
     table = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("master"))
     assert table[1:] == ["2", "0", "100", "107", "15", "300", "74", "22.4", "44.8"]  # (300 x 3 + 74 x 6) / 60 minutes
+
+
+def test_dry_run_counts_stages_that_train_on_images_a_teacher_has_yet_to_draw(study, tmp_path, monkeypatch, capsys):
+    text = STUDY.replace(
+        "settings: {data.num_real: 20,", f"settings: {{bootstrap.stages: {json.dumps(STAGES)}, data.num_real: 20,"
+    )
+    (tmp_path / "study.yaml").write_text(text)
+    monkeypatch.setattr(bootstrap_plan, "training_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(bootstrap_plan, "drawing_seconds", lambda *_: 0.0)
+    assert study("--dry-run") == 0
+    table = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("student"))
+    assert table[1:8] == ["master", "2", "0", "60", "5", "100", "37"]  # 20 + 40 images and the probe of 30, in batches of 20
 
 
 def test_dry_run_shares_the_time_among_the_devices_of_a_run(study, monkeypatch, capsys):

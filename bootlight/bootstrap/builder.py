@@ -201,7 +201,7 @@ class Builder(LightningCLI):
         return self._ready(made(BootstrapData, "data", config.data), config)
 
     def _ready(self, data: BootstrapData, config: Any) -> BootstrapData:
-        data.accumulate = config.trainer.accumulate_grad_batches or 1
+        data.accumulate, data.expected = config.trainer.accumulate_grad_batches or 1, getattr(self, "datamodule", data).expected
         if self.smoke is not None:
             self.smoke.shrink_data(data)
         return data

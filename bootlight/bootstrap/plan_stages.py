@@ -13,9 +13,8 @@ from bootlight.bootstrap.plan import (
     COPIES_OF_WEIGHTS,
     PLANNED_BATCH,
     PROBE,
-    drawing_seconds,
     drawn_image_bytes,
-    training_seconds,
+    seconds_an_image,
     weight_bytes,
 )
 from bootlight.bootstrap.trainers import make_trainer
@@ -72,9 +71,11 @@ class Costs:
         key = f"{part} {dict(settings)}"
         if key not in self._known:
             context = GenerationContext(self.builder.run, 0, self.builder.seed, part=part)
-            model, data, trainer, context = self.builder.parts(context, settings)
-            data.ahead = self.builder.drawn_by
-            open_images(data, trainer, context)
+            model, data = self.builder.model, self.builder.datamodule  # which is open
+            if settings:
+                model, data, trainer, context = self.builder.parts(context, settings)
+                data.ahead = self.builder.drawn_by
+                open_images(data, trainer, context)
             PublishedParts(self.builder).attach_stand_ins(model, context)
             train, draw = self._seconds(model, data, settings)
             self._known[key] = Cost(train, draw, weight_bytes(model), data)
@@ -86,10 +87,7 @@ class Costs:
         decides = [config.model.as_dict(), data.image_shape, data.batch_size, self.batch_size, config.trainer.as_dict()]
         key = json.dumps(decides, default=str, sort_keys=True)
         if key not in self._measured:
-            devices = self.configured.world_size
-            train = training_seconds(model, data, self.configured, self.make) / devices
-            draw = drawing_seconds(model, self.batch_size, self.configured.strategy.root_device) / devices
-            self._measured[key] = train, draw
+            self._measured[key] = seconds_an_image(model, data, self.batch_size, self.configured, self.make)
         return self._measured[key]
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
 from bootlight.bootstrap.builder import Builder
 from bootlight.bootstrap.causes import root_cause
-from bootlight.bootstrap.parts import PublishedParts
-from bootlight.bootstrap.plan import PLANNED_BATCH, PROBE, seconds_an_image
 from bootlight.bootstrap.plan_stages import Costs, planned
-from bootlight.bootstrap.trainers import make_trainer
+from bootlight.bootstrap.stages import stages_of
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError
 from bootlight.io.quiet import quiet
@@ -32,9 +28,6 @@ from bootlight.studies.job import Job, jobs_of
 from bootlight.studies.record import Arm
 from bootlight.studies.spec import Study
 from bootlight.terminal import say
-
-if TYPE_CHECKING:
-    from bootlight.bootstrap.stage import Stage
 
 HEADER = ("arm", "waits for", "runs", "done", "training sets", "steps", "images seen", "drawn", "min a run", "min in all")
 
@@ -128,28 +121,15 @@ def _cost(
     job: Job, builder: Builder, builders: dict[str, Builder], measured: dict[str, tuple[float, float]], check: InputChecks
 ) -> Cost:
     """What a run of an arm does; times are measured once for equal models and batches."""
-    data: BootstrapData = builder.datamodule
     with named(job.arm):
         set_up(job, builder, builders)
         if not job.is_begun:
             check(job, builder)
-        if builder.bootstrap.stages is not None:
-            return _cost_of_stages(builder, builder.bootstrap.stages, measured)
-    settings = builder.bootstrap
-    sizes = [data.train_size(generation, builder.drawn_by) for generation in range(settings.num_generations)]
-    steps = [data.steps_for(size) for size in sizes]
-    train, draw = _seconds(builder, data, measured)
-    seen, count = sum(steps) * data.batch_size, len(sizes) * settings.num_synthetic
-    return Cost(sizes, sum(steps), seen, count, seen * train + count * draw)
-
-
-def _cost_of_stages(builder: Builder, stages: list[Stage], measured: dict[str, tuple[float, float]]) -> Cost:
-    """Of a run with stages of its own; training sets of the model, all else of all parts."""
-    with quietly():
-        rows = list(planned(Costs(builder, measured), stages))
-    main = [row.size for row in rows if row.part == MODEL and row.size]
+        with quietly():
+            rows = list(planned(Costs(builder, measured), stages_of(builder)))
+    sizes = [row.size for row in rows if row.part == MODEL and row.size]
     steps, seen, drawn = (sum(getattr(row, key) for row in rows) for key in ("steps", "seen", "drawn"))
-    return Cost(main, steps, seen, drawn, sum(row.seconds for row in rows))
+    return Cost(sizes, steps, seen, drawn, sum(row.seconds for row in rows))
 
 
 def set_up(job: Job, builder: Builder, builders: dict[str, Builder]) -> None:
@@ -182,20 +162,6 @@ def named(arm: Arm) -> Iterator[None]:
         yield
     except BootlightError as error:
         raise BootlightError(f"arm {arm.name}: {error}") from error
-
-
-def _seconds(builder: Builder, data: BootstrapData, measured: dict[str, tuple[float, float]]) -> tuple[float, float]:
-    """Of a training image and of a drawn one, where so many devices as a run has are so many times as fast as one."""
-    at_once = builder.config.synthesis.batch_size
-    size = PLANNED_BATCH if at_once == "auto" else at_once
-    parts = [builder.config.model.as_dict(), data.batch_size, size, builder.config.trainer.as_dict()]
-    key = json.dumps(parts, default=str, sort_keys=True)
-    if key not in measured:
-        make = partial(make_trainer, dict(builder.config_init.trainer))
-        with quietly():
-            PublishedParts(builder).attach_stand_ins(builder.model, GenerationContext(builder.run, 0, builder.seed))
-            measured[key] = seconds_an_image(builder.model, data, size, make(**PROBE), make)
-    return measured[key]
 
 
 def parsed(job: Job) -> Builder:
