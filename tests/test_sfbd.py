@@ -355,6 +355,26 @@ def test_one_line_before_any_training(tmp_path, changes, settings, said):
     assert not list((tmp_path / "run").glob("gen_*/*"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "calls"),
+    [
+        ({"sampler": bootlight.Heun(num_steps=20, clip=False)}, 2 * (len(cut(karras(20))) - 1) - 1),  # the last step takes one
+        ({"sampler": bootlight.Heun(num_steps=20, clip=False), "refresh": 0.5}, len(cut(karras(20))) - 1.5),
+        ({"one_step": True}, 1),
+        ({"tau": 0.0}, 0),
+    ],
+)
+def test_a_plan_counts_the_network_calls_of_a_restored_image(settings, calls):
+    clean = bootlight.GaussianImages(image_size=4, count=9, rounded=False)
+    data = bootlight.BootstrapData(
+        origin=clean, origins={"noisy": bootlight.Corrupted(clean, bootlight.GaussianNoise(TAU))}, batch_size=1, num_steps=1
+    )
+    schedule = bootlight.SigmaSchedule()
+    model = bootlight.FittedGaussian(4, 1, schedule=schedule, sampler=bootlight.Heun(num_steps=10, clip=False))
+    assert bootlight.FromNoisy(**settings).relative_cost(model, data) == pytest.approx(calls / 19)
+    assert bootlight.Draw().relative_cost(model, data) == 1
+
+
 @pytest.mark.parametrize("settings", [{"tau": float("nan")}, {"tau": -0.1}, {"tau": float("inf")}, {"refresh": 1.5}])
 def test_numbers_that_cannot_be_meant(settings):
     with pytest.raises(bootlight.BootlightError, match=next(iter(settings))):

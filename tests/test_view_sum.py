@@ -9,6 +9,7 @@ from bootlight.diffusion.compose import Alone
 from bootlight.diffusion.corruption import Box, Whole
 from bootlight.diffusion.denoiser import NetworkDenoiser
 from bootlight.diffusion.edm import EDM
+from bootlight.diffusion.mixed import Mixed
 from bootlight.diffusion.objective import DSM
 from bootlight.diffusion.prediction import X0, Epsilon, LearnedVariance, V
 from bootlight.diffusion.residual import Residual
@@ -247,8 +248,13 @@ def test_the_objective_logs_both_terms():
     noise = batch.normal("noise", *SHAPE)
     estimate = made(x + noise, t)
     torch.testing.assert_close(parts["mse"], ((estimate.x0 - x) ** 2).flatten(1).mean(1))  # of X0, in units of the image
-    with pytest.raises(ValueError, match="network"):
-        Residual(0.5)(gaussian(ar(8)), batch, t)
+    for without in (gaussian(ar(8)), network(Mixed()), network(LearnedVariance(Epsilon()))):
+        with pytest.raises(BootlightError, match=r"model\.prediction"):
+            Residual(0.5)(without, batch, t)
+
+
+def network(prediction):
+    return NetworkDenoiser(torch.nn.Identity(), prediction, SigmaSchedule())
 
 
 # What is refused

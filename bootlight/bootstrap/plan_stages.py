@@ -38,12 +38,14 @@ class Cost(NamedTuple):
         train: seconds of a training image.
         draw: seconds of a drawn image.
         weights: bytes.
+        module: itself.
         data: that it trains on.
     """
 
     train: float
     draw: float
     weights: float
+    module: GeneratorModule
     data: BootstrapData
 
 
@@ -78,7 +80,7 @@ class Costs:
                 open_images(data, trainer, context)
             PublishedParts(self.builder).attach_stand_ins(model, context)
             train, draw = self._seconds(model, data, settings)
-            self._known[key] = Cost(train, draw, weight_bytes(model), data)
+            self._known[key] = Cost(train, draw, weight_bytes(model), model, data)
         return self._known[key]
 
     def _seconds(self, model: GeneratorModule, data: BootstrapData, settings: Mapping[str, Any]) -> tuple[float, float]:
@@ -160,6 +162,7 @@ def _planned(costs: Costs, name: str, work: Work, number: int, kept: bool, image
         steps = cost.data.steps_for(size)
         seen = steps * cost.data.batch_size
     draw = cost.draw + sum(costs.of(part, number).draw for part in work.beside)
-    seconds = seen * cost.train + work.draws * draw
+    relative = work.synthesizer.relative_cost(cost.module, cost.data) if work.synthesizer and work.draws else 1.0
+    seconds = seen * cost.train + work.draws * draw * relative
     disk = work.keeps * image_bytes + work.publishes * cost.weights * (1 + COPIES_OF_WEIGHTS * (kept and work.trains))
     return Planned(number, name, work.part, size, steps, seen, work.draws, disk, seconds)

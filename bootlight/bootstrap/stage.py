@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.generators.base import GeneratorModule
     from bootlight.runs.context import GenerationContext
+    from bootlight.synthesis.synthesizer import Synthesizer
 
 
 Generations = Literal["all", "first", "later"]
@@ -31,6 +32,7 @@ class Work(NamedTuple):
         draws: images that are drawn.
         keeps: images of them that are left on the disk.
         beside: other parts that each drawn image asks, too.
+        synthesizer: that draws, where an image may take longer or shorter than a plain one.
     """
 
     what: str = ""
@@ -40,6 +42,7 @@ class Work(NamedTuple):
     draws: int = 0
     keeps: int = 0
     beside: tuple[str, ...] = ()
+    synthesizer: Synthesizer | None = None
 
 
 class Stage(ABC):

@@ -82,7 +82,7 @@ class Synthesize(Stage):
     def work(self, builder: Builder, number: int) -> Work:
         """See `Stage`."""
         count = builder.num_drawn(self.into, number)
-        return Work(self.into, self.part, draws=count, keeps=count, beside=self.beside())
+        return Work(self.into, self.part, draws=count, keeps=count, beside=self.beside(), synthesizer=self.synthesizer)
 
     def beside(self) -> tuple[str, ...]:
         """Parts of the same run that each image asks besides the one that draws."""

@@ -68,8 +68,8 @@ class GaussianNoise(Corruption):
     identity: Mapping[str, Any] | None = {"tau": 0.0}
 
     def __init__(self, tau: float) -> None:
-        if not tau >= 0:
-            raise ValueError(f"tau is {tau}; it must be at least 0")
+        if not (tau >= 0 and math.isfinite(tau)):
+            raise ValueError(f"tau is {tau}; it must be finite and at least 0")
         self.level = self.tau = tau
         self.noise = (tau, math.inf) if tau > 0 else None
 

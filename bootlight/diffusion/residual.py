@@ -9,7 +9,7 @@ from bootlight.batch import Batch
 from bootlight.diffusion.compose import check_weight
 from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
 from bootlight.diffusion.objective import Objective, noisy
-from bootlight.diffusion.prediction import LearnedVariance, per_image
+from bootlight.diffusion.prediction import per_image
 from bootlight.diffusion.view_sum import SumOfViews
 from bootlight.diffusion.weighting import Weighting
 from bootlight.errors import BootlightError
@@ -39,11 +39,15 @@ class Residual(Objective):
         """See `Objective`; logged are the error, and the mean square of r.
 
         Raises:
-            ValueError: there is no network whose answer could be the residual.
+            BootlightError: there is no network whose answer could be the residual.
         """
         base = denoiser.base if isinstance(denoiser, SumOfViews) else denoiser
-        if not isinstance(base, NetworkDenoiser) or isinstance(base.prediction, LearnedVariance):
-            raise ValueError("the residual objective needs a network, without a learned variance, alone or in a ViewSum")
+        channels = batch.images.shape[1]
+        if not isinstance(base, NetworkDenoiser) or base.prediction.num_outputs(channels) != channels:
+            raise BootlightError(
+                "the objective Residual needs a network whose answer is one image, such as Epsilon or V, without a learned "
+                "variance or several heads, alone or in a ViewSum; change model.prediction or model.objective"
+            )
         (noise, x_t, level), x0 = noisy(denoiser, batch, t), batch.images
         if isinstance(denoiser, SumOfViews):
             with torch.no_grad():

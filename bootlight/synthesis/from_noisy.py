@@ -65,6 +65,15 @@ class FromNoisy(Synthesizer):
         """As many as there are noisy ones."""
         return len(of_origin(data.origins, self.origin))
 
+    def relative_cost(self, generator: Any, data: BootstrapData) -> float:
+        """See `Synthesizer`: network calls from `tau` down, of the share that is restored, against those from noise."""
+        tau = self._stated(of_origin(data.origins, self.origin))
+        if not tau:
+            return 0.0
+        plain, sampler = generator.sampler, self._restoring(generator).sampler
+        calls = 1 if self.one_step else sampler.calls(len(sampler.grid(generator.schedule, tau).t))
+        return float(self.refresh * calls / plain.calls(plain.num_steps))
+
     def requests(
         self, generator: Any, data: GenerationImages, context: GenerationContext, count: int, into: str = SAMPLES
     ) -> Requests:

@@ -63,6 +63,15 @@ class Synthesizer(ABC):
         """
         return None
 
+    def relative_cost(self, generator: Any, data: BootstrapData) -> float:
+        """Time of an image, in units of one that the generator draws plainly; for a plan.
+
+        Args:
+            generator: that will be asked.
+            data: set up.
+        """
+        return 1.0
+
     @abstractmethod
     def draw(self, generator: Any, requests: Requests, parents: Tensor | None, done: Tensor | None) -> Iterator[Tensor]:
         """Yield float images (B, C, H, W), about [-1, 1], in the order of the requests, `length` times: frame after frame.
