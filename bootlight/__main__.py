@@ -14,6 +14,8 @@ VERBS = {
     "compare": ("bootlight.cli.compare", "tell whether sets of images, or generations, differ"),
     "data": ("bootlight.cli.data", "check sets of images for duplicates and leaks; look at corrupted ones"),
     "study": ("bootlight.cli.study", "run several bootstraps, arms times seeds, and compare them"),
+    "export": ("bootlight.cli.export", "write a trained generation as a folder of diffusers"),
+    "import": ("bootlight.cli.import_", "make a run of a local folder of diffusers"),
     "report": ("bootlight.cli.report", "rebuild table, strip and report of a run"),
     "clean": ("bootlight.cli.clean", "remove what nobody needs any more, of runs and of the cache"),
     "weights": ("bootlight.cli.weights", "fetch the Inception weights that FID needs"),

@@ -22,6 +22,7 @@ ROOMS = (
         "loggers",
         "report",
         "generators",
+        "pipelines",
     ),
     *("data", "metrics", "diffusion", "networks", "runs", "distributed", "io"),
 )

@@ -36,6 +36,15 @@ class Scaled(nn.Module):
 
 
 SMALL = {"width": 8, "channel_multipliers": [1, 2], "num_res_blocks": 1, "attention_resolutions": []}
+BLOCKS = {
+    "block_out_channels": [4, 8],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "layers_per_block": 1,
+    "norm_num_groups": 2,
+    "attention_head_dim": 4,
+}
+NEEDED = {"UNet2D": "diffusers"}  # packages, without which it is not tried
 # Arguments of what cannot be made, or is slow, without any.
 ARGUMENTS = {
     "Box": {"top": 1, "left": 2, "height": 3, "width": 4},
@@ -76,6 +85,7 @@ ARGUMENTS = {
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
     "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
+    "UNet2D": {"settings": BLOCKS},
     "WithCopies": {"fraction": 0.1},
     "WithOrigin": {"origin": "more", "number": 30},
     "WithTeacher": {"root": "runs/x@0", "number": 30},
@@ -226,6 +236,8 @@ def wrong(findings):
 
 @pytest.mark.parametrize("name", PLUG_INS)
 def test_each_class_of_our_own_keeps_its_promises(name, pictures):
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name], reason=f"{name} needs {NEEDED[name]}: pip install 'bootlight[diffusers]'")
     arguments = ARGUMENTS | {"ImageFiles": {"root": str(pictures)}}
     findings = bootlight.check(getattr(bootlight, name), **arguments.get(name, {}))
     assert wrong(findings) == {}

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "ambient": "Ambient",
+        "betas": "BetaSchedule",
         "compose": "Alone Composition Extrapolate",
         "corruption": "Box Clean Corruption GaussianNoise View Whole",
         "denoiser": "Denoiser NetworkDenoiser",

@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = public(
         "mlp": "MLP",
         "sizes": "Sizes",
         "unet": "UNet",
+        "unet_2d": "UNet2D",
     },
 )

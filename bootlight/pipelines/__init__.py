@@ -1,0 +1,1 @@
+"""Folders of diffusers: what their parts mean here, read and written."""
