@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bootlight.errors import BootlightError, check_range
+from bootlight.networks.features import Features
 from bootlight.networks.sizes import Sizes
 
 ADAPTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -79,6 +80,16 @@ class LoRA(nn.Module):
         """What the adapted network answers."""
         answer: Tensor = self.network(*inputs, **cond)
         return answer
+
+    @property
+    def encode(self) -> Callable[..., Features]:
+        """That of the adapted network, where it has one; see `networks.features.TakenApart`."""
+        return self.network.encode  # type: ignore[no-any-return]
+
+    @property
+    def decode(self) -> Callable[..., Tensor]:
+        """See `encode`."""
+        return self.network.decode  # type: ignore[no-any-return]
 
 
 def adapt(network: nn.Module, rank: int, alpha: float | None = None, targets: Sequence[str] | None = None) -> nn.Module:
