@@ -84,12 +84,12 @@ class LoRA(nn.Module):
     @property
     def encode(self) -> Callable[..., Features]:
         """That of the adapted network, where it has one; see `networks.features.TakenApart`."""
-        return self.network.encode  # type: ignore[no-any-return]
+        return self.network.encode  # type: ignore[return-value]
 
     @property
     def decode(self) -> Callable[..., Tensor]:
         """See `encode`."""
-        return self.network.decode  # type: ignore[no-any-return]
+        return self.network.decode  # type: ignore[return-value]
 
 
 def adapt(network: nn.Module, rank: int, alpha: float | None = None, targets: Sequence[str] | None = None) -> nn.Module:
