@@ -47,9 +47,11 @@ BLOCKS = {
 NEEDED = {"UNet2D": "diffusers"}  # packages, without which it is not tried
 # Arguments of what cannot be made, or is slow, without any.
 ARGUMENTS = {
+    "AnySize": {"size": [6, 11]},
     "Box": {"top": 1, "left": 2, "height": 3, "width": 4},
     "ByReward": {"reward": bootlight.Brightness(), "beta": 10.0},
     "Channels": {"which": [0], "channels": 3},
+    "Crops": {"origin": bootlight.Lattice(16), "size": [8, 5]},
     "Curate": {"curator": bootlight.KeepAll()},
     "Corrupted": {"origin": bootlight.GaussianImages(4, count=9), "corruption": bootlight.GaussianNoise(0.1)},
     "Noisy": {"origin": bootlight.GaussianImages(4, count=9, rounded=False), "noise": [0.5, 3.0]},
@@ -94,6 +96,7 @@ ARGUMENTS = {
 UNTRIED = {
     "LogNormal": {"unbiased"},
     "LogitNormal": {"unbiased"},
+    "AnySize": {"continued"},
     "Draw": {"continued"},
     "FromNoisy": {"continued"},
     "EarlyStop": {"done"},
@@ -238,7 +241,7 @@ def wrong(findings):
 def test_each_class_of_our_own_keeps_its_promises(name, pictures):
     if name in NEEDED:
         pytest.importorskip(NEEDED[name], reason=f"{name} needs {NEEDED[name]}: pip install 'bootlight[diffusers]'")
-    arguments = ARGUMENTS | {"ImageFiles": {"root": str(pictures)}}
+    arguments = ARGUMENTS | {"ImageFiles": {"root": str(pictures)}, "Picture": {"file": str(next(pictures.rglob("*.png")))}}
     findings = bootlight.check(getattr(bootlight, name), **arguments.get(name, {}))
     assert wrong(findings) == {}
     assert {finding.key for finding in findings if not finding.held} - {"views", "view_alone", "identity"} == UNTRIED.get(

@@ -9,7 +9,7 @@ from bootlight.distributed.processes import agree, barrier, wait_for
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sets.streamed import drawn_source
 from bootlight.runs.curation import Row, write_curation
-from bootlight.runs.drawn import read_drawn
+from bootlight.runs.drawn import drawn_shape, read_drawn
 from bootlight.runs.folder import SAMPLES
 from bootlight.runs.references import check_name
 from bootlight.runs.timing import clock
@@ -75,7 +75,7 @@ class Curate(Stage):
             BootlightError: it is about other images than it was asked about.
         """
         with clock.part("files"):
-            images = drawn_source(f"{self.of} of generation {generation.number}", folder, data.image_shape)
+            images = drawn_source(f"{self.of} of generation {generation.number}", folder, drawn_shape(folder, data.image_shape))
         rows = [Row(row.file_name, label=row.label) for row in read_drawn(folder)]
         with clock.part("evaluation"):
             found = list(self.curator.rows(rows, images, generation))

@@ -103,10 +103,10 @@ class Synthesize(Stage):
         count = generation.builder.num_drawn(self.into, generation.number)
         images = generation.images()
         drawing = drawing_of(generator, synthesizer, images, generation.context, count, self.into)
-        points = shows_points(generator)
+        points = shows_points(drawing.generator)
         if generation.writes and not points and not folder.previews.exists():
             self._preview(generation, folder, generator, synthesizer, images)
-        batch_size = self._batch_size(generation, folder, generator, count)
+        batch_size = self._batch_size(generation, folder, drawing.generator, count)
 
         def predict(drawing: Drawing, batches: MissingBatches, writer: FolderWriter) -> None:
             trainer = generation.builder.drawing_trainer(folder, [writer])
@@ -125,7 +125,7 @@ class Synthesize(Stage):
         with clock.part("files"):
             if generation.writes:
                 if points:
-                    write_scatter(folder.previews, Written.by(generator, folder), count, some(images.real))
+                    write_scatter(folder.previews, Written.by(drawing.generator, folder), count, some(images.real))
                 part = {"reference": self.part, "weights_sha256": weights_hash(folder)}
                 own = {} if composition is None else described(generation.builder, self, chosen.get("chosen", {}))
                 decided = {"part": part, **references, **own}
@@ -162,6 +162,7 @@ class Synthesize(Stage):
             PublishedParts(builder).attach_stand_ins(composition, first)
             composition.fits(denoising(generator))
         check_protocol(self.synthesizer, generator, composition)
+        self.synthesizer.draws_with(generator)
         if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:
             with suppress(NotDrawnYet):
                 drawing_of(generator, self.synthesizer, GenerationImages.of(data, first.folder), first, count, self.into)

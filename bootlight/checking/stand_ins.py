@@ -38,6 +38,8 @@ class Exact(GaussianDenoiser):
 class Blend(nn.Module):
     """A small network `(x, time, labels, **cond)` whose answer for an image depends on all of its pixels and on its time.
 
+    It takes images of any size.
+
     Args:
         channels: of the images.
         outputs: channels of the answers.
@@ -45,6 +47,7 @@ class Blend(nn.Module):
 
     def __init__(self, channels: int, outputs: int) -> None:
         super().__init__()
+        self.any_size = True
         self.mix = nn.Conv2d(channels, outputs, 3, padding=1)
         with torch.no_grad():
             for parameter in self.parameters():

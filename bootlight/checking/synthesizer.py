@@ -150,11 +150,12 @@ class SynthesizerTrials(Trials):
     def _drawn(self, requests: Requests, done: Tensor | None = None) -> Tensor:
         """Frames (length, B, C, H, W)."""
         parents = None if requests.parents is None else self.data.parents(requests.parent_names)
+        generator = self.thing.draws_with(self.generator)
         with torch.no_grad():
-            frames = list(self.thing.draw(self.generator, requests, parents, done))
+            frames = list(self.thing.draw(generator, requests, parents, done))
         length = self.thing.length
         demand(len(frames) == length, f"draw yields {len(frames)} times, its length is {length}")
-        return torch.stack([tensor(frame, (len(requests), CHANNELS, EDGE, EDGE), "what draw yields") for frame in frames])
+        return torch.stack([tensor(frame, (len(requests), *generator.image_shape), "what draw yields") for frame in frames])
 
     def _close(self) -> None:
         self._folder.cleanup()

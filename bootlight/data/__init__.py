@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "corrupted": "Corrupted",
+        "crops": "Crops",
         "datamodule": "BootstrapData",
         "denoised": "Denoised",
         "archive": "Archive",
@@ -39,6 +40,7 @@ __getattr__, __dir__, __all__ = public(
         "overlays": "PixelMask Subtitle Watermark",
         "others": "Others",
         "own_images": "OwnImages",
+        "picture": "Lattice Picture SamplePicture",
         "points": "Ring",
         "view_of": "ViewOf",
         "store": "Store store_from_arrays",

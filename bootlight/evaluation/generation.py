@@ -28,6 +28,7 @@ from bootlight.evaluation.suite import DISTANCES, Choice, Features, measure_all
 from bootlight.metrics.correlated_mean import mean_standard_error
 from bootlight.metrics.discriminator import DiscriminatorScore, JudgeLogits, discriminator_score
 from bootlight.metrics.features.features import score_name
+from bootlight.runs.drawn import drawn_shape
 from bootlight.runs.history import read_history
 from bootlight.runs.timing import clock
 
@@ -121,7 +122,7 @@ class Evaluation:
             Stopped: this process was asked to stop.
         """
         with clock.part("files"):
-            drawn = drawn_source(SYNTHETIC, folder, data.image_shape)
+            drawn = drawn_source(SYNTHETIC, folder, drawn_shape(folder, data.image_shape))
         sets: dict[str, ImageSource] = {"synthetic": drawn}
         sets |= {name: self.reference(data, name, which) for name, which in references(data).items()}
         ask = partial(self._ask, device, data.cache)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bootlight.batch import Batch
 from bootlight.errors import BootlightError
 from bootlight.generators.ema import EMA
-from bootlight.io.shape import Shape, shape_of
+from bootlight.io.shape import Shape, shape_of, size_words
 from bootlight.networks.lora import load_plain, plain_state
 from bootlight.rng import NoiseStreams, seed_torch
 
@@ -97,6 +97,14 @@ class GeneratorModule(LightningModule, ABC):
             BootlightError: this generator has no such choice, or not that many.
         """
         raise BootlightError(f"{type(self).__name__} draws an image in one step; leave out --steps")
+
+    def at_size(self, height: int, width: int) -> "GeneratorModule":
+        """A copy that shares the weights and draws images of another size, in pixels.
+
+        Raises:
+            BootlightError: it draws images of one size alone.
+        """
+        raise BootlightError(f"{type(self).__name__} draws images of {size_words(*self.image_shape[1:])} pixels alone")
 
     def shortened(self) -> tuple["GeneratorModule", float]:
         """A copy that draws worse images in less time, and by what factor less: for estimates of time."""

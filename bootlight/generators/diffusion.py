@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from bootlight.diffusion.timesteps import TimestepSampler, UniformTimesteps
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import EMA_PREFIX
 from bootlight.generators.denoising import DenoisingModule
+from bootlight.io.shape import shape_of, size_words
 from bootlight.networks.sizes import Sizes
 
 NETWORK_NAMES = ("net", "unet")  # under which networks are published, here and in DDPM
@@ -112,6 +114,19 @@ class Diffusion(DenoisingModule):
     def network(self) -> nn.Module:
         """What is trained."""
         return self.get_submodule(self.network_name)
+
+    def at_size(self, height: int, width: int) -> "Diffusion":
+        """See `GeneratorModule.at_size`: with a network of any size, such as `NextNet`."""
+        if (height, width) == self.image_shape[1:]:
+            return self
+        if not getattr(self.network, "any_size", False):
+            raise BootlightError(
+                f"{type(self.network).__name__} draws images of {size_words(*self.image_shape[1:])} pixels alone, not of "
+                f"{size_words(height, width)}; take a network of any size as model.network, such as bootlight.NextNet"
+            )
+        found = copy(self)
+        found._shape = shape_of([height, width], self.channels)
+        return found
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """See `GeneratorModule.load_published`; the network may have been published by a preset that calls it otherwise."""

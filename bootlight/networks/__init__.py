@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = public(
     {
         "lora": "LoRA",
         "mlp": "MLP",
+        "nextnet": "NextNet",
         "sizes": "Sizes",
         "unet": "UNet",
         "unet_2d": "UNet2D",

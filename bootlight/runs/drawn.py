@@ -8,9 +8,12 @@ from typing import NamedTuple
 
 from bootlight.errors import BootlightError
 from bootlight.io.arrays import split_row
-from bootlight.io.atomic import file_sha256
+from bootlight.io.atomic import file_sha256, read_json
+from bootlight.io.shape import Shape
 from bootlight.runs.folder import GenerationFolder
 from bootlight.runs.manifest import how_to_redraw, read_metadata
+
+IMAGE_SHAPE = "image_shape"  # (C, H, W) of the images of a folder, in its `protocol.json`
 
 _checked: dict[Path, bytes] = {}
 
@@ -36,6 +39,25 @@ def read_drawn(folder: GenerationFolder) -> list[DrawnImage]:
         BootlightError: as `manifest.read_metadata`.
     """
     return [DrawnImage(row["file_name"], row.get("label"), row.get("sha256")) for row in read_metadata(folder)]
+
+
+def drawn_shape(folder: GenerationFolder, otherwise: Shape) -> Shape:
+    """(C, H, W) of the images of a complete folder, as it was written down.
+
+    Args:
+        folder: of the generation, as seen from the folder of images.
+        otherwise: of a folder that says nothing, as of other programs.
+
+    Raises:
+        BootlightError: what is written is no shape.
+    """
+    said = read_json(folder.protocol) if folder.protocol.exists() else {}
+    shape = said.get(IMAGE_SHAPE) if isinstance(said, dict) else None
+    if shape is None:
+        return otherwise
+    if not (isinstance(shape, list) and len(shape) == 3 and all(type(edge) is int and edge > 0 for edge in shape)):
+        raise BootlightError(f"{folder.protocol}: {IMAGE_SHAPE} is {shape!r}, not [C, H, W]; {how_to_redraw(folder)}")
+    return shape[0], shape[1], shape[2]
 
 
 def check_drawn(folder: GenerationFolder, rows: Sequence[DrawnImage]) -> bytes:

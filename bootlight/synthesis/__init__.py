@@ -5,6 +5,7 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "any_size": "AnySize",
         "own_trainer": "Synthesis",
         "curator": "ByReward Curator KeepAll Threshold",
         "distinct": "Distinct",

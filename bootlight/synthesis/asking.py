@@ -66,6 +66,7 @@ def drawing_of(
         BootlightError: the synthesizer cannot ask this generator, or does not ask for so many.
     """
     check_needs(synthesizer, generator, count)
+    generator = synthesizer.draws_with(generator)
     asked = count // synthesizer.length
     found = synthesizer.requests(generator, images, context, asked, into)
     return Drawing(generator, synthesizer, as_requests(found, asked, type(synthesizer).__name__), images.parents)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bootlight.io.atomic import write_json
+from bootlight.runs.drawn import IMAGE_SHAPE
 from bootlight.runs.folder import GenerationFolder
 from bootlight.synthesis.drawing import Drawing
 from bootlight.synthesis.folder import write_manifest
@@ -32,8 +33,11 @@ def complete(
         chosen: see `decided`.
     """
     protocol = drawing.synthesizer.protocol(drawing.generator)
+    shape = list(drawing.generator.image_shape)
     name = {"synthesizer": type(drawing.synthesizer).__name__}
-    write_json(folder.protocol, {**(decided or {}), **name, **(chosen or {}), **protocol, "batch_size": batch_size})
+    write_json(
+        folder.protocol, {**(decided or {}), **name, **(chosen or {}), **protocol, "batch_size": batch_size, IMAGE_SHAPE: shape}
+    )
     requests = drawing.requests.in_order()
     write_manifest(
         folder,

@@ -63,6 +63,14 @@ class Synthesizer(ABC):
         """
         return None
 
+    def draws_with(self, generator: Any) -> Any:
+        """The generator as this synthesizer asks it: itself, or a copy that shares its weights, such as one of another size.
+
+        Raises:
+            BootlightError: it cannot be asked so.
+        """
+        return generator
+
     def relative_cost(self, generator: Any, data: BootstrapData) -> float:
         """Time of an image, in units of one that the generator draws plainly; for a plan.
 
