@@ -10,11 +10,12 @@ from torch import nn
 import bootlight
 from bootlight.errors import BootlightError
 from bootlight.generators.exported import export
-from bootlight.generators.imported import read_pixels, write_imported
+from bootlight.generators.imported import module_of, write_imported
 from bootlight.generators.load import load_generator
 from bootlight.networks.unet_2d import UNet2D
 from bootlight.networks.unet_twin import from_twin, to_twin, twin_of, twin_settings
 from bootlight.pipelines.folder import PipelineFolder
+from bootlight.pipelines.understood import understood
 from bootlight.rng import NoiseStreams
 from bootlight.runs.folder import RunFolder
 
@@ -148,8 +149,7 @@ def test_what_was_exported_comes_back(name, tmp_path):
     own = module.sample(SEEDS)
     export(module, tmp_path / "folder", {})
     folder = PipelineFolder(tmp_path / "folder")
-    again, config, _ = read_pixels(folder)
-    write_imported(RunFolder(tmp_path / "run"), again, config, folder, None)
+    write_imported(RunFolder(tmp_path / "run"), understood(folder), None)
     loaded = load_generator(RunFolder(tmp_path / "run").generation(0), num_steps=module.sampler.num_steps)
     state = loaded.published_state()
     merged = {name.replace("network.", ""): value for name, value in module.published_state().items() if "net." in name}
@@ -157,7 +157,7 @@ def test_what_was_exported_comes_back(name, tmp_path):
     assert all(torch.equal(value, merged[name]) for name, value in state.items())
     # Weights, and kind and ends of the table, are exact; what is left is the order of sums in a batch, 0 here.
     assert (loaded.sample(SEEDS) - own).abs().max() < (1e-6 if name not in ("table",) else 1e-4)
-    sha = json.loads((tmp_path / "run/gen_000/model.json").read_text())["imported"]["sha256"]
+    sha = json.loads((tmp_path / "run/gen_000/model.json").read_text())["pretrained"]["sha256"]
     assert list(sha) == ["unet/diffusion_pytorch_model.safetensors"]
 
 
@@ -168,8 +168,8 @@ def test_a_folder_of_any_unet_is_drawn_from(classes, tmp_path):
     )
     pipeline = pixel_pipeline(tmp_path / "folder", scheduler, num_class_embeds=classes)
     folder = PipelineFolder(tmp_path / "folder")
-    module, config, _ = read_pixels(folder)
-    assert config["init_args"]["network"]["class_path"] == "bootlight.UNet2D"
+    module = module_of(understood(folder))
+    assert type(module.network) is UNet2D
     assert module.num_classes == classes
     module.set_num_steps(6)
     if classes is None:
@@ -215,6 +215,6 @@ def test_what_is_drawn_otherwise_is_told(tmp_path):
     told = export(diffusion(of_unet, num_classes=2), tmp_path / "b", {"class_names": ["x", "y"]})
     assert len(told) == 1
     assert "class" in told[0]
-    module, _, _ = read_pixels(PipelineFolder(tmp_path / "b"))
+    module = module_of(understood(PipelineFolder(tmp_path / "b")))
     assert module.num_classes == 2  # the last row is for no label, as the note says
     assert isinstance(module.network, nn.Module)

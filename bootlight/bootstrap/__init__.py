@@ -5,6 +5,7 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "adopt": "Adopt",
         "begin": "run",
         "choose": "Choose",
         "curate": "Curate",

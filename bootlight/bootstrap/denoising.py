@@ -99,6 +99,7 @@ def denoising_scores(generation: Generation, into: str, data: BootstrapData, fai
                     batch_size=evaluation.batch_size,
                     device=generation.device,
                     check=check_stop,
+                    encode=model.encode,
                 )
                 scores[f"{NAME}/{name}"] = loss.noting(reference=f"real {name} images")
     return scores

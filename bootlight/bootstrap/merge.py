@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 import torch
 
+from bootlight.bootstrap.adopt import publish_untrained
 from bootlight.bootstrap.composing import chosen_values
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Stage, Work, check_part, check_published
-from bootlight.bootstrap.trackers import steps_in_generation
 from bootlight.diffusion.compose import check_weight
 from bootlight.diffusion.settings import settings_of
 from bootlight.distributed.processes import barrier, check_same, wait_for
@@ -21,7 +19,7 @@ from bootlight.errors import BootlightError
 from bootlight.generators.base import GeneratorModule
 from bootlight.generators.parts import attach_parts
 from bootlight.generators.published import published_weights, weights_hash
-from bootlight.io.atomic import file_sha256, read_json, write_bytes, write_json
+from bootlight.io.atomic import file_sha256, read_json
 from bootlight.runs.folder import MODEL
 from bootlight.runs.references import check_name, parse_reference
 from bootlight.runs.timing import clock
@@ -118,7 +116,7 @@ class Merge(Stage):
             with clock.part("publishing"):
                 w = chosen_weight(choice_file(folder), self.w)
                 module, about = self.merged(generation, w)
-                _publish(generation, folder, module, about)
+                publish_untrained(generation, folder, module, about)
         barrier()
         if generation.context.shared:
             wait_for(folder.model_config)
@@ -145,7 +143,7 @@ class Merge(Stage):
         module.image_dtype = described.get("dtype", "uint8")
         about |= {name: described[name] for name in NOTED if name in described}
         about |= attach_parts(module, folder, PublishedParts(builder).load)
-        about["model"] = builder.changed(builder.settings_of(self.part, generation.number)).model.as_dict()
+        about |= module.described(builder.changed(builder.settings_of(self.part, generation.number)).model.as_dict())
         return module.eval(), about
 
     def _named(self, module: GeneratorModule, state: State) -> State:
@@ -219,11 +217,3 @@ def _reading(module: GeneratorModule) -> str:
     """What the answers of a network mean, as far as it says."""
     kinds = (getattr(module, name, None) for name in ("prediction", "schedule"))
     return ", ".join(f"{type(kind).__name__} {settings_of(kind) or ''}".strip() for kind in kinds if kind is not None)
-
-
-def _publish(generation: Generation, folder: GenerationFolder, module: GeneratorModule, about: dict[str, Any]) -> None:
-    """Weights, then the file that declares the stage done; as `Publish` does after a training."""
-    weights = safetensors.torch.save(module.published_state())
-    write_bytes(folder.weights, weights)
-    own = {"generation": generation.number, "weights_sha256": hashlib.sha256(weights).hexdigest(), "steps": 0}
-    write_json(folder.model_config, {**own, "steps_before": steps_in_generation(folder), **about})

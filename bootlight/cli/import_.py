@@ -1,6 +1,5 @@
 """`bootlight import FOLDER RUN`: a local folder of diffusers as a run that can be drawn from and trained on from there."""
 
-from bootlight.errors import BootlightError
 from bootlight.io.paths import expanded
 from bootlight.io.shape import ImageSize
 from bootlight.runs.folder import RunFolder
@@ -15,27 +14,27 @@ def main(args: list[str]) -> None:
     parser.add_argument(
         "--image-size", type=int, nargs="+", metavar="EDGE", help="edge, or height and width (default: as it says)"
     )
-    parser.add_argument("--class-names", help="what the labels stand for, such as cat,dog")
+    parser.add_argument("--class-names", help="what labels stand for, such as cat,dog: words of prompts, where it reads texts")
+    parser.add_argument("--template", help="prompt of a class, with {} where its name goes (default: a photo of a {})")
     options = parser.parse_args(args)
     size: ImageSize | None = options.image_size
     if options.image_size is not None and len(options.image_size) == 1:
         size = options.image_size[0]
 
-    from bootlight.generators.imported import check_empty, read_pixels, write_imported
+    from bootlight.generators.imported import check_empty, write_imported
     from bootlight.pipelines.folder import PipelineFolder
+    from bootlight.pipelines.understood import understood
 
     run = RunFolder(options.run)
     check_empty(run)
     folder = PipelineFolder(options.folder)
-    module, config, told = read_pixels(folder, size)
     names = folder.note.get("class_names") if options.class_names is None else options.class_names.split(",")
-    if names is not None and module.num_classes is not None and len(names) != module.num_classes:
-        raise BootlightError(f"--class-names has {len(names)} names, and the network {module.num_classes} classes")
-    write_imported(run, module, config, folder, names)
-    kinds = [config["init_args"][key]["class_path"].rpartition(".")[2] for key in ("schedule", "prediction", "sampler")]
-    height, width = module.image_shape[1:]
+    found = understood(folder, size, names, options.template)
+    module = write_imported(run, found, names)
+    kinds = ", ".join(type(part).__name__ for part in (module.schedule, module.prediction, module.sampler))
+    channels, height, width = found.image_shape
     classes = "" if module.num_classes is None else f", {module.num_classes} classes"
-    say(f"{folder.path}: {folder.pipeline}, {width} x {height}, {module.channels} channels{classes}, {', '.join(kinds)}")
-    for what in told:
+    say(f"{folder.path}: {folder.pipeline}, {width} x {height}, {channels} channels{classes}, {kinds}")
+    for what in [*found.told, *(f"left out: {what}" for what in folder.scheduler.told)]:
         say(f"  {what}")
     say(f"{run.path}@0: bootlight sample {run.path} --to FOLDER draws, start_from: {run.path}@0 trains on")

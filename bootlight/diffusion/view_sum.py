@@ -135,6 +135,8 @@ class ViewSum(Composition):
         """See `Composition`: each view has orthonormal rows, and its model draws such parts over the same noise levels."""
         check_names(self.views)
         shape = tuple(model.image_shape)
+        if self.views and tuple(getattr(model, "latent_shape", shape)) != shape:
+            raise BootlightError("ViewSum: views of images are not those of latents; take a model without model.autoencoder")
         for name, view in self.views.items():
             who = f"ViewSum: the view {name}"
             part = check_view(view.view, (shape[0], shape[1], shape[2]), who)

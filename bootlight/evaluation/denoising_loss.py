@@ -34,6 +34,7 @@ def denoising_loss(
     batch_size: int = 100,
     device: torch.device | str = "cpu",
     check: Callable[[], None] = lambda: None,
+    encode: Callable[[Tensor], Tensor] = lambda images: images,
 ) -> Score:
     """The squared error of the noise per number of an image, over noise levels and images (Ho et al. 2020, equation 14).
 
@@ -49,6 +50,7 @@ def denoising_loss(
         batch_size: images of one network call.
         device: of the denoiser.
         check: called before each batch; raises to stop.
+        encode: images to what the denoiser knows, see `DenoisingModule.encode`.
 
     Returns:
         The mean; its standard error is over images. 1 is the loss of a model that says there is no noise.
@@ -56,7 +58,7 @@ def denoising_loss(
     losses = []
     for batch in real_batches(data, which, MAX_IMAGES, batch_size):
         check()
-        x0, ids = to_float(batch.images).to(device), batch.ids
+        x0, ids = encode(to_float(batch.images).to(device)), batch.ids
         assert ids is not None
         known = labels_for(batch, num_classes)
         labels = None if known is None else known.to(device)

@@ -162,6 +162,7 @@ class _Loss:
                 cond={name: value.to(self.device) for name, value in stored.cond.items()},
                 noise=None,
             )
+            batch = self.model.encoded(batch)
             t = self.model.schedule.drawn((k + batch.uniform("t").double()) / self.bins)
             yield batch, t.to(batch.images.dtype) if t.is_floating_point() else t
 

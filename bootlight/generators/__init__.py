@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = public(
         "diffusion": "Diffusion",
         "fitted": "FittedGaussian FittedMixture",
         "gaussian": "PixelGaussian",
+        "pretrained": "Pretrained",
     },
 )

@@ -196,6 +196,14 @@ class GeneratorModule(LightningModule, ABC):
         if self.ema is not None:
             self.ema.update(self._averaged[0])
 
+    def described(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """What a published JSON file says of the module: `model`, class path and arguments that build it, and what else counts.
+
+        Args:
+            model: class path and arguments of the configuration.
+        """
+        return {"model": model}
+
     def published_state(self) -> dict[str, Tensor]:
         """What `model.safetensors` holds: all weights, an averaged network's replaced by their average, adapters merged."""
         state = {name: value for name, value in plain_state(self).items() if not name.startswith(self.unpublished)}

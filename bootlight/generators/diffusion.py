@@ -20,7 +20,7 @@ from bootlight.diffusion.timesteps import TimestepSampler, UniformTimesteps
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.base import EMA_PREFIX
 from bootlight.generators.denoising import DenoisingModule
-from bootlight.io.shape import shape_of, size_words
+from bootlight.io.shape import Shape, shape_of, size_words
 from bootlight.networks.sizes import Sizes
 
 NETWORK_NAMES = ("net", "unet")  # under which networks are published, here and in DDPM
@@ -49,6 +49,8 @@ class Diffusion(DenoisingModule):
         linear_decay: let the learning rate fall on a line over the whole training, to 2 % of it at the end.
         gradient_clip: limit of the gradient's norm; None = no limit.
         ema_decay: of the average that images are drawn from; None = no average.
+        autoencoder: makes what images are encoded by, of their (C, H, W): see `bootlight.Autoencoder`. Its weights stay, and
+            the sampler must not clip. None = the images themselves are denoised.
     """
 
     accepts_unlabelled = has_noise_levels = True
@@ -74,13 +76,14 @@ class Diffusion(DenoisingModule):
         linear_decay: bool = False,
         gradient_clip: float | None = None,
         ema_decay: float | None = 0.9999,
+        autoencoder: Callable[[Shape], nn.Module] | None = None,
     ) -> None:
         if sampler is not None and sampler.guidance != 1 and (num_classes is None or label_dropout == 0):
             raise BootlightError(
                 f"model.sampler.guidance is {sampler.guidance}, but the network learns nothing to guide by; set "
                 "model.num_classes and a model.label_dropout above 0, or leave guidance at 1"
             )
-        super().__init__(image_size, channels, num_classes, schedule, sampler, compose)
+        super().__init__(image_size, channels, num_classes, schedule, sampler, compose, autoencoder)
         check_range("model.label_dropout", label_dropout, 0, 1)
         for key, value in (("learning_rate", learning_rate), ("weight_decay", weight_decay), ("warmup_steps", warmup_steps)):
             check_range(f"model.{key}", value, 0)
@@ -99,7 +102,8 @@ class Diffusion(DenoisingModule):
         self._observed: list[Tensor] = []  # times and losses (n, 2) of the batches of an optimizer step
         self._noted: list[Tensor] = []  # by the prediction, in the same
         self._check_prediction()
-        sizes = Sizes(self.image_shape, self.prediction.num_outputs(self.channels), self.num_classes)
+        shape = self.latent_shape
+        sizes = Sizes(shape, self.prediction.num_outputs(shape[0]), self.num_classes)
         self.add_module(self.network_name, network(sizes))
         self.average(self.network, ema_decay)
 
@@ -164,6 +168,7 @@ class Diffusion(DenoisingModule):
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         """Losses (B,), the parts of them that are logged, and the weights of their noise levels, None = 1."""
+        batch = self.encoded(batch)
         t, weight = self._times(batch)
         if batch.noise is not None and batch.t is None:  # images that were not chosen for their level, by another loader
             allowed = self._allowed(t, batch.noise)

@@ -5,10 +5,12 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "autoencoder": "Autoencoder",
         "lora": "LoRA",
         "mlp": "MLP",
         "nextnet": "NextNet",
         "sizes": "Sizes",
+        "text_unet": "TextUNet",
         "unet": "UNet",
         "unet_2d": "UNet2D",
     },

@@ -4,47 +4,34 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bootlight.errors import BootlightError
-from bootlight.io.shape import ImageSize, Shape, as_size, height_width
+from bootlight.io.shape import ImageSize, Shape, height_width
 from bootlight.networks.peer import peer
 from bootlight.networks.sizes import Sizes
 from bootlight.networks.unet import UNet
 from bootlight.networks.unet_2d import UNet2D
 from bootlight.networks.unet_twin import from_twin, twin_of
 from bootlight.pipelines.folder import PipelineFolder
+from bootlight.pipelines.found import Found
 from bootlight.pipelines.part import Part
 
 EMBEDDING = "class_embedding.weight"
 FILLED = {"sample_size", "in_channels", "out_channels", "num_class_embeds", "num_train_timesteps"}
 
 
-class PixelNetwork(NamedTuple):
-    """What was understood of a `UNet2DModel`.
+class PixelNetwork(Found):
+    """A `UNet2DModel`."""
 
-    Args:
-        part: class and arguments, without the sizes.
-        sizes: of its images and classes.
-        told: what was understood or dropped, in words.
-    """
-
-    part: Part
-    sizes: Sizes
-    told: list[str]
-
-    def fill(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Give a fresh network the weights of the folder.
-
-        Args:
-            network: of `part`.
-            state: of the `UNet2DModel`.
-        """
-        classes = self.sizes.num_classes
-        if classes is not None and len(state[EMBEDDING]) == classes:  # no label: nothing is added to the time
+    def network(self, sizes: Sizes) -> nn.Module:
+        """See `Found`."""
+        network: nn.Module = self.part.cls(sizes, **self.part.arguments)
+        state = self.folder.unet().state_dict()
+        if self.num_classes is not None and len(state[EMBEDDING]) == self.num_classes:  # no label adds nothing to the time
             rows = state[EMBEDDING]
             state = {**state, EMBEDDING: torch.cat([rows, torch.zeros_like(rows[:1])])}
         if isinstance(network, UNet):
@@ -52,6 +39,7 @@ class PixelNetwork(NamedTuple):
         else:
             assert isinstance(network, UNet2D)
             network.unet.load_state_dict(state)
+        return network
 
 
 def pixel_network(folder: PipelineFolder, image_size: ImageSize | None = None) -> PixelNetwork:
@@ -84,11 +72,13 @@ def pixel_network(folder: PipelineFolder, image_size: ImageSize | None = None) -
     sizes = Sizes(_shape(settings, image_size, str(where)), outputs, classes)
     twin = twin_of(settings, sizes)
     if twin is not None:
-        return PixelNetwork(Part(UNet, twin), sizes, [*told, "bootlight.UNet, which does the same"])
+        told.append("bootlight.UNet, which does the same")
+        return PixelNetwork(folder, Part(UNet, twin), sizes.shape, classes, told=told)
     own = {
         n: v for n, v in settings.items() if not n.startswith("_") and n not in FILLED and _plain(v) != _plain(defaults.get(n))
     }
-    return PixelNetwork(Part(UNet2D, {"settings": own}), sizes, [*told, "UNet2DModel of diffusers"])
+    told.append("UNet2DModel of diffusers")
+    return PixelNetwork(folder, Part(UNet2D, {"settings": own}), sizes.shape, classes, told=told)
 
 
 def _plain(value: Any) -> Any:
@@ -100,8 +90,3 @@ def _shape(settings: Mapping[str, Any], image_size: ImageSize | None, where: str
     if edges is None:
         raise BootlightError(f"{where} has no sample_size; say how large its images are, by --image-size")
     return settings["in_channels"], *height_width(edges if isinstance(edges, int) else list(edges), where)
-
-
-def image_size_of(sizes: Sizes) -> ImageSize:
-    """Of the images, as a setting."""
-    return as_size(*sizes.shape[1:])

@@ -156,6 +156,8 @@ class FromNoisy(Synthesizer):
                 f"data.origins.{self.origin} has images (C, H, W) = {(channels, height, width)}, and the model draws "
                 f"{tuple(generator.image_shape)}; give both the same size"
             )
+        if generator.latent_shape != generator.image_shape:
+            raise BootlightError("FromNoisy: noise of images is not noise of latents; take a model without model.autoencoder")
         if not 0 < count <= len(noisy):
             raise BootlightError(
                 f"FromNoisy: {count} images are to be made of the {len(noisy)} of data.origins.{self.origin}, each once; "

@@ -81,7 +81,7 @@ class Publish(Callback):
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "steps": data.num_steps if hasattr(data, "num_steps") else trainer.global_step,
             **self.context.origin,
-            "model": self.context.model,
+            **module.described(self.context.model),
         }
 
 
