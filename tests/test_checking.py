@@ -44,7 +44,12 @@ BLOCKS = {
     "norm_num_groups": 2,
     "attention_head_dim": 4,
 }
-NEEDED = {"UNet2D": "diffusers"}  # packages, without which it is not tried
+TEXT_BLOCKS = BLOCKS | {
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "cross_attention_dim": 4,
+}
+NEEDED = {"UNet2D": "diffusers", "TextUNet": "diffusers", "Pretrained": "diffusers"}  # packages, without which it is not tried
 # Arguments of what cannot be made, or is slow, without any.
 ARGUMENTS = {
     "AnySize": {"size": [6, 11]},
@@ -88,6 +93,7 @@ ARGUMENTS = {
     "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
     "UNet2D": {"settings": BLOCKS},
+    "TextUNet": {"settings": TEXT_BLOCKS, "tokens": 3},
     "WithCopies": {"fraction": 0.1},
     "WithOrigin": {"origin": "more", "number": 30},
     "WithTeacher": {"root": "runs/x@0", "number": 30},
@@ -103,7 +109,7 @@ UNTRIED = {
     "Mixed": {"true_scale"},  # it answers more channels than an image has
     "Gate": {"order", "state_saved"},  # it learns nothing on the way
 }
-UNTRIED |= {name: {"done"} for name in ("Train", "Synthesize", "Curate", "Merge", "Evaluate")}
+UNTRIED |= {name: {"done"} for name in ("Adopt", "Train", "Synthesize", "Curate", "Merge", "Evaluate")}
 UNTRIED["Choose"] = {"undone", "done"}  # which file, depends on other stages
 BROKEN = {
     "Sound": (),
@@ -238,10 +244,15 @@ def wrong(findings):
 
 
 @pytest.mark.parametrize("name", PLUG_INS)
-def test_each_class_of_our_own_keeps_its_promises(name, pictures):
+def test_each_class_of_our_own_keeps_its_promises(name, pictures, tmp_path):
     if name in NEEDED:
         pytest.importorskip(NEEDED[name], reason=f"{name} needs {NEEDED[name]}: pip install 'bootlight[diffusers]'")
     arguments = ARGUMENTS | {"ImageFiles": {"root": str(pictures)}, "Picture": {"file": str(next(pictures.rglob("*.png")))}}
+    if name == "Pretrained":
+        from tiny_pipelines import pixel_pipeline
+
+        pixel_pipeline(tmp_path / "folder", num_class_embeds=3)
+        arguments[name] = {"folder": str(tmp_path / "folder"), "num_classes": 3, "channels": 3}
     findings = bootlight.check(getattr(bootlight, name), **arguments.get(name, {}))
     assert wrong(findings) == {}
     assert {finding.key for finding in findings if not finding.held} - {"views", "view_alone", "identity"} == UNTRIED.get(

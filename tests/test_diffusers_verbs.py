@@ -90,3 +90,20 @@ def test_without_diffusers_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(peer, "import_module", lambda _: SimpleNamespace())  # an old one
     with pytest.raises(BootlightError, match=r"bootlight\[diffusers\]"):
         peer.peer("diffusers", "UNet2DModel")
+
+
+def test_what_is_drawn_at_import_is_measured(bootlight, tmp_path, capsys):
+    pixel_pipeline(tmp_path / "folder", num_class_embeds=2)
+    bootlight("import", tmp_path / "folder", tmp_path / "base", "--draw", "12", "--steps", "2", "--batch-size", "5")
+    rows = [json.loads(line) for line in (tmp_path / "base/gen_000/samples/metadata.jsonl").read_text().splitlines()]
+    assert sorted(row["label"] for row in rows) == [0] * 6 + [1] * 6
+    bootlight("sample", tmp_path / "base", "--seeds", rows[0]["seed"], "--label", rows[0]["label"], "--steps", "2",
+              "--to", tmp_path / "again")  # fmt: skip
+    again = (tmp_path / "again").glob("*.png")
+    first = decode_stored((tmp_path / "base/gen_000/samples" / rows[0]["file_name"]).read_bytes(), "")
+    # A batch of 1 and one of 5 round otherwise, by less than one step of 8 bits.
+    assert abs(first.astype(int) - decode_stored(next(again).read_bytes(), "").astype(int)).max() <= 1
+    capsys.readouterr()
+    known = ["--features", "bootlight.PixelFeatures", "--metrics", "fd", "--json"]
+    bootlight("evaluate", "--real", draw_pictures(tmp_path / "real"), "--synthetic", tmp_path / "base", *known)
+    assert json.loads(capsys.readouterr().out)["scores"]

@@ -123,7 +123,7 @@ class Diffusion(DenoisingModule):
         """See `GeneratorModule.at_size`: with a network of any size, such as `NextNet`."""
         if (height, width) == self.image_shape[1:]:
             return self
-        if not getattr(self.network, "any_size", False):
+        if self.autoencoder is not None or not getattr(self.network, "any_size", False):
             raise BootlightError(
                 f"{type(self.network).__name__} draws images of {size_words(*self.image_shape[1:])} pixels alone, not of "
                 f"{size_words(height, width)}; take a network of any size as model.network, such as bootlight.NextNet"

@@ -15,6 +15,7 @@ from bootlight.io.owner import temporary_name
 from bootlight.networks.lora import merge
 from bootlight.networks.peer import built, peer
 from bootlight.networks.sizes import Sizes
+from bootlight.networks.text_unet import TextUNet
 from bootlight.networks.unet import UNet
 from bootlight.networks.unet_2d import UNet2D
 from bootlight.networks.unet_twin import to_twin, twin_settings
@@ -72,6 +73,11 @@ def _unet(module: Diffusion) -> Any:
     network = merge(module.network)
     if isinstance(network, UNet2D):
         return network.unet.eval()
+    if isinstance(network, TextUNet):
+        raise BootlightError(
+            "a text-to-image model cannot be exported: its text encoder is no part of the run; put the weights that begin with "
+            "net.unet. into the unet of the folder that it came from"
+        )
     if type(network) is not UNet:
         raise BootlightError(
             f"model.network is {type(network).__name__}, which diffusers has no equal of; bootlight.UNet2D and, in most "

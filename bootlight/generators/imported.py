@@ -37,22 +37,25 @@ def module_of(found: Found) -> Diffusion:
     ).eval()
 
 
-def write_imported(run: RunFolder, found: Found, class_names: Sequence[str] | None) -> Diffusion:
+def write_imported(run: RunFolder, found: Found, class_names: Sequence[str] | None, num_steps: int | None = None) -> Diffusion:
     """Weights, then the file that declares generation 0 trained, as `Publish` writes them.
 
     Args:
         run: a folder that is empty, or not there.
         found: what was understood of the pipeline.
         class_names: what the labels stand for, by position; None = nobody knows.
+        num_steps: of the sampler of what is returned; None = as the folder says.
 
     Returns:
-        The module.
+        The module, to be drawn from.
 
     Raises:
         BootlightError: the run folder has something in it, or cannot be written; see `module_of`.
     """
     check_empty(run)
     module = module_of(found)
+    if num_steps is not None:
+        module.set_num_steps(num_steps)
     weights = safetensors.torch.save(module.published_state())
     target = run.generation(0)
     write_bytes(target.weights, weights)

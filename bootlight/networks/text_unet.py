@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
 from bootlight.io.shape import as_size
+from bootlight.networks.blocks import decode_blocks, encode_blocks
+from bootlight.networks.features import Change, Features
 from bootlight.networks.peer import built, peer
 from bootlight.networks.sizes import Sizes
 
@@ -64,8 +66,16 @@ class TextUNet(nn.Module):
         Returns:
             (B, outputs, H, W).
         """
-        answer: Tensor = self.unet(x, t, encoder_hidden_states=self.texts(x, labels), return_dict=False)[0]
-        return answer
+        return self.decode(self.encode(x, t, labels))
+
+    def encode(self, x: Tensor, t: Tensor, labels: Tensor | None = None, *, change: Change | None = None) -> Features:
+        """See `TakenApart`; a layer is a block of diffusers."""
+        embedding = self.unet.time_embedding(self.unet.time_proj(t).to(x.dtype))
+        return encode_blocks(self.unet, x, embedding, self.texts(x, labels), change)
+
+    def decode(self, features: Features, *, change: Change | None = None) -> Tensor:
+        """See `TakenApart`."""
+        return decode_blocks(self.unet, features, change)
 
     def texts(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Encoded prompts (B, tokens, D) of the labels of some images."""

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from bootlight.errors import BootlightError
 from bootlight.io.shape import as_size
+from bootlight.networks.blocks import decode_blocks, encode_blocks
+from bootlight.networks.features import Change, Features
 from bootlight.networks.peer import built, peer
 from bootlight.networks.sizes import Sizes
 
@@ -40,6 +42,8 @@ class UNet2D(nn.Module):
             raise BootlightError(f"{KEY}: only a time_embedding_type positional and a class_embed_type null are understood")
         given |= known | {"sample_size": as_size(height, width)}
         self.unet = built(peer("diffusers", "UNet2DModel"), given, KEY)
+        if any(hasattr(block, "skip_conv") for block in self.unet.down_blocks):
+            raise BootlightError(f"{KEY}: blocks whose name begins with Skip are not understood; take others")
         self.num_classes = sizes.num_classes
         halved = 2 ** (len(self.unet.config.block_out_channels) - 1)
         if height % halved or width % halved:
@@ -56,8 +60,16 @@ class UNet2D(nn.Module):
         Returns:
             (B, outputs, H, W).
         """
-        rows = labels
-        if self.num_classes is not None and labels is None:
-            rows = torch.full((len(x),), self.num_classes, device=x.device)
-        answer: Tensor = self.unet(x, t, class_labels=rows, return_dict=False)[0]
-        return answer
+        return self.decode(self.encode(x, t, labels))
+
+    def encode(self, x: Tensor, t: Tensor, labels: Tensor | None = None, *, change: Change | None = None) -> Features:
+        """See `TakenApart`; a layer is a block of diffusers."""
+        embedding = self.unet.time_embedding(self.unet.time_proj(t).to(x.dtype))
+        if self.num_classes is not None:
+            rows = torch.full((len(x),), self.num_classes, device=x.device) if labels is None else labels
+            embedding = embedding + self.unet.class_embedding(rows)
+        return encode_blocks(self.unet, x, embedding, None, change)
+
+    def decode(self, features: Features, *, change: Change | None = None) -> Tensor:
+        """See `TakenApart`."""
+        return decode_blocks(self.unet, features, change)
