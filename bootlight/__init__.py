@@ -10,6 +10,7 @@ _ROOMS = (
     "synthesis",
     "evaluation",
     "loggers",
+    "classifiers",
     "generators",
     "data",
     "metrics",

@@ -21,6 +21,7 @@ ROOMS = (
         "training",
         "loggers",
         "report",
+        "classifiers",
         "generators",
         "pipelines",
     ),

@@ -55,6 +55,8 @@ ARGUMENTS = {
     "AnySize": {"size": [6, 11]},
     "Box": {"top": 1, "left": 2, "height": 3, "width": 4},
     "ByReward": {"reward": bootlight.Brightness(), "beta": 10.0},
+    "Classifiers": {"arms": {"real": None}},
+    "PerClass": {"origin": bootlight.Digits(), "count": 3},
     "Channels": {"which": [0], "channels": 3},
     "Crops": {"origin": bootlight.Lattice(16), "size": [8, 5]},
     "Curate": {"curator": bootlight.KeepAll()},
@@ -95,6 +97,7 @@ ARGUMENTS = {
     "UNet2D": {"settings": BLOCKS},
     "TextUNet": {"settings": TEXT_BLOCKS, "tokens": 3},
     "WithCopies": {"fraction": 0.1},
+    "WithOwn": {"folder": "probe"},
     "WithOrigin": {"origin": "more", "number": 30},
     "WithTeacher": {"root": "runs/x@0", "number": 30},
 }
@@ -109,7 +112,8 @@ UNTRIED = {
     "Mixed": {"true_scale"},  # it answers more channels than an image has
     "Gate": {"order", "state_saved"},  # it learns nothing on the way
 }
-UNTRIED |= {name: {"done"} for name in ("Adopt", "Train", "Synthesize", "Curate", "Merge", "Evaluate")}
+UNTRIED["PseudoLabels"] = {"one_each", "possible", "sure"}  # by a part of the run
+UNTRIED |= {name: {"done"} for name in ("Adopt", "Classifiers", "Train", "Synthesize", "Curate", "Merge", "Evaluate")}
 UNTRIED["Choose"] = {"undone", "done"}  # which file, depends on other stages
 BROKEN = {
     "Sound": (),

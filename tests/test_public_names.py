@@ -16,6 +16,7 @@ ROOMS = (
     "synthesis",
     "evaluation",
     "loggers",
+    "classifiers",
     "generators",
     "data",
     "metrics",

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = public(
         "adopt": "Adopt",
         "begin": "run",
         "choose": "Choose",
+        "classifiers": "Classifiers",
         "curate": "Curate",
         "early_stop": "EarlyStop",
         "evaluate": "Evaluate",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
     from bootlight.runs.folder import GenerationFolder
 
 
@@ -84,7 +84,7 @@ class Adopt(Stage):
             check_same(str(folder.weights), file_sha256(folder.weights), cure)
 
 
-def publish_untrained(generation: Generation, folder: GenerationFolder, module: GeneratorModule, about: dict[str, Any]) -> None:
+def publish_untrained(generation: Generation, folder: GenerationFolder, module: PartModule, about: dict[str, Any]) -> None:
     """Weights, then the file that declares the stage done, as `Publish` does after a training.
 
     Args:

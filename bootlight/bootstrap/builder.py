@@ -28,7 +28,7 @@ from bootlight.bootstrap.understood import count_classes
 from bootlight.data.datamodule import BootstrapData
 from bootlight.errors import BootlightError, check_range
 from bootlight.evaluation.generation import Evaluation
-from bootlight.generators.base import GeneratorModule
+from bootlight.generators.part import PartModule
 from bootlight.io.paths import expand_settings
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.folder import SAMPLES, GenerationFolder, RunFolder
@@ -37,7 +37,7 @@ from bootlight.runs.folder import SAMPLES, GenerationFolder, RunFolder
 class Parts(NamedTuple):
     """Fresh objects for a training."""
 
-    model: GeneratorModule
+    model: PartModule
     data: BootstrapData
     trainer: Trainer
     context: GenerationContext
@@ -61,7 +61,7 @@ class Builder(LightningCLI):
         for plug_in in entry_points(group="bootlight.generators"):
             plug_in.load()  # what is imported has a short name: --model DDPM
         super().__init__(
-            GeneratorModule,
+            PartModule,
             BootstrapData,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -226,9 +226,9 @@ class Builder(LightningCLI):
             raise BootlightError(f"bootstrap.stages: {said}")
         return self.num_drawn(into, generation)
 
-    def model_of(self, part: str, number: int = 0) -> GeneratorModule:
+    def model_of(self, part: str, number: int = 0) -> PartModule:
         """A fresh model of a part in a generation, alone."""
-        model: GeneratorModule = made(GeneratorModule, "model", self.changed(self.settings_of(part, number)).model)
+        model: PartModule = made(PartModule, "model", self.changed(self.settings_of(part, number)).model)
         if self.smoke is not None:
             self.smoke.shrink_model(model)
         return model

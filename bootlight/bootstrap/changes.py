@@ -37,10 +37,12 @@ def changed(parser: LightningArgumentParser, config: Namespace, settings: Mappin
     for key in settings:
         if not key.startswith(OPEN):
             raise BootlightError(f"bootstrap.stages: settings: {key} is of the whole run; a part has data, model, trainer")
-    said = StringIO()
+    said, before = StringIO(), config.clone()
+    if isinstance(settings.get("model"), Mapping):  # another module has nothing of the one before, such as its learning rate
+        before.pop("model", None)
     try:
         with redirect_stderr(said):
-            found: Namespace = parser.parse_args(as_arguments(settings), namespace=config.clone())
+            found: Namespace = parser.parse_args(as_arguments(settings), namespace=before)
     except (SystemExit, ValueError) as error:
         reason = " ".join((said.getvalue() or str(error)).split())
         raise BootlightError(f"bootstrap.stages: settings: {reason}") from error

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from bootlight.data.eligible import levels_first
 from bootlight.errors import BootlightError
-from bootlight.generators.base import no_levels
+from bootlight.generators.part import no_levels
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
 
 
 def check_mixtures(
     data: BootstrapData,
     num_generations: int,
     num_drawn: int | Callable[[int, str], int],
-    model: GeneratorModule | None = None,
+    model: PartModule | None = None,
 ) -> None:
     """Every generation will have a training set, with an image for each noise level; better known now than when it begins.
 

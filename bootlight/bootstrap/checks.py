@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.data.datamodule import BootstrapData
     from bootlight.evaluation.generation import Evaluation
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -55,7 +55,7 @@ def check_all(builder: Builder) -> None:
 
 
 def check_input(
-    model: GeneratorModule,
+    model: PartModule,
     data: BootstrapData,
     trainer: Trainer,
     context: GenerationContext,
@@ -109,7 +109,7 @@ def check_input(
     return features
 
 
-def check_clip(model: GeneratorModule, data: BootstrapData) -> None:
+def check_clip(model: PartModule, data: BootstrapData) -> None:
     """Float data have no range to which a sampler could limit its estimates.
 
     Raises:
@@ -159,7 +159,7 @@ def check_compiler(device: torch.device) -> None:
         ) from error
 
 
-def check_training(model: GeneratorModule, data: BootstrapData, trainer: Trainer, evaluation: Evaluation | None = None) -> None:
+def check_training(model: PartModule, data: BootstrapData, trainer: Trainer, evaluation: Evaluation | None = None) -> None:
     """What a trainer cannot do with a model and these batches.
 
     Raises:
@@ -214,7 +214,7 @@ def check_batch_sizes(data: BootstrapData, evaluation: Evaluation | None, world_
         check_shares("evaluation.judge_batch_size", evaluation.judge_batch_size, world_size)
 
 
-def check_labels(model: GeneratorModule, data: BootstrapData) -> None:
+def check_labels(model: PartModule, data: BootstrapData) -> None:
     """A class-conditional model needs labelled images of exactly its number of classes.
 
     Raises:

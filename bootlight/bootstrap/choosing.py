@@ -18,6 +18,7 @@ from bootlight.errors import BootlightError
 from bootlight.evaluation.features import extract
 from bootlight.evaluation.sets.sources import StoreSource
 from bootlight.evaluation.suite import measure_all
+from bootlight.generators.base import GeneratorModule
 from bootlight.runs.timing import clock
 from bootlight.synthesis.asking import drawing_of
 
@@ -58,6 +59,7 @@ def drawing_with(
     values = {} if merge is not None else {key: value}
     synthesizer, composition = with_values(stage.synthesizer, stage.compose, values, f"{WHERE} key")
     generator = generation.published(stage.part) if merge is None else merge.merged(generation, value)[0]
+    assert isinstance(generator, GeneratorModule)  # looked at before the training, by the stage that draws
     compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
     generator.to(generation.device)
     return drawing_of(generator, synthesizer, generation.images(), generation.context, count, f"{stage.into}_choice")

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.stage import Stage
     from bootlight.diffusion.compose import Composition
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
     from bootlight.generators.parts import Load
     from bootlight.runs.folder import GenerationFolder
     from bootlight.synthesis.synthesizer import Synthesizer
 
 
 def compose_with(
-    composition: Composition | None, generator: GeneratorModule, folder: GenerationFolder, load: Load
+    composition: Composition | None, generator: PartModule, folder: GenerationFolder, load: Load
 ) -> dict[str, Any]:
     """Let a generator draw by a composition.
 
@@ -49,7 +49,7 @@ def compose_with(
     return record
 
 
-def denoising(generator: GeneratorModule) -> DenoisingModule:
+def denoising(generator: PartModule) -> DenoisingModule:
     """The generator, as one that draws by denoising.
 
     Raises:
@@ -65,7 +65,7 @@ def denoising(generator: GeneratorModule) -> DenoisingModule:
 
 def described(builder: Builder, stage: Stage, chosen: dict[str, Any]) -> dict[str, Any]:
     """Class path and arguments of the composition of a stage, with what was chosen for it, for the protocol of its images."""
-    stages = zip(builder.bootstrap.stages or (), builder.config.bootstrap.stages or (), strict=True)
+    stages = zip(builder.bootstrap.written, builder.config.bootstrap.stages or (), strict=True)
     config = next((config.init_args.compose for own, config in stages if own is stage), None)
     if config is None:
         return {}

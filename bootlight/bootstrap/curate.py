@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Stage
 from bootlight.distributed.processes import agree, barrier, wait_for
 from bootlight.errors import BootlightError
@@ -11,7 +12,7 @@ from bootlight.evaluation.sets.streamed import drawn_source
 from bootlight.runs.curation import Row, write_curation
 from bootlight.runs.drawn import drawn_shape, read_drawn
 from bootlight.runs.folder import SAMPLES
-from bootlight.runs.references import check_name
+from bootlight.runs.references import check_name, parse_reference
 from bootlight.runs.timing import clock
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ class Curate(Stage):
         for name in self.curator.judges_by:
             if not there[name]:
                 raise BootlightError(f"bootstrap.stages: {type(self.curator).__name__} needs the {name}, and {cures[name]}")
+
+        found = {
+            key: PublishedParts(builder).stand_in(parse_reference(text), first) for key, text in self.curator.references.items()
+        }
+        self.curator.check_parts(found)
+
+    def networks(self, number: int) -> list[str]:
+        """See `Stage`."""
+        return list(self.curator.references.values())
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""

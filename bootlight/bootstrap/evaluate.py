@@ -12,16 +12,19 @@ from bootlight.bootstrap.stage import Stage, Work
 from bootlight.distributed.processes import agree
 from bootlight.distributed.stopping import Stopped, leave_if_asked
 from bootlight.errors import BootlightError
+from bootlight.evaluation.chosen import evaluators_of
 from bootlight.evaluation.generation import final_loss
+from bootlight.evaluation.whole import scores_of_generation
 from bootlight.io.atomic import write_json
 from bootlight.runs.folder import SAMPLES
-from bootlight.runs.references import check_name
+from bootlight.runs.references import check_name, parse_reference
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.generation import Generation
     from bootlight.bootstrap.stage import Generations
     from bootlight.data.datamodule import BootstrapData
+    from bootlight.metrics.evaluator import Evaluator
     from bootlight.runs.context import GenerationContext
 
 
@@ -53,7 +56,14 @@ class Evaluate(Stage):
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether what is asked how well it denoises does denoise, and is trained by that."""
-        check_denoising(builder, self.of, 1 if self.generations == "later" else 0)
+        number = 1 if self.generations == "later" else 0
+        check_denoising(builder, self.of, number)
+        there = {stage.part for stage in builder.bootstrap.stages or () if stage.publishes and stage.takes_part(number)}
+        for label, evaluator in _evaluators(builder):
+            for text in evaluator.references.values():
+                reference = parse_reference(text)
+                if reference.run is None and reference.generation is None and reference.part not in there:
+                    raise BootlightError(f"evaluation.metrics: {label} needs {text}, which no stage publishes")
 
     def is_done(self, generation: Generation) -> bool:
         """See `Stage`."""
@@ -78,6 +88,8 @@ class Evaluate(Stage):
             scores, failed = evaluation.scores(generation.drawn(name), data, generation.device, keep=keep)
             scores |= denoising_scores(generation, name, data, failed)
             write_noise_bins(generation, name, data, failed)
+            if name == self.of[0]:
+                scores |= scores_of_generation(_evaluators(generation.builder), generation, self.of, scores, failed)
             found[name] = {"scores": {key: score.to_json() for key, score in scores.items()}}
             found[name] |= {"failed": failed} if failed else {}
         about = {
@@ -90,3 +102,8 @@ class Evaluate(Stage):
         }
         others = {name: found[name] for name in self.of[1:]}
         write_json(folder.metrics, about | found[self.of[0]] | ({"folders": others} if others else {}))
+
+
+def _evaluators(builder: Builder) -> tuple[tuple[str, Evaluator], ...]:
+    """What measures a generation as a whole, by class path."""
+    return evaluators_of(builder.evaluation.metrics, "evaluation.metrics")

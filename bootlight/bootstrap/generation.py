@@ -15,13 +15,14 @@ from bootlight.data.generation_images import GenerationImages
 from bootlight.distributed.processes import in_turn
 from bootlight.errors import BootlightError
 from bootlight.evaluation.sets.sources import StoreSource
+from bootlight.generators.base import GeneratorModule
 from bootlight.runs.folder import MODEL
 from bootlight.synthesis.batches import Share
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.data.datamodule import BootstrapData
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
     from bootlight.runs.context import GenerationContext
     from bootlight.runs.folder import GenerationFolder
 
@@ -109,6 +110,12 @@ class Generation:
         return StoreSource("real images in use", real.store, real.indices)
 
     @property
+    def held_out(self) -> StoreSource:
+        """The real images that nothing is trained on."""
+        held_out = self.open_data().holdout
+        return StoreSource("real held-out images", held_out.store, held_out.indices)
+
+    @property
     def truth(self) -> Any:
         """The law that the real images were drawn from, where the data know it; else None."""
         return self.open_data().origin.truth
@@ -128,6 +135,17 @@ class Generation:
             raise BootlightError(f"{folder.samples} has not all images; run the stage that draws them")
         return folder
 
-    def published(self, part: str) -> GeneratorModule:
-        """The generator that a part of this generation has published."""
+    def published(self, part: str) -> PartModule:
+        """What a part of this generation has published."""
         return PublishedParts(self.builder).load(self.folder.of_part(part))
+
+    def generator(self, part: str) -> GeneratorModule:
+        """The same, of a part that draws.
+
+        Raises:
+            BootlightError: it does not.
+        """
+        found = self.published(part)
+        if not isinstance(found, GeneratorModule):
+            raise BootlightError(f"{part} is a {type(found).__name__}, which draws nothing; name another part")
+        return found

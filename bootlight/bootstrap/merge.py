@@ -16,7 +16,7 @@ from bootlight.diffusion.compose import check_weight
 from bootlight.diffusion.settings import settings_of
 from bootlight.distributed.processes import barrier, check_same, wait_for
 from bootlight.errors import BootlightError
-from bootlight.generators.base import GeneratorModule
+from bootlight.generators.part import PartModule
 from bootlight.generators.parts import attach_parts
 from bootlight.generators.published import published_weights, weights_hash
 from bootlight.io.atomic import file_sha256, read_json
@@ -124,7 +124,7 @@ class Merge(Stage):
             cure = "put --bootstrap.run_dir where all nodes see the same files"
             check_same(str(folder.weights), file_sha256(folder.weights), cure)
 
-    def merged(self, generation: Generation, w: float) -> tuple[GeneratorModule, dict[str, Any]]:
+    def merged(self, generation: Generation, w: float) -> tuple[PartModule, dict[str, Any]]:
         """The merged network in eval mode, on the CPU, and what is noted of it.
 
         Raises:
@@ -146,7 +146,7 @@ class Merge(Stage):
         about |= module.described(builder.changed(builder.settings_of(self.part, generation.number)).model.as_dict())
         return module.eval(), about
 
-    def _named(self, module: GeneratorModule, state: State) -> State:
+    def _named(self, module: PartModule, state: State) -> State:
         """Weights under the names that a module gives them.
 
         Raises:
@@ -213,7 +213,7 @@ def _found(reference: Reference, folder: GenerationFolder) -> GenerationFolder:
     return found
 
 
-def _reading(module: GeneratorModule) -> str:
+def _reading(module: PartModule) -> str:
     """What the answers of a network mean, as far as it says."""
     kinds = (getattr(module, name, None) for name in ("prediction", "schedule"))
     return ", ".join(f"{type(kind).__name__} {settings_of(kind) or ''}".strip() for kind in kinds if kind is not None)

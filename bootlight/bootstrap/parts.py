@@ -13,7 +13,7 @@ from bootlight.runs.references import Reference, parse_reference
 
 if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
     from bootlight.runs.context import GenerationContext
     from bootlight.runs.folder import GenerationFolder
 
@@ -28,7 +28,7 @@ class PublishedParts:
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
 
-    def load(self, folder: GenerationFolder) -> GeneratorModule:
+    def load(self, folder: GenerationFolder) -> PartModule:
         """The network in a folder, in eval mode.
 
         Args:
@@ -47,13 +47,13 @@ class PublishedParts:
             model.compile_networks()
         return model.eval()
 
-    def untrained(self, part: str, number: int = 0) -> GeneratorModule:
+    def untrained(self, part: str, number: int = 0) -> PartModule:
         """A model of a part, for looking at: that of the configuration where the part has no settings of its own.
 
         Its weights take nothing from global random generators.
         """
         if not self.builder.settings_of(part, number):
-            model: GeneratorModule = self.builder.model
+            model: PartModule = self.builder.model
             return model
         with isolate_rng(include_cuda=False):
             return self.builder.model_of(part, number)
@@ -63,7 +63,7 @@ class PublishedParts:
         parts = {name: self.stand_in(parse_reference(text), context) for name, text in model.references.items()}
         model.attach({name: part.eval().requires_grad_(False) for name, part in parts.items() if part is not None})
 
-    def stand_in(self, reference: Reference, context: GenerationContext) -> GeneratorModule | None:
+    def stand_in(self, reference: Reference, context: GenerationContext) -> PartModule | None:
         """What a reference will lead to: of this run an untrained network like it, of another one that network itself.
 
         Raises:

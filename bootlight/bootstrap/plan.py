@@ -11,7 +11,8 @@ from lightning.pytorch import Callback, Trainer
 from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.bootstrap.trainers import HELPER
 from bootlight.data.datamodule import BootstrapData
-from bootlight.generators.base import EMA_PREFIX, GeneratorModule
+from bootlight.generators.base import GeneratorModule
+from bootlight.generators.part import EMA_PREFIX, PartModule
 from bootlight.io.shape import is_picture
 from bootlight.terminal import say
 
@@ -26,7 +27,7 @@ HEADER = "generation  training set    steps  images seen   drawn  disk (MiB)  ti
 
 def print_plan(
     settings: BootstrapSettings,
-    model: GeneratorModule,
+    model: PartModule,
     data: BootstrapData,
     batch_size: int,
     make_trainer: Callable[..., Trainer],
@@ -69,7 +70,7 @@ def print_plan(
     )
 
 
-def weight_bytes(model: GeneratorModule) -> int:
+def weight_bytes(model: PartModule) -> int:
     """What its published weights take on the disk."""
     return 4 * sum(p.numel() for name, p in model.named_parameters() if not name.startswith(EMA_PREFIX))
 
@@ -94,16 +95,16 @@ class StepTimes(Callback):
 
 
 def seconds_an_image(
-    model: GeneratorModule, data: BootstrapData, batch_size: int, configured: Trainer, make_trainer: Callable[..., Trainer]
+    model: PartModule, data: BootstrapData, batch_size: int, configured: Trainer, make_trainer: Callable[..., Trainer]
 ) -> tuple[float, float]:
     """Seconds of a training image and of a drawn one, if so many devices as are configured are so many times as fast as one."""
     train = training_seconds(model, data, configured, make_trainer)
-    draw = drawing_seconds(model, batch_size, configured.strategy.root_device)
+    draw = drawing_seconds(model, batch_size, configured.strategy.root_device) if isinstance(model, GeneratorModule) else 0.0
     return train / configured.world_size, draw / configured.world_size
 
 
 def training_seconds(
-    model: GeneratorModule, data: BootstrapData, configured: Trainer, make_trainer: Callable[..., Trainer]
+    model: PartModule, data: BootstrapData, configured: Trainer, make_trainer: Callable[..., Trainer]
 ) -> float:
     """Seconds of one training image, measured over a few steps of the first device with its share of a batch."""
 

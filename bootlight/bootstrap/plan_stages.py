@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.builder import Builder
     from bootlight.bootstrap.stage import Stage, Work
     from bootlight.data.datamodule import BootstrapData
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
 
 COLUMNS = {"training set": 13, "steps": 9, "images seen": 13, "drawn": 8, "disk (MiB)": 12, "time (min)": 12}
 HEADER = f"generation  {'stage':22}" + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())
@@ -45,7 +45,7 @@ class Cost(NamedTuple):
     train: float
     draw: float
     weights: float
-    module: GeneratorModule
+    module: PartModule
     data: BootstrapData
 
 
@@ -83,7 +83,7 @@ class Costs:
             self._known[key] = Cost(train, draw, weight_bytes(model), model, data)
         return self._known[key]
 
-    def _seconds(self, model: GeneratorModule, data: BootstrapData, settings: Mapping[str, Any]) -> tuple[float, float]:
+    def _seconds(self, model: PartModule, data: BootstrapData, settings: Mapping[str, Any]) -> tuple[float, float]:
         """Of a training image and of a drawn one, where so many devices as a run has are so many times as fast as one."""
         config = self.builder.changed(settings)
         decides = [config.model.as_dict(), data.image_shape, data.batch_size, self.batch_size, config.trainer.as_dict()]

@@ -19,11 +19,12 @@ from lightning.pytorch.utilities.seed import isolate_rng
 
 from bootlight.distributed.stopping import handlers_kept
 from bootlight.errors import BootlightError, told_in_a_line
+from bootlight.generators.base import GeneratorModule
 from bootlight.terminal import say
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
 
 MakeTrainer = Callable[[Sequence[Callback], list[Logger]], Trainer]
 Watched = dict[str, str]  # value -> who watches it
@@ -50,14 +51,16 @@ class Watch(Callback):
         self.logged |= trainer.callback_metrics.keys()
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Values of the epoch, and of validation where a plug-in has one; then the images."""
+        """Values of the epoch, and of validation where a plug-in has one; then the images of a generator."""
         self.logged |= trainer.callback_metrics.keys()
+        if not isinstance(pl_module, GeneratorModule):
+            return
         short, _ = pl_module.shortened()
         short.sample(range(2), labels=None if pl_module.num_classes is None else torch.zeros(2, dtype=torch.int64))
 
 
 def rehearse(
-    model: GeneratorModule,
+    model: PartModule,
     data: BootstrapData,
     callbacks: Sequence[Callback],
     make_trainer: MakeTrainer,
@@ -106,7 +109,7 @@ def watched_by(callbacks: Sequence[Callback]) -> Watched:
     return found
 
 
-def first_steps(model: GeneratorModule, data: BootstrapData, callbacks: Sequence[Callback], make_trainer: MakeTrainer) -> Watch:
+def first_steps(model: PartModule, data: BootstrapData, callbacks: Sequence[Callback], make_trainer: MakeTrainer) -> Watch:
     """Train and draw.
 
     Raises:

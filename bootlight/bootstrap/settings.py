@@ -36,7 +36,7 @@ class BootstrapSettings:
     stages: list[Stage] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Refuse what cannot be run; `written` are the stages as the configuration has them, `stages` what they stand for."""
         for key in ("num_generations", "checkpoint_every"):
             check_range(f"bootstrap.{key}", getattr(self, key), 1)
         check_keep("bootstrap.keep_checkpoints", self.keep_checkpoints)
@@ -46,6 +46,8 @@ class BootstrapSettings:
         self.run_dir = expanded_text(self.run_dir)
         if self.stages is not None and not self.stages:
             raise BootlightError("bootstrap.stages is an empty list; leave it out, or name a stage")
+        self.written = list(self.stages or ())
+        self.stages = self.stages and [part for stage in self.stages for part in stage.stands_for()]
         if self.stages is not None and self.warm_start:
             raise BootlightError("bootstrap.warm_start and bootstrap.stages: give Train a start_from: '@-1' instead")
 

@@ -16,13 +16,14 @@ from torch import nn
 from bootlight.data.mixing import fewer
 from bootlight.errors import BootlightError
 from bootlight.evaluation.suite import least_images
+from bootlight.generators.base import GeneratorModule
 from bootlight.io.lock import LOCK_NAME
 from bootlight.terminal import say
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.evaluation.generation import Evaluation
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
 
 STEPS = 3
 FEW = 16  # images
@@ -109,10 +110,11 @@ class Smoke:
         count = data.num_images or len(data.available.store.images)
         return cls(min(count, math.ceil(share * count) + 1), share, min(num_synthetic, few), few)
 
-    def shrink_model(self, model: GeneratorModule) -> None:
+    def shrink_model(self, model: PartModule) -> None:
         """Let a fresh generator draw in few steps."""
-        with suppress(BootlightError):  # one that draws in one step
-            model.set_num_steps(SAMPLER_STEPS)
+        if isinstance(model, GeneratorModule):
+            with suppress(BootlightError):  # one that draws in one step
+                model.set_num_steps(SAMPLER_STEPS)
 
     def shrink_evaluation(self, evaluation: Evaluation) -> None:
         """Let little be measured by what has learned little."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bootlight.errors import BootlightError
@@ -116,6 +116,10 @@ class Stage(ABC):
         """As `--stages` calls it."""
         return type(self).__name__.lower()
 
+    def stands_for(self) -> list[Stage]:
+        """The stages that are run in its place, itself if it is one; known from its arguments alone."""
+        return [self]
+
     def meets(self, other: Stage) -> bool:
         """Whether some generation has both."""
         return any(self.takes_part(number) and other.takes_part(number) for number in (0, 1))
@@ -186,3 +190,26 @@ def changes_of(stages: Sequence[Stage], part: str, number: int = 0) -> Mapping[s
 def is_ours(stage: Stage) -> bool:
     """Whether a stage is of this package, so that all that it draws and publishes is known beforehand."""
     return type(stage).__module__.startswith("bootlight.")
+
+
+def drawn_before(stages: Sequence[Stage], stage: Stage, drawn_by: Callable[[int, str], int]) -> Callable[[int, str], int]:
+    """How many images a generation draws into a folder, for a training on trial in generation 0.
+
+    Args:
+        stages: of a generation.
+        stage: that trains; of its own generation it sees what those before it draw.
+        drawn_by: how many a generation, by number, draws into a folder, by name, at all.
+
+    Raises:
+        BootlightError: by the answer, where they draw nothing there.
+    """
+    earlier = stages[: stages.index(stage)] if stage in stages else ()
+
+    def drawn(generation: int, into: str) -> int:
+        known = stage in stages and generation == 0 and all(map(is_ours, stages))
+        if known and not any(other.into == into and other.meets(stage) for other in earlier):
+            said = f"{stage.part} trains on {into}, into which no stage before it draws; put the Synthesize first"
+            raise BootlightError(f"bootstrap.stages: {said}")
+        return drawn_by(generation, into)
+
+    return drawn

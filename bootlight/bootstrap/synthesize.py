@@ -13,6 +13,7 @@ from bootlight.data.generation_images import GenerationImages, NotDrawnYet
 from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
 from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
+from bootlight.generators.base import GeneratorModule
 from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import file_sha256, read_json, write_json
 from bootlight.io.shown import REFERENCE
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from bootlight.bootstrap.stage import Generations
     from bootlight.data.datamodule import BootstrapData
     from bootlight.diffusion.compose import Composition
-    from bootlight.generators.base import GeneratorModule
     from bootlight.runs.context import GenerationContext
     from bootlight.runs.folder import GenerationFolder
     from bootlight.synthesis.batches import MissingBatches
@@ -97,7 +97,7 @@ class Synthesize(Stage):
         """See `Stage`."""
         folder = self._folder(generation)
         synthesizer, composition, chosen = with_choice(self.synthesizer, self.compose, folder.choice)
-        generator = generation.published(self.part)
+        generator = generation.generator(self.part)
         references = compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
         generator.to(generation.device)
         count = generation.builder.num_drawn(self.into, generation.number)
@@ -137,7 +137,7 @@ class Synthesize(Stage):
         """See `Stage`."""
         folder = self._folder(generation)
         _, composition, _ = with_choice(self.synthesizer, self.compose, folder.choice)
-        generator = generation.published(self.part)
+        generator = generation.generator(self.part)
         compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
         return generator
 
@@ -157,6 +157,7 @@ class Synthesize(Stage):
             )
         count = builder.num_drawn(self.into, 0 if self.takes_part(0) else 1)
         check_needs(self.synthesizer, generator, count)
+        assert isinstance(generator, GeneratorModule)  # as every `needs` is
         composition = deepcopy(self.compose)
         if composition is not None:
             PublishedParts(builder).attach_stand_ins(composition, first)

@@ -12,7 +12,7 @@ from bootlight.bootstrap.changes import AsWritten
 from bootlight.bootstrap.checks import check_clip, check_labels, check_training, open_images
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
-from bootlight.bootstrap.stage import Stage, Work, check_part
+from bootlight.bootstrap.stage import Stage, Work, check_part, drawn_before
 from bootlight.bootstrap.trackers import follow, steps_in_generation
 from bootlight.bootstrap.trainers import check_trainer_settings
 from bootlight.distributed.processes import agree, barrier, check_same, in_group, losses_explained, rank, send_file
@@ -86,7 +86,7 @@ class Train(Stage):
         if self.changes:
             check_trainer_settings(builder.changed(self.changes).trainer)
             check_training(model, own, trainer)
-            own.ahead = builder.drawn_by
+            own.ahead = drawn_before(builder.bootstrap.stages or (), self, builder.drawn_by)
             open_images(own, trainer, context)
             check_labels(model, own)
             check_clip(model, own)

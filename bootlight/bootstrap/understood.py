@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.data.layout import Layout
     from bootlight.data.leaks import Leak
-    from bootlight.generators.base import GeneratorModule
+    from bootlight.generators.part import PartModule
     from bootlight.io.shape import Shape
 
 
@@ -98,7 +98,7 @@ class Understood:
         return [f"{f'{layout.where} ' * several}{layout.lost}" for layout in self.layouts if layout.lost]
 
 
-def understand(model: GeneratorModule, data: BootstrapData) -> Understood:
+def understand(model: PartModule, data: BootstrapData) -> Understood:
     """What is understood of the images of a run.
 
     Args:
@@ -139,7 +139,7 @@ def count_classes(data: BootstrapData) -> int | None:
     return len(data.origin.class_names()) or None
 
 
-def _why_unused(model: GeneratorModule, num_classes: int) -> str:
+def _why_unused(model: PartModule, num_classes: int) -> str:
     if model.num_classes is not None:
         return ""
     if "num_classes" not in inspect.signature(type(model)).parameters:

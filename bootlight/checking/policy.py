@@ -45,7 +45,7 @@ class StandInArchive(Archive):
         real = available.take(np.arange(0, len(available), 3))
         return cls(5, 3, real, available, before, counted, share)
 
-    def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
+    def drawn(self, generation: int, folder: str = SAMPLES, *, curated: bool = True) -> Source:
         """See `Archive`."""
         latest = self.before - (folder == SAMPLES)  # into another folder it may have drawn before the training itself
         demand(

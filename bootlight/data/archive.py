@@ -39,8 +39,8 @@ class Archive(ABC):
     available: Source
 
     @abstractmethod
-    def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
-        """The images that an earlier generation has drawn into a folder, as its curator has left them.
+    def drawn(self, generation: int, folder: str = SAMPLES, *, curated: bool = True) -> Source:
+        """The images that an earlier generation has drawn into a folder, as its curator has left them; or all, as drawn.
 
         Raises:
             BootlightError: there is no such folder, or it is incomplete, damaged or changed.
@@ -99,13 +99,13 @@ class DiskArchive(Archive):
     number: int | None = None
     ahead: Callable[[int, str], int] | None = None
 
-    def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
+    def drawn(self, generation: int, folder: str = SAMPLES, *, curated: bool = True) -> Source:
         """See `Archive`."""
         images = self.run.generation(generation).of_images(folder)
         if self.ahead is not None and not images.is_synthesized:
             return self._counted("synthetic", self.ahead(generation, folder), generation)
         self._check_drawn(generation, folder, images.is_synthesized)
-        return replace(open_curated(images, self.real.store.class_names, self.build), generation=generation)
+        return replace(open_curated(images, self.real.store.class_names, self.build, curated), generation=generation)
 
     def origin(self, name: str) -> Source:
         """See `Archive`."""
@@ -149,7 +149,8 @@ class CountedArchive(DiskArchive):
 
     num_drawn: Callable[[int, str], int] = lambda generation, folder: 0
 
-    def drawn(self, generation: int, folder: str = SAMPLES) -> Source:
+    def drawn(self, generation: int, folder: str = SAMPLES, *, curated: bool = True) -> Source:
         """So many images as will be drawn; a curator may leave fewer."""
-        self._check_drawn(generation, folder, folder != SAMPLES)  # another folder may be drawn before the training
+        # Another folder may be drawn before the training; so may the samples, where a part of its own settings trains on them.
+        self._check_drawn(generation, folder, folder != SAMPLES or self.ahead is not None)
         return self._counted("synthetic", self.num_drawn(generation, folder), generation)

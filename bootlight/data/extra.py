@@ -67,8 +67,14 @@ def noted_classes(folder: GenerationFolder) -> tuple[str, ...]:
     return ()
 
 
-def open_curated(folder: GenerationFolder, class_names: tuple[str, ...], build: Build) -> Source:
+def open_curated(folder: GenerationFolder, class_names: tuple[str, ...], build: Build, curated: bool = True) -> Source:
     """The images that a generation has drawn and a curator has kept, with the labels, weights and noise that he left them.
+
+    Args:
+        folder: of the images.
+        class_names: what labels stand for.
+        build: see `Build`.
+        curated: False = all of them, as they were drawn.
 
     Raises:
         BootlightError: the folder is incomplete, damaged or changed, or has labels beyond the classes.
@@ -79,8 +85,8 @@ def open_curated(folder: GenerationFolder, class_names: tuple[str, ...], build: 
         store = _built(folder, mark, build)
     except BootlightError as error:
         raise BootlightError(f"{error}; {how_to_redraw(folder)}") from error
-    curated = read_curation(folder)
-    said = rows if curated is None else list(curated.values())
+    found = read_curation(folder) if curated else None
+    said = rows if found is None else list(found.values())
     labels = {row.file_name: -1 if row.label is None else row.label for row in said}
     names = sorted(labels)  # the store holds what is listed, in this order
     numbers = [labels[name] for name in names]
@@ -89,10 +95,10 @@ def open_curated(folder: GenerationFolder, class_names: tuple[str, ...], build: 
     if not all(-1 <= number < len(class_names) for number in numbers):
         raise BootlightError(f"{folder.metadata} has labels beyond the {len(class_names)} classes; {how_to_redraw(folder)}")
     store = Store(store.images, np.array(numbers, np.int64), class_names, store.names, store.key)
-    if curated is None:
+    if found is None:
         return Source("synthetic", store, np.arange(len(names)))
-    kept = np.array([i for i, name in enumerate(names) if curated[name].keep], np.int64)
-    of = [curated[names[i]] for i in kept.tolist()]
+    kept = np.array([i for i, name in enumerate(names) if found[name].keep], np.int64)
+    of = [found[names[i]] for i in kept.tolist()]
     return Source("synthetic", store, kept, weights=weights_of(of), noise=noise_of(of))
 
 

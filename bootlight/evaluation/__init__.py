@@ -15,8 +15,10 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "downstream": "DownstreamAccuracy",
         "generation": "Evaluation",
         "networks.classifier_features": "ClassifierFeatures",
         "networks.learned_features": "LearnedFeatures",
+        "pseudo_labels": "PseudoLabelQuality",
     },
 )

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from bootlight.errors import BootlightError
 from bootlight.evaluation.networks.trained_networks import TrainedOnReal
 from bootlight.evaluation.on_images import OnImages, on_images
-from bootlight.evaluation.own_metrics import Entry, OwnMetric, is_class_path, make
+from bootlight.evaluation.own_metrics import Entry, OwnMetric, found, is_class_path, make
 from bootlight.evaluation.suite import Choice, check_metrics
+from bootlight.metrics.evaluator import Evaluator
 from bootlight.metrics.features.feature_metric import FeatureMetric
 
 
@@ -20,10 +21,12 @@ class Chosen(NamedTuple):
     Attributes:
         on_features: keys of METRICS, and a user's metrics of features.
         on_images: a user's metrics of images.
+        of_generation: what measures a generation of a run as a whole, by class path.
     """
 
     on_features: tuple[Choice, ...] = ()
     on_images: tuple[OnImages, ...] = ()
+    of_generation: tuple[tuple[str, Evaluator], ...] = ()
 
 
 def read_entries(text: str) -> list[Entry]:
@@ -54,16 +57,31 @@ def choose(entries: Sequence[Entry], network: nn.Module | None, key: str = "metr
         check_metrics(keys, network, key)
     on_features: list[Choice] = []
     images: list[OnImages] = []
+    whole: list[tuple[str, Evaluator]] = []
     for entry in entries:
         if is_class_path(entry):
             label, metric = make(entry, network, key)
-            if isinstance(metric, FeatureMetric):
+            if isinstance(metric, Evaluator):
+                whole.append((label, metric))
+            elif isinstance(metric, FeatureMetric):
                 on_features.append(_on_features(label, metric, network, key))
             else:
                 images.append(on_images(label, metric, key))
         elif network is not None and entry not in on_features:
             on_features.append(str(entry))
-    return Chosen(tuple(on_features), tuple(images))
+    return Chosen(tuple(on_features), tuple(images), tuple(whole))
+
+
+def evaluators_of(entries: Sequence[Entry], key: str = "metrics") -> tuple[tuple[str, Evaluator], ...]:
+    """Those of the entries that measure a generation as a whole; they need no network of features.
+
+    Raises:
+        BootlightError: see `choose`.
+    """
+    paths = [(entry, entry if isinstance(entry, str) else str(entry.get("class_path"))) for entry in entries]
+    wanted = [entry for entry, path in paths if is_class_path(entry) and issubclass(found(path, key), Evaluator)]
+    made = [make(entry, None, key) for entry in wanted]
+    return tuple((label, thing) for label, thing in made if isinstance(thing, Evaluator))
 
 
 def _on_features(label: str, metric: FeatureMetric, network: nn.Module | None, key: str) -> OwnMetric:

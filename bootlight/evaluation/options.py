@@ -148,6 +148,10 @@ def read_setting(parser: ArgumentParser, options: Namespace, features: Callable[
     if entries == ["all"]:
         entries = [name for name in METRICS if can_serve(network, name)]
     chosen = choose(entries, network, "--metrics")
+    if chosen.of_generation:
+        raise BootlightError(
+            f"--metrics: {chosen.of_generation[0][0]} measures a generation of a run; name it in evaluation.metrics of the run"
+        )
     cache = default_cache() if options.cache is None else Path(options.cache)
     reading = Reading(options.follow_links, max_bad=options.max_bad)
     how = options.image_size, options.batch_size, options.device, cache, reading

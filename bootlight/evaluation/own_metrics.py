@@ -17,6 +17,7 @@ from bootlight.class_path import is_class_path as names_a_class
 from bootlight.class_path import module_of
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.evaluation.attempt import attempt
+from bootlight.metrics.evaluator import Evaluator
 from bootlight.metrics.features.feature_metric import FeatureMetric
 from bootlight.metrics.score import Score
 from bootlight.rng import seed_torch
@@ -56,7 +57,7 @@ def is_class_path(entry: Entry) -> bool:
     return not isinstance(entry, str) or "." in entry
 
 
-def make(entry: Entry, network: nn.Module | None, key: str = "metrics") -> tuple[str, Metric]:
+def make(entry: Entry, network: nn.Module | None, key: str = "metrics") -> tuple[str, Metric | Evaluator]:
     """The class path of an entry and the metric, which no other process is asked about.
 
     Networks of its own that begin with random weights begin with the same ones each time.
@@ -82,6 +83,8 @@ def make(entry: Entry, network: nn.Module | None, key: str = "metrics") -> tuple
             raise BootlightError(f"{key}: {path}: {error}") from error
         except (Exception, SystemExit) as error:  # someone else's code
             raise BootlightError(f"{key}: {path} cannot be made: {told_in_a_line(error)}") from error
+    if isinstance(metric, Evaluator):
+        return path, metric
     for part in metric.modules():
         if isinstance(part, Metric):
             part.distributed_available_fn = alone
@@ -93,7 +96,7 @@ def alone() -> bool:
     return False
 
 
-def found(path: str, key: str) -> type[Metric]:
+def found(path: str, key: str) -> type[Metric] | type[Evaluator]:
     """The class that a path names.
 
     Raises:
@@ -108,14 +111,16 @@ def found(path: str, key: str) -> type[Metric]:
         raise BootlightError(f"{key}: {error}") from error
     if kind is None:
         raise BootlightError(f"{key}: {path}: {module} has no {name}; correct the name")
-    if not (inspect.isclass(kind) and issubclass(kind, Metric)):
-        raise BootlightError(f"{key}: {path} is no torchmetrics.Metric; derive it from that or from FeatureMetric")
+    if not (inspect.isclass(kind) and issubclass(kind, Metric | Evaluator)):
+        raise BootlightError(
+            f"{key}: {path} is no torchmetrics.Metric; derive it from that, from FeatureMetric or from Evaluator"
+        )
     if lacking := sorted(getattr(kind, "__abstractmethods__", ())):
         raise BootlightError(f"{key}: {path} lacks {', '.join(lacking)}; write it")
     return kind
 
 
-def _constructed(kind: type[Metric], arguments: dict[str, Any], network: nn.Module | None) -> dict[str, Any]:
+def _constructed(kind: type[Metric] | type[Evaluator], arguments: dict[str, Any], network: nn.Module | None) -> dict[str, Any]:
     """Arguments of the constructor as objects, `features` among them where it asks for them."""
     names = ArgumentParser(exit_on_error=False).add_class_arguments(kind, fail_untyped=False, sub_configs=False)
     parameter = inspect.signature(kind).parameters.get("features")
@@ -135,7 +140,7 @@ def _constructed(kind: type[Metric], arguments: dict[str, Any], network: nn.Modu
     return made | {"features": network}
 
 
-def as_written(scores: Any, label: str) -> dict[str, Score]:
+def as_written(scores: Any, label: str, most: int = MAX_SCORES) -> dict[str, Score]:
     """What a user's metric answers, as numbers and texts that can be kept.
 
     Raises:
@@ -143,8 +148,8 @@ def as_written(scores: Any, label: str) -> dict[str, Score]:
     """
     if not isinstance(scores, Mapping) or not all(isinstance(score, Score) for score in scores.values()):
         raise BootlightError(f"{label} answers {type(scores).__name__}; it must be a dictionary of scores by name")
-    if not 0 < len(scores) <= MAX_SCORES:
-        raise BootlightError(f"{label} answers {len(scores)} scores; give one, or at most {MAX_SCORES}")
+    if not 0 < len(scores) <= most:
+        raise BootlightError(f"{label} answers {len(scores)} scores; give one, or at most {most}")
     return {_name(name, label): _plain(score, f"{label}: {name}") for name, score in scores.items()}
 
 

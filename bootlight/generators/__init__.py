@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = public(
         "diffusion": "Diffusion",
         "fitted": "FittedGaussian FittedMixture",
         "gaussian": "PixelGaussian",
+        "part": "PartModule",
         "pretrained": "Pretrained",
     },
 )

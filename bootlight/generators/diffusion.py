@@ -18,8 +18,8 @@ from bootlight.diffusion.sampler import Sampler
 from bootlight.diffusion.schedule import Schedule
 from bootlight.diffusion.timesteps import TimestepSampler, UniformTimesteps
 from bootlight.errors import BootlightError, check_range
-from bootlight.generators.base import EMA_PREFIX
 from bootlight.generators.denoising import DenoisingModule
+from bootlight.generators.part import EMA_PREFIX
 from bootlight.io.shape import Shape, shape_of, size_words
 from bootlight.networks.sizes import Sizes
 

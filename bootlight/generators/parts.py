@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from bootlight.errors import BootlightError
-from bootlight.generators.base import GeneratorModule
+from bootlight.generators.part import PartModule
 from bootlight.generators.published import weights_hash
 from bootlight.io.atomic import read_json
 from bootlight.runs.folder import GenerationFolder
 from bootlight.runs.references import parse_reference
 
-Load = Callable[[GenerationFolder], GeneratorModule]
+Load = Callable[[GenerationFolder], PartModule]
 
 
 class Referring(Protocol):
@@ -24,7 +24,7 @@ class Referring(Protocol):
 
 def find_parts(
     references: Mapping[str, str], folder: GenerationFolder, load: Load
-) -> tuple[dict[str, GeneratorModule], dict[str, Any]]:
+) -> tuple[dict[str, PartModule], dict[str, Any]]:
     """The networks that references lead to.
 
     Args:
@@ -56,7 +56,7 @@ def attach_parts(module: Referring, folder: GenerationFolder, load: Load) -> dic
     return record
 
 
-def attach_recorded(module: GeneratorModule, folder: GenerationFolder, load: Load) -> None:
+def attach_recorded(module: PartModule, folder: GenerationFolder, load: Load) -> None:
     """Give a published module the networks that it was trained with.
 
     Raises:

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = public(
         "features.feature_metric": "FeatureMetric",
         "features.features": "PixelFeatures",
         "features.inception": "InceptionFeatures",
+        "evaluator": "Evaluator",
         "patch_metrics": "PatchNeighbors",
         "psnr": "PSNR",
         "realism": "JudgeLogit Realism",

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = public(
     __name__,
     {
         "autoencoder": "Autoencoder",
+        "backbone": "Backbone Flat SmallResNet",
+        "library_backbone": "LibraryBackbone",
         "lora": "LoRA",
         "mlp": "MLP",
         "nextnet": "NextNet",

@@ -25,6 +25,9 @@ class Row(NamedTuple):
         why: a word or two.
         weight: how much it counts beside the others that are kept, from 0 on; see `weights_of`.
         noise: the least and the largest sigma that it may be trained at; None = any.
+        accepted: whether a proposed label is believed; None = nobody has proposed one.
+        guess: the proposed label, also where it is not believed.
+        confidence: probability of it, from 0 to 1.
     """
 
     file_name: str
@@ -33,6 +36,9 @@ class Row(NamedTuple):
     why: str = ""
     weight: float = 1.0
     noise: tuple[float, float] | None = None
+    accepted: bool | None = None
+    guess: int | None = None
+    confidence: float | None = None
 
 
 def write_curation(folder: GenerationFolder, rows: Sequence[Row], num_classes: int) -> None:
@@ -114,6 +120,10 @@ def _line(row: Row) -> bytes:
     if row.noise is not None:
         low, high = row.noise
         values["noise"] = [float(low), None if math.isinf(high) else float(high)]
+    if row.accepted is not None:
+        values["accepted"] = bool(row.accepted)
+    values |= {} if row.guess is None else {"guess": int(row.guess)}
+    values |= {} if row.confidence is None else {"confidence": float(row.confidence)}
     return json.dumps(values).encode() + b"\n"
 
 
@@ -124,6 +134,7 @@ def _row(values: dict[str, Any]) -> Row:
         row = row._replace(noise=(low, math.inf if high is None else high))
     low, high = row.noise or (0, 0)
     plain = isinstance(row.file_name, str) and isinstance(row.keep, bool) and isinstance(row.label, int | None)
+    plain = plain and isinstance(row.accepted, bool | None) and isinstance(row.guess, int | None)
     if not plain or not 0 <= row.weight < math.inf or not 0 <= low <= high:
         raise TypeError("a line is not about an image")
     return row

@@ -48,6 +48,10 @@ class Generation(Protocol):
         """The real images in use."""
 
     @property
+    def held_out(self) -> Any:
+        """The real images that nothing is trained on, an `ImageSource` with `labels` (n,), -1 = none."""
+
+    @property
     def judge(self) -> Any:
         """Discriminator of the run, from float images (B, C, H, W) to logits of being real; None where there is none."""
 

@@ -22,7 +22,7 @@ TAKEN = {
     "strip",
     "report",
 }
-TAKEN |= {"real", "witness"}  # names of parents begin with `real`, or with their folder
+TAKEN |= {"answers", "real", "witness"}  # names of parents begin with `real`, or with their folder
 ENDINGS = ("_curation", "_batch_size", "_previews", "_choice")  # of files beside a folder of images, and of streams
 GRAMMAR = "a part, @-1/part, @0/part or RUN@2/part"
 

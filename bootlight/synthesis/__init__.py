@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = public(
         "folder": "as_stored",
         "from_noisy": "FromNoisy",
         "rejection": "KChoice RejectionSampling",
+        "pseudo_labels": "PseudoLabels",
         "requests": "Request Requests",
         "synthesizer": "Draw Synthesizer variants",
     },

@@ -23,11 +23,20 @@ class Curator(ABC):
 
     Attributes:
         identity: attributes, with their values, by which all images are kept and count alike; None = there are none.
+        references: published parts that it needs, by names of its choice; it asks `generation.published` for them.
         judges_by: networks of the evaluation that it needs, `judge` and `features`; they are there before the first generation.
     """
 
     identity: Mapping[str, Any] | None = None
     judges_by: Sequence[str] = ()
+    references: Mapping[str, str] = {}
+
+    def check_parts(self, parts: Mapping[str, Any]) -> None:  # noqa: B027  (most need none)
+        """Look at modules like those that `references` lead to, by the same names, before anything is trained.
+
+        Raises:
+            BootlightError: it cannot judge by them.
+        """
 
     @abstractmethod
     def rows(self, rows: list[Row], images: Images, generation: Generation) -> Sequence[Row]:

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from bootlight.compat import is_last_batch
 from bootlight.distributed.processes import agree, gather, take_from_rank_0
 from bootlight.distributed.stopping import leave_if_asked
-from bootlight.generators.base import GeneratorModule
+from bootlight.generators.part import PartModule
 from bootlight.io.atomic import write_bytes, write_json
 from bootlight.runs.context import GenerationContext
 from bootlight.runs.timing import clock
@@ -40,7 +40,7 @@ class Publish(Callback):
         if is_last_batch(trainer):
             self.publish(trainer, pl_module)
 
-    def publish(self, trainer: Trainer, module: GeneratorModule) -> None:
+    def publish(self, trainer: Trainer, module: PartModule) -> None:
         """Save what is missing."""
         for logger in trainer.loggers:
             logger.save()
@@ -55,7 +55,7 @@ class Publish(Callback):
         """Whether this fit resumed from `trained.ckpt`; that the file exists says nothing, it may be torn."""
         return trainer.ckpt_path is not None and Path(trainer.ckpt_path) == self.context.folder.trained_checkpoint
 
-    def _save(self, trainer: Trainer, module: GeneratorModule) -> None:
+    def _save(self, trainer: Trainer, module: PartModule) -> None:
         folder = self.context.folder
         published = all(gather(folder.is_trained))
         take_from_rank_0(module.buffers())  # batch norm's running statistics are of each rank's own batches
@@ -70,7 +70,7 @@ class Publish(Callback):
             for periodic in set(folder.checkpoints.glob("*.ckpt")) - {folder.trained_checkpoint}:
                 periodic.unlink(missing_ok=True)  # another node may have the same folder
 
-    def _config(self, weights: bytes, trainer: Trainer, module: GeneratorModule) -> dict[str, Any]:
+    def _config(self, weights: bytes, trainer: Trainer, module: PartModule) -> dict[str, Any]:
         data: Any = getattr(trainer, "datamodule", None)
         return {
             "generation": self.context.generation,
@@ -85,7 +85,7 @@ class Publish(Callback):
         }
 
 
-def noted_dtype(data: Any, module: GeneratorModule) -> dict[str, str]:
+def noted_dtype(data: Any, module: PartModule) -> dict[str, str]:
     """The type of the numbers of the images, where they are not of 8 bits."""
     real = getattr(data, "real", None)
     dtype = module.image_dtype if real is None else real.store.images.dtype.name

@@ -120,6 +120,17 @@ class StoreSource:
         return [np.asarray(self.store.images[self._chosen[i]]) for i in indices]
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of the images, (n,); -1 = none."""
+        return self.store.labels[self._chosen]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        height, width, channels = self.store.images.shape[1:]
+        return channels, height, width
+
+    @property
     def _chosen(self) -> NDArray[np.int64]:
         return np.arange(len(self.store.images)) if self.indices is None else self.indices
 
