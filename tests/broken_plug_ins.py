@@ -961,3 +961,27 @@ class ForgetfulHeads(LastHeads):
 
     def observe(self, log_sigma, errors):
         self.errors = errors.mean(0).float()
+
+
+class OfTheBatch(bootlight.StartNoise):
+    """Measures the deviation over the batch."""
+
+    def at_start(self, x, noise):
+        return x + self.sigma * x.std() * noise.normal(*x.shape[1:])
+
+
+class NoNoise(bootlight.ImageNoise):
+    def at_end(self, x, noise):
+        return x
+
+
+class AlwaysSome(bootlight.LevelNoise):
+    identity = {"sigma": 0.0}  # noqa: RUF012
+
+    def at_level(self, x, noise):
+        return x + (self.sigma + 0.1) * noise.normal(*x.shape[1:])
+
+
+class UntoldNoise(bootlight.StartNoise):
+    def protocol(self):
+        return {"sigma": torch.tensor(self.sigma)}

@@ -35,7 +35,7 @@ def test_the_page_has_an_example_of_each_kind():
     made = {base for block in BLOCKS for base in re.findall(r"^class \w+\(bootlight\.(\w+)\)", block, re.M)}
     broader = {"DiscreteSchedule": "Schedule", "MarkovSampler": "Sampler", "View": "Corruption"}
     assert kinds - elsewhere == {broader.get(base, base) for base in made} - {"Denoiser"}
-    assert len(kinds) == 17
+    assert len(kinds) == 18
 
 
 @pytest.mark.parametrize("name", CLASSES)

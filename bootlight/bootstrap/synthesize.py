@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
 from bootlight.bootstrap.composing import compose_with, denoising, described, with_choice
@@ -161,7 +161,9 @@ class Synthesize(Stage):
         composition = deepcopy(self.compose)
         if composition is not None:
             PublishedParts(builder).attach_stand_ins(composition, first)
-            composition.fits(denoising(generator))
+            model = copy(denoising(generator))
+            composition.fits(model)
+            model.then, generator = composition, model
         check_protocol(self.synthesizer, generator, composition)
         self.synthesizer.draws_with(generator)
         if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:

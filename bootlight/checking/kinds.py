@@ -24,6 +24,7 @@ from bootlight.checking.levels import PredictionTrials, WeightingTrials
 from bootlight.checking.metric import MetricTrials
 from bootlight.checking.network import NetworkTrials
 from bootlight.checking.origin import OriginTrials
+from bootlight.checking.perturbation import PerturbationTrials
 from bootlight.checking.policy import PolicyTrials
 from bootlight.checking.sampler import MarkovTrials, SamplerTrials
 from bootlight.checking.schedule import ScheduleTrials
@@ -36,6 +37,7 @@ from bootlight.errors import BootlightError
 KINDS: tuple[type[Trials], ...] = (  # of several that fit, the first one counts
     *(GeneratorTrials, MarkovTrials, SamplerTrials, TimestepTrials, WeightingTrials, PredictionTrials, ScheduleTrials),
     HeadWeightsTrials,
+    PerturbationTrials,
     *(ObjectiveTrials, CompositionTrials, DenoiserTrials, ViewTrials, CorruptionTrials),
     *(SynthesizerTrials, CuratorTrials, RewardTrials, OriginTrials, PolicyTrials, StageTrials),
     *(MetricTrials, NetworkTrials),

@@ -12,6 +12,7 @@ from bootlight.diffusion.denoiser import Denoiser
 from bootlight.diffusion.exact import GaussianDenoiser
 from bootlight.diffusion.prediction import Estimate
 from bootlight.diffusion.schedule import Schedule
+from bootlight.networks.features import Change, Features
 
 
 class Exact(GaussianDenoiser):
@@ -55,7 +56,18 @@ class Blend(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, labels: Tensor | None = None, **cond: Any) -> Tensor:
         """Answers (B, outputs, H, W)."""
-        return torch.tanh(self.mix(x) + torch.sin(time / 100).view(-1, 1, 1, 1))
+        return self.decode(self.encode(x, time))
+
+    def encode(self, x: Tensor, time: Tensor, labels: Tensor | None = None, *, change: Change | None = None) -> Features:
+        """See `networks.features.TakenApart`; the encoder is one layer."""
+        seen = self.mix(x)
+        seen = seen if change is None else change(seen)
+        return Features(seen + torch.sin(time / 100).view(-1, 1, 1, 1), None)
+
+    def decode(self, features: Features, *, change: Change | None = None) -> Tensor:
+        """See `networks.features.TakenApart`; so is the decoder."""
+        answer = torch.tanh(features.bottleneck)
+        return answer if change is None else change(answer)
 
 
 class Model:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bootlight.data.extra import open_curated
+from bootlight.data.leaks import Leak, find_leak
+from bootlight.data.mixing import Source
 from bootlight.errors import BootlightError
 from bootlight.io.pictures import to_float
 from bootlight.runs.drawn import read_drawn
@@ -20,7 +22,6 @@ from bootlight.runs.manifest import parents_of, read_metadata
 
 if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
-    from bootlight.data.mixing import Source
     from bootlight.data.store import Store
 
 REAL = "real"  # what names of real images begin with, as those of drawn ones do with their folder
@@ -46,6 +47,7 @@ class GenerationImages:
         origins: what opens each of `data.origins`, by its name.
         made_before: of a folder of the generation before, what each image was made of and its name, in the order of their
             numbers; None where there is no such folder.
+        held_out: the real images that nothing may be made of; None where nobody knows them.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class GenerationImages:
         open_folder: Callable[[str], Opened] | None = None,
         origins: Mapping[str, Callable[[], Source]] | None = None,
         made_before: Callable[[str], list[tuple[tuple[str, ...], str]]] | None = None,
+        held_out: Source | None = None,
     ) -> None:
         self.labels = labels
         self.class_names = tuple(class_names)
@@ -63,6 +66,7 @@ class GenerationImages:
         self._origins = origins or {}
         self._open_folder = open_folder
         self._made_before = made_before
+        self._held_out = held_out
         self._sources: dict[str, Source] = {}
         self._opened: dict[str, Opened] = {}
 
@@ -83,7 +87,7 @@ class GenerationImages:
         archive = data.opened_archive(folder.number)
         origins = {name: partial(archive.origin, name) for name in data.origins}
         of_real = store.labels[data.real.indices], store.class_names, data.real
-        return cls(*of_real, open_folder, origins, partial(_made_before, folder))
+        return cls(*of_real, open_folder, origins, partial(_made_before, folder), data.holdout)
 
     @property
     def real_names(self) -> list[str]:
@@ -128,6 +132,23 @@ class GenerationImages:
             BootlightError: the folder is not complete, or damaged.
         """
         return [f"{into}/{name}" for name in self._set(into)[1]]
+
+    def names(self, of: str) -> list[str]:
+        """Of the real images in use (`real`), of one of `data.origins`, or of a folder of this generation.
+
+        Raises:
+            BootlightError: there is no such origin, and no such folder that is complete.
+        """
+        if of == REAL:
+            return self.real_names
+        return self.origin_names(of) if of in self._origins else self.drawn_names(of)
+
+    def leak(self, of: str) -> Leak | None:
+        """Images of `names(of)` that are held-out ones, pixel by pixel."""
+        if self._held_out is None:
+            return None
+        store, places = self._set(of)
+        return find_leak(Source("real", store, np.fromiter(places.values(), np.int64)), self._held_out)
 
     def labels_of(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Labels int64 (n,) of images, -1 = none."""

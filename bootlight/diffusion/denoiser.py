@@ -6,7 +6,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bootlight.diffusion.grid import Level
 from bootlight.diffusion.prediction import Estimate, Prediction
 from bootlight.diffusion.schedule import Schedule
 
@@ -43,17 +42,16 @@ class NetworkDenoiser(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Estimate:
         """See `Denoiser`."""
-        level = self.schedule.level(t)
-        return self.prediction.estimate(self._answer(x_t, t, level, labels, cond), x_t, level)
+        return self.read(self.output(x_t, t, labels, **cond), x_t, t)
 
     def output(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, **cond: Tensor) -> Tensor:
         """What the network answers, at least in float32."""
-        return self._answer(x_t, t, self.schedule.level(t), labels, cond)
-
-    def _answer(self, x_t: Tensor, t: Tensor, level: Level, labels: Tensor | None, cond: dict[str, Tensor]) -> Tensor:
-        x, time = self.prediction.inputs(x_t, level, self.schedule.seen(t).to(x_t.dtype))
-        output: Tensor = self.network(x, time, labels, **cond)
+        output: Tensor = self.network(*self.inputs(x_t, t), labels, **cond)
         return output.to(torch.promote_types(output.dtype, torch.float32))
+
+    def inputs(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network sees of noisy images (B, C, H, W) and of their times (B,)."""
+        return self.prediction.inputs(x_t, self.schedule.level(t), self.schedule.seen(t).to(x_t.dtype))
 
     def read(self, output: Tensor, x_t: Tensor, t: Tensor) -> Estimate:
         """Turn a network output into an estimate."""
@@ -85,5 +83,10 @@ class Guided(Denoiser):
 
 
 def mixed(start: Estimate, end: Estimate, share: float, *, variance: Estimate) -> Estimate:
-    """start + share * (end - start), in x0 and in epsilon; all else is that of `variance`."""
-    return replace(variance, x0=torch.lerp(start.x0, end.x0, share), epsilon=torch.lerp(start.epsilon, end.epsilon, share))
+    """start + share * (end - start), in x0, in epsilon and, where one has it, in the direction; else that of `variance`."""
+    direction = None
+    if start.direction is not None or end.direction is not None:
+        first, last = (one.epsilon if one.direction is None else one.direction for one in (start, end))
+        direction = torch.lerp(first, last, share)
+    x0, epsilon = torch.lerp(start.x0, end.x0, share), torch.lerp(start.epsilon, end.epsilon, share)
+    return replace(variance, x0=x0, epsilon=epsilon, direction=direction)

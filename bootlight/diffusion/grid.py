@@ -95,6 +95,11 @@ class Grid(NamedTuple):
         added = before - kept**2 * after
         return Reverse(then * added / before, kept * after / before, added * after / before, added)
 
+    def from_step(self, i: int) -> Grid:
+        """The same descent from step i on."""
+        raised = None if self.raised is None else self.raised.from_step(i)
+        return Grid(self.t[i:], self.signal[i:], self.noise[i:], raised)
+
     def from_sigma(self, sigma: float, t: Tensor, level: Level) -> Grid:
         """The same descent from another level: those that are not below it go, it becomes the first.
 

@@ -21,11 +21,15 @@ class Recorded:
     Args:
         draws: of each step that takes noise, in order, (B, C, H, W).
         residual: what is left at the end, where no noise is added; the sampler adds it.
+        rows: int64 (n,), the images of the inversion that are led back to, an image as often as it stands there; all of them,
+            once each, if left out. A draw is repeated when it is asked for, so that a record stays as large as it is.
     """
 
-    def __init__(self, draws: Sequence[Tensor], residual: Tensor) -> None:
+    def __init__(self, draws: Sequence[Tensor], residual: Tensor, rows: Tensor | None = None) -> None:
         self.draws = list(draws)
-        self.residual = residual
+        self.residual = residual if rows is None else residual[rows]
+        self._inverted = residual
+        self._rows = rows
         self._used = 0
 
     def normal(self, *shape: int) -> Tensor:
@@ -37,11 +41,12 @@ class Recorded:
         if self._used == len(self.draws) or tuple(self.draws[self._used].shape[1:]) != shape:
             raise ValueError(f"the inversion has recorded {len(self.draws)} draws of noise, but another one is asked for")
         self._used += 1
-        return self.draws[self._used - 1]
+        draw = self.draws[self._used - 1]
+        return draw if self._rows is None else draw[self._rows]
 
-    def again(self) -> Recorded:
-        """The same from its beginning."""
-        return Recorded(self.draws, self.residual)
+    def again(self, rows: Tensor | None = None) -> Recorded:
+        """The same from its beginning; with `rows`, for these images of the inversion."""
+        return Recorded(self.draws, self._inverted, self._rows if rows is None else rows)
 
 
 def cycle(sampler: MarkovSampler, ask: Ask, grid: Grid, x0: Tensor, noise: Noise) -> tuple[Tensor, Recorded]:

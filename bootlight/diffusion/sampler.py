@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bootlight.diffusion.schedule import Schedule
 
 Ask = Callable[[Tensor, int], Estimate]  # noisy images (B, C, H, W) at level i of the sampler's grid to their estimate
+Change = Callable[[Tensor], Tensor]  # of noisy images (B, C, H, W)
 Record = Callable[[int, Tensor, Tensor, Tensor | float], None]  # step, noisy images, and mean and deviation of what follows
 
 
@@ -43,7 +44,12 @@ class Sampler(ABC):
         guidance: classifier-free guidance scale, used where labels are given; 1 = none (and one call a step, not two).
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         spacing: which levels are visited, see `bootlight.diffusion.spacing`.
+
+    Attributes:
+        follows_direction: whether a step walks along `Estimate.direction` where there is one.
     """
+
+    follows_direction = False
 
     def __init__(
         self, num_steps: int | None = None, guidance: float = 1.0, clip: bool = True, spacing: Spacing = "linspace"
@@ -124,13 +130,17 @@ class Sampler(ABC):
 class MarkovSampler(Sampler):
     """A sampler whose next image is normal given the present one alone, at one network call a step."""
 
-    def walk(self, grid: Grid, ask: Ask, x: Tensor, noise: Noise, record: Record | None) -> Tensor:
-        """See `Sampler.walk`."""
+    def walk(
+        self, grid: Grid, ask: Ask, x: Tensor, noise: Noise, record: Record | None, change: Change | None = None
+    ) -> Tensor:
+        """See `Sampler.walk`; `change` is what is done to x after each step but the last."""
         for i in range(grid.num_steps):
             mean, deviation = self.step(grid, i, x, ask(x, i))
             if record is not None:
                 record(i, x, mean, deviation)
             x = mean + deviation * noise.normal(*x.shape[1:]) if isinstance(deviation, Tensor) or deviation > 0 else mean
+            if change is not None and i + 1 < grid.num_steps:
+                x = change(x)
         return x + noise.residual if isinstance(noise, Recorded) else x
 
     @abstractmethod
@@ -222,6 +232,8 @@ class DDIM(MarkovSampler):
             leading: every (T // num_steps)-th from 0, as in the paper's code (linear), `ddimN` of improved-diffusion and by
             default in diffusers; trailing: strides of T / num_steps down from the noisiest (Lin et al. 2024).
     """
+
+    follows_direction = True
 
     def __init__(
         self,

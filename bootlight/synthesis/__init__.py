@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = public(
         "rejection": "KChoice RejectionSampling",
         "pseudo_labels": "PseudoLabels",
         "requests": "Request Requests",
+        "sdedit": "SDEdit",
         "synthesizer": "Draw Synthesizer variants",
+        "variations": "Variations",
     },
 )
