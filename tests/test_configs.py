@@ -51,6 +51,7 @@ SYSTEMS = {
     "neon": ["train", "synthesize", "train", "choose", "merge", "synthesize", "evaluate"],
     "autoguidance": ["train", "train", "synthesize", "choose", "synthesize", "evaluate"],
     "mad": ["train", "synthesize", "evaluate"],
+    "dreamda": ["train", "synthesize", "synthesize", "synthesize", "evaluate"],
     "sfbd": ["train", "train", "synthesize", "synthesize", "evaluate", "earlystop"],
     "timesteps": ["train", "synthesize", "evaluate"],
     "curve": ["train", "synthesize", "train", *["synthesize"] * 5, *["merge", "synthesize"] * 5, "evaluate"],
