@@ -44,12 +44,9 @@ class Sampler(ABC):
         guidance: classifier-free guidance scale, used where labels are given; 1 = none (and one call a step, not two).
         clip: limit the estimate of the clean image to [-1, 1] at each step.
         spacing: which levels are visited, see `bootlight.diffusion.spacing`.
-
-    Attributes:
-        follows_direction: whether a step walks along `Estimate.direction` where there is one.
     """
 
-    follows_direction = False
+    follows_direction = False  # whether a step walks along `Estimate.direction` where there is one
 
     def __init__(
         self, num_steps: int | None = None, guidance: float = 1.0, clip: bool = True, spacing: Spacing = "linspace"
