@@ -49,7 +49,9 @@ def test_import_then_train_on_then_export(bootlight, tmp_path, capsys):
     assert all(moved)
     note = json.loads((tmp_path / "exported/bootlight.json").read_text())
     assert note["weights_sha256"] == trained["weights_sha256"]
-    assert note["class_names"] == ["a", "b"]
+    assert note["class_names"] is None  # the data have classes, and the model has none
+    bootlight("import", tmp_path / "exported", tmp_path / "again")
+    assert json.loads((tmp_path / "again/gen_000/model.json").read_text())["model"]["init_args"]["num_classes"] is None
 
 
 def test_what_cannot_be_imported_is_refused_and_nothing_is_written(bootlight, tmp_path):

@@ -26,7 +26,8 @@ def main(args: list[str]) -> None:
 
     module = load_generator(found, trust=options.trust)
     note = {"run": str(found.path), "part": found.part, "weights_sha256": weights_hash(found)}
-    told = export(module, options.folder, note | {"class_names": read_json(found.model_config).get("class_names")})
+    names = None if module.num_classes is None else read_json(found.model_config).get("class_names")
+    told = export(module, options.folder, note | {"class_names": names})
     steps = module.protocol().get("num_steps")
     say(f"{options.folder}: DDPMPipeline.from_pretrained(...) draws with it as {found.path} does, num_inference_steps={steps}")
     for what in told:

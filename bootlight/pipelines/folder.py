@@ -65,7 +65,12 @@ class PipelineFolder:
     def scheduler(self) -> Scheduler:
         """See `read_scheduler`."""
         where = str(self.path / "scheduler" / "scheduler_config.json")
-        return read_scheduler(self.settings("scheduler"), where, pixels=not self.is_latent)
+        found = read_scheduler(self.settings("scheduler"), where, pixels=not self.is_latent)
+        protocol = self.note.get("protocol")  # diffusers is told the number of steps by whoever draws
+        if isinstance(protocol, dict) and protocol.get("sampler") == found.sampler.cls.__name__:
+            steps = {"num_steps": protocol.get("num_steps")}
+            return found._replace(sampler=found.sampler._replace(arguments={**found.sampler.arguments, **steps}))
+        return found
 
     @cached_property
     def note(self) -> dict[str, Any]:
