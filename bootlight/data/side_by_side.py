@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bootlight.data.store import Store
     from bootlight.runs.folder import GenerationFolder
 
+MOST_OF_ONE = 8  # images of one parent on a sheet
+
 
 @dataclass(frozen=True)
 class LookedAt:
@@ -58,10 +60,12 @@ def of_origins(data: BootstrapData, count: int) -> list[LookedAt]:
 def of_generation(data: BootstrapData, folder: GenerationFolder, count: int) -> list[LookedAt]:
     """Some images that a generation has made of others, below those, and below the good ones behind them where they are known.
 
+    Those of one parent stand below each other, at most `MOST_OF_ONE`.
+
     Args:
         data: set up.
         folder: of the generation, complete.
-        count: images.
+        count: images that others were made of.
 
     Raises:
         BootlightError: its images were made of no others, or of images of which data know nothing.
@@ -79,10 +83,18 @@ def of_generation(data: BootstrapData, folder: GenerationFolder, count: int) -> 
     names = [name for name in parents if name in places]
     if not names:
         raise BootlightError(f"{folder.samples}: its curator has kept none of the images that were made of others")
-    chosen = [names[i] for i in numpy_rng("looked at", kept.store.key).permutation(len(names))[:count]]
-    bad, good = zip(*(_behind(data, parents[name]) for name in chosen), strict=True)
-    made = LookedAt(f"generation {folder.number}: {folder.into}", [kept.store.images[places[name]] for name in chosen])
-    found = [LookedAt("clean, hidden", list(good)), LookedAt("made of", list(bad)), made]
+    of_each: dict[str, list[str]] = {}
+    for name in names:
+        of_each.setdefault(parents[name], []).append(name)
+    order = numpy_rng("looked at", kept.store.key).permutation(len(of_each))[:count].tolist()
+    chosen = [list(of_each.items())[i] for i in order]
+    bad, good = zip(*(_behind(data, parent) for parent, _ in chosen), strict=True)
+    found = [LookedAt("clean, hidden", list(good)), LookedAt("made of", list(bad))]
+    most = min(MOST_OF_ONE, max(len(made) for _, made in chosen))
+    for k in range(most):
+        pictures = [kept.store.images[places[made[k]]] if k < len(made) else None for _, made in chosen]
+        number = f", {k + 1} of each" if most > 1 else ""
+        found.append(LookedAt(f"generation {folder.number}: {folder.into}{number}", pictures))
     return [row for row in found if any(image is not None for image in row.images)]
 
 

@@ -81,6 +81,29 @@ SFBD = {  # restored images replace those before, a third of them renewed; what 
         ]
     ),
 }  # fmt: skip
+DREAMDA = {  # variations that the next generation trains on, drawn by one inversion of each parent, and SDEdit beside them
+    "data.mixing": "bootlight.Replace",
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train"},
+            {
+                "class_path": "bootlight.Synthesize",
+                "init_args": {
+                    "n": 12,
+                    "synthesizer": {
+                        "class_path": "bootlight.Variations",
+                        "init_args": {"sampler": {"class_path": "bootlight.DDIM", "init_args": {"num_steps": 3, "eta": 1.0}}},
+                    },
+                },
+            },
+            {
+                "class_path": "bootlight.Synthesize",
+                "init_args": {"into": "edited", "synthesizer": {"class_path": "bootlight.SDEdit"}},
+            },
+            {"class_path": "bootlight.Evaluate", "init_args": {"of": ["samples", "edited"]}},
+        ]
+    ),
+}
 SMALL_NET = {"width": 8, "channel_multipliers": [1], "num_res_blocks": 1, "attention_resolutions": [], "num_heads": 1}
 VIEW_OF = {
     "model.compose": None,
@@ -200,6 +223,7 @@ CONFIGURATIONS = {
     "sims": Configuration(DDPM, SIMS),
     "sims, two processes": Configuration(DDPM, SIMS, processes=2),
     "sfbd": Configuration(DDPM, SFBD),
+    "dreamda": Configuration([*DDPM, "--model.num_classes=2"], DREAMDA),
     "views": Configuration(SUM_OF_VIEWS, VIEWS),
     "adaptive": Configuration(ADAPTIVE, LEARNING),
     "adaptive, two processes": Configuration(ADAPTIVE, LEARNING, processes=2),
