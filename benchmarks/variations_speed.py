@@ -1,7 +1,7 @@
-"""Variations beside plain images: images a second of the same network and number of steps, no files.
+"""Variations beside plain images: images a second of the same network and number of steps.
 
-A descent with noise on the bottleneck asks the encoder once and the decoder twice a step; an inversion is shared by all
-images of a parent. The network is that of configs/systems/dreamda.yaml. On a CPU in processor time of all threads: give it one by
+A descent with noise on the bottleneck asks the encoder once and the decoder twice a step, and all images of a parent share
+its inversion. The network is that of configs/systems/dreamda.yaml. On a CPU in processor time of all threads: give it one by
 OMP_NUM_THREADS=1.
 """
 

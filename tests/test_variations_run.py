@@ -110,9 +110,9 @@ def test_a_planted_test_image_is_refused_before_any_training(bootlight, tmp_path
         (["--model=bootlight.DCGAN"], {}, {}, "DCGAN"),
         (CLASSES, {"of": "more"}, {}, "more"),
         (CLASSES, {"of": "more", "per_parent": 2}, {}, "per_parent"),
+        (CLASSES, {"of": "edited"}, {"into": "edited"}, "edited"),
         (CLASSES, {"strength": 0.0}, {}, "strength"),
         (CLASSES, {"sampler": {"class_path": "bootlight.Ancestral", "init_args": {"num_steps": 4}}}, {}, "asymmetric"),
-        (CLASSES, {"sampler": {"class_path": "bootlight.Heun"}}, {}, "MarkovSampler"),
         (CLASSES, {}, {"compose": {"class_path": "bootlight.ScaledScore", "init_args": {"scale": 1.1}}}, "compose"),
     ],
 )

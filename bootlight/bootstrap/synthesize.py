@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from copy import copy, deepcopy
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from bootlight.bootstrap.composing import compose_with, denoising, described, with_choice
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Stage, Work
-from bootlight.data.generation_images import GenerationImages, NotDrawnYet
+from bootlight.data.generation_images import BEFORE, GenerationImages, NotDrawnYet
 from bootlight.distributed.processes import agree, barrier, check_same, gather, wait_for
 from bootlight.distributed.stopping import leave_if_asked, stop_request
 from bootlight.errors import BootlightError, check_range
@@ -167,8 +167,12 @@ class Synthesize(Stage):
         check_protocol(self.synthesizer, generator, composition)
         self.synthesizer.draws_with(generator)
         if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:
-            with suppress(NotDrawnYet):
+            try:
                 drawing_of(generator, self.synthesizer, GenerationImages.of(data, first.folder), first, count, self.into)
+            except NotDrawnYet as awaited:
+                earlier = takewhile(lambda stage: stage is not self, builder.bootstrap.stages or ())
+                if not awaited.into.startswith(BEFORE) and awaited.into not in {stage.into for stage in earlier}:
+                    raise
 
     def check(self, earlier: list[Stage], every: list[Stage]) -> None:
         """See `Stage`."""

@@ -30,7 +30,16 @@ Opened = tuple["Store", dict[str, int]]  # images, and the place of each name am
 
 
 class NotDrawnYet(BootlightError):
-    """The folder will have images when the stage before has drawn them."""
+    """The folder will have images when the stage before has drawn them.
+
+    Args:
+        message: what to do.
+        into: name of the folder; `@-1/` begins that of one of the generation before.
+    """
+
+    def __init__(self, message: str, into: str) -> None:
+        super().__init__(message)
+        self.into = into
 
 
 class GenerationImages:
@@ -78,7 +87,7 @@ class GenerationImages:
         def open_folder(into: str) -> Opened:
             images = _folder(folder, into)
             if not images.is_synthesized:
-                raise NotDrawnYet(f"{images.samples} has not all images; put the Synthesize that draws them before")
+                raise NotDrawnYet(f"{images.samples} has not all images; put the Synthesize that draws them before", into)
             kept = open_curated(images, store.class_names, data._build)
             names = sorted(row.file_name for row in read_drawn(images))
             return kept.store, {names[i]: i for i in kept.indices.tolist()}
