@@ -25,7 +25,8 @@ class Heads(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D) of images (B, C, H, W)."""
-        features: Tensor = self.backbone(images)
+        # Batches come channels-last: torch 2.14 then writes beyond its memory in the gradient of convolutions of few channels.
+        features: Tensor = self.backbone(images.contiguous())
         return features
 
     def logits(self, name: str, features: Tensor) -> Tensor:
