@@ -97,6 +97,7 @@ def plan(builder: Builder, stages: list[Stage]) -> None:
         check_strategy(builder.trainer)
     check_all(builder)
     few = partial(builder.trial_trainer, **alone(builder.trainer))
+    builder.model.begin(None)
     PublishedParts(builder).attach_stand_ins(builder.model, GenerationContext(builder.run, 0, builder.seed))
     rehearse(deepcopy(builder.model), builder.datamodule, builder.trainer.callbacks, few)  # type: ignore[attr-defined]
     if builder.bootstrap.stages is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bootlight.bootstrap.judging import check_judges
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.stage import Stage
 from bootlight.distributed.processes import agree, barrier, wait_for
@@ -47,15 +48,7 @@ class Curate(Stage):
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether the run has what the curator judges by."""
-        there = {"judge": builder.evaluation.judge_steps > 0, "features": builder.evaluation.feature_network is not None}
-        cures = {
-            "judge": "evaluation.judge_steps is 0; raise it",
-            "features": "the run has none; set evaluation.features or metrics",
-        }
-        for name in self.curator.judges_by:
-            if not there[name]:
-                raise BootlightError(f"bootstrap.stages: {type(self.curator).__name__} needs the {name}, and {cures[name]}")
-
+        check_judges(f"bootstrap.stages: {type(self.curator).__name__}", self.curator.judges_by, builder)
         found = {
             key: PublishedParts(builder).stand_in(parse_reference(text), first) for key, text in self.curator.references.items()
         }

@@ -63,6 +63,8 @@ def print_plan(
         kept = {"all": True, "last": generation == settings.num_generations - 1, "none": False}[settings.keep_checkpoints]
         disk = (drawn_bytes + weights * (1 + COPIES_OF_WEIGHTS * kept)) / 2**20
         say(f"{generation:10}{size:14}{steps:9}{seen:13}{settings.num_synthetic:8}{disk:12.1f}{seconds / 60:12.1f}")
+    for line in model.planned(data.batch_size // devices):
+        say(line)
     shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
     say(
         f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "

@@ -78,10 +78,16 @@ class Costs:
                 model, data, trainer, context = self.builder.parts(context, settings)
                 data.ahead = self.builder.drawn_by
                 open_images(data, trainer, context)
+            model.begin(None)
             PublishedParts(self.builder).attach_stand_ins(model, context)
             train, draw = self._seconds(model, data, settings)
             self._known[key] = Cost(train, draw, weight_bytes(model), model, data)
         return self._known[key]
+
+    def told(self, devices: int) -> list[str]:
+        """What the modules say besides, each thing once."""
+        lines = [line for cost in self._known.values() for line in cost.module.planned(cost.data.batch_size // devices)]
+        return list(dict.fromkeys(lines))
 
     def _seconds(self, model: PartModule, data: BootstrapData, settings: Mapping[str, Any]) -> tuple[float, float]:
         """Of a training image and of a drawn one, where so many devices as a run has are so many times as fast as one."""
@@ -145,6 +151,8 @@ def print_stages(builder: Builder, stages: list[Stage]) -> None:
         numbers = "".join(f"{value or '':>{width}}" for value, width in counts)
         say(f"{row.number:10}  {row.name:22}{numbers}{row.disk / 2**20:12.1f}{row.seconds / 60:12.1f}")
     devices = costs.configured.world_size
+    for line in costs.told(devices):
+        say(line)
     shared = f" if {devices} such devices are {devices} times as fast as one" if devices > 1 else ""
     say(
         f"about {total / 60:.0f} min in all on this machine{shared}; judge and evaluation come on top; results in "

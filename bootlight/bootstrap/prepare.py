@@ -42,7 +42,7 @@ def prepare(
     """
     run, settings = first.run, builder.bootstrap
     data = builder.data()
-    evaluation = builder.evaluation if any(stage.measures for stage in stages) else None
+    evaluation = builder.evaluation if _looks(builder, stages) else None
     drawn = builder.num_drawn()
     count, many = settings.num_generations, builder.drawn_by
     features = check_input(builder.model, data, builder.trainer, first, count, drawn, evaluation, settings.compile, many)
@@ -69,6 +69,11 @@ def prepare(
         trainer=builder.judge_trainer,
     )
     return features, judge
+
+
+def _looks(builder: Builder, stages: list[Stage]) -> bool:
+    """Whether some stage needs the networks that look at images; modules are made only where nothing else tells."""
+    return any(stage.measures for stage in stages) or any(stage.looks(builder) for stage in stages)
 
 
 def begin(builder: Builder, run: RunFolder) -> None:

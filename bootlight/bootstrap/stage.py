@@ -78,6 +78,10 @@ class Stage(ABC):
         """
         return self.n
 
+    def looks(self, builder: Builder) -> bool:
+        """Whether it needs the networks that look at images; where `measures` cannot tell, since that is up to a module."""
+        return self.measures
+
     def takes_part(self, number: int) -> bool:
         """Whether generation `number` has this stage."""
         return {"all": True, "first": number == 0, "later": number > 0}[self.generations]

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from bootlight.bootstrap.changes import AsWritten
 from bootlight.bootstrap.checks import check_clip, check_labels, check_training, open_images
+from bootlight.bootstrap.judging import check_judges, for_all
 from bootlight.bootstrap.parts import PublishedParts
 from bootlight.bootstrap.rehearsal import rehearse
 from bootlight.bootstrap.stage import Stage, Work, check_part, drawn_before
@@ -80,6 +81,10 @@ class Train(Stage):
         start = self.start_from
         return [] if start is None or (start.run is None and start.at(number) < 0) else [str(start)]
 
+    def looks(self, builder: Builder) -> bool:
+        """See `Stage`."""
+        return len(PublishedParts(builder).untrained(self.part, 1 if self.generations == "later" else 0).judges_by) > 0
+
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """Take the first steps on trial, from weights like those that it will start from."""
         model, own, trainer, context = builder.parts(replace(first, part=self.part), self.changes)
@@ -92,6 +97,8 @@ class Train(Stage):
             check_clip(model, own)
         else:
             own = data
+        check_judges(f"bootstrap.stages: Train {self.part}: {type(model).__name__}", model.judges_by, builder)
+        model.begin(None)
         parts = PublishedParts(builder)
         parts.attach_stand_ins(model, context)
         if self.start_from is not None and (start := parts.stand_in(self.start_from, context)) is not None:
@@ -124,6 +131,7 @@ class Train(Stage):
         follow(trainer.loggers, context)
         if start is not None:
             model.load_published(published_weights(start))
+        model.begin(for_all(generation, model.judges_by))
         if generation.builder.bootstrap.compile:
             model.compile_networks()
         checkpoint = checkpoint_for_all(context, trainer)

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = public(
         "base": "GeneratorModule",
         "dcgan": "DCGAN",
         "ddpm": "DDPM",
+        "ddpo": "DDPO",
         "denoising": "DenoisingModule",
         "diffusion": "Diffusion",
         "fitted": "FittedGaussian FittedMixture",

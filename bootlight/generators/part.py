@@ -1,7 +1,7 @@
 """The contract of what a generation trains and publishes: a part."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from bootlight.generators.ema import EMA
 from bootlight.io.shape import Shape, shape_of
 from bootlight.networks.lora import load_plain, plain_state
 from bootlight.rng import seed_torch
+
+if TYPE_CHECKING:
+    from bootlight.runs.generation import Generation
 
 EMA_PREFIX = "ema."
 
@@ -30,6 +33,7 @@ class PartModule(LightningModule):
     """
 
     references: Mapping[str, str] = {}  # published networks that it needs besides its own, by a name of its choice
+    judges_by: Sequence[str] = ()  # networks of the evaluation that its training needs, `judge` and `features`
     image_dtype = "uint8"  # of the data; float32 of such that have no range
     unpublished: tuple[str, ...] = (EMA_PREFIX,)  # beginnings of names in the state that is for resuming alone
     has_noise_levels = False  # whether an image can be trained at some levels of noise and not at others
@@ -65,6 +69,18 @@ class PartModule(LightningModule):
         They are frozen, go to the device where this module goes, and are not in its state.
         """
         self.attached.update(parts)
+
+    def begin(self, generation: "Generation | None") -> None:
+        """Take what the training needs of a generation, such as `generation.judge`; called before it.
+
+        Args:
+            generation: that is trained; None = the first steps are taken on trial, when networks of `judges_by` are not there.
+        """
+        return
+
+    def planned(self, batch_size: int) -> list[str]:
+        """What a plan should say of a training with so many images on a device, besides its time."""
+        return []
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         for part in self.attached.values():

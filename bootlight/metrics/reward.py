@@ -76,6 +76,20 @@ def rewards(reward: Reward, batches: Iterable[Tensor], labels: Sequence[int | No
     return found
 
 
+def check_spread(name: str, found: Sequence[float]) -> None:
+    """Refuse rewards that tell no image from another.
+
+    Args:
+        name: of the reward.
+        found: of some images.
+
+    Raises:
+        BootlightError: they are all equal.
+    """
+    if len(found) > 1 and min(found) == max(found):
+        raise BootlightError(f"{name} gives all {len(found)} images the reward {found[0]:.6g}, which prefers none; take another")
+
+
 class ConstantReward(Reward):
     """All images are liked alike.
 

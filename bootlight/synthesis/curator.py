@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bootlight.errors import BootlightError, check_range
-from bootlight.metrics.reward import rewards
+from bootlight.metrics.reward import check_spread, rewards
+from bootlight.rng import numpy_rng
 
 if TYPE_CHECKING:
     from bootlight.metrics.reward import Reward
@@ -96,11 +97,14 @@ class ByReward(RewardCurator):
         reward: of images, higher is better.
         share: of the images, in (0, 1]; rounded, at least one is kept.
         beta: an image that is kept counts in proportion to exp(reward / beta); None = all alike.
+        shuffle_rewards: give each image the reward of another one: a control.
     """
 
     identity: Mapping[str, Any] | None = {"share": 1.0, "beta": None}
 
-    def __init__(self, reward: Reward, share: float = 0.5, beta: float | None = None) -> None:
+    def __init__(
+        self, reward: Reward, share: float = 0.5, beta: float | None = None, shuffle_rewards: bool = False
+    ) -> None:
         check_range("share", share, 0, 1)
         if share == 0:
             raise BootlightError("share is 0; give the share of the images that is kept, up to 1")
@@ -109,9 +113,19 @@ class ByReward(RewardCurator):
         super().__init__(reward)
         self.share = share
         self.beta = beta
+        self.shuffle_rewards = shuffle_rewards
 
     def judged(self, rows: list[Row], found: list[float], generation: Generation) -> Sequence[Row]:
-        """See `RewardCurator`."""
+        """See `RewardCurator`.
+
+        Raises:
+            BootlightError: all rewards are equal, and something hangs on them.
+        """
+        if self.share < 1 or self.beta is not None:
+            check_spread(type(self.reward).__name__, found)
+        if self.shuffle_rewards:
+            streams = (generation.context.seed, generation.number, "shuffled rewards")
+            found = [found[i] for i in numpy_rng(*streams).permutation(len(found))]
         order = sorted(range(len(rows)), key=lambda i: -found[i])
         kept = set(order[: max(1, round(self.share * len(rows)))])
         best = found[order[0]]
