@@ -54,6 +54,8 @@ SYSTEMS = {
     "dreamda": ["train", "synthesize", "synthesize", "synthesize", "evaluate"],
     "sfbd": ["train", "train", "synthesize", "synthesize", "evaluate", "earlystop"],
     "timesteps": ["train", "synthesize", "evaluate"],
+    "ddpo": ["train", "synthesize", "train", "train", "synthesize", "evaluate"],
+    "rwr": ["train", "train", "synthesize", "curate", "evaluate"],
     "curve": ["train", "synthesize", "train", *["synthesize"] * 5, *["merge", "synthesize"] * 5, "evaluate"],
 }
 

@@ -140,6 +140,10 @@ class Seen(nn.Module):
         super().__init__()
         self.outputs_ = outputs
 
+    def logits(self, images: Tensor) -> Tensor:
+        """Of as many classes, (B, outputs)."""
+        return self(images)  # type: ignore[no-any-return]
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, outputs)."""
         rows = images.double().flatten(1)

@@ -1,5 +1,6 @@
-"""A sampler as a policy: its steps are actions, which have log-probabilities (Black et al. 2024, "Training Diffusion Models with
-Reinforcement Learning", section 4.2).
+"""A sampler as a policy: its steps are actions, which have log-probabilities.
+
+Black et al. 2024, "Training Diffusion Models with Reinforcement Learning" (DDPO), section 4.2.
 
 Log-probabilities and divergences are means over the numbers of an image, not sums: a sum over thousands of pixels makes every
 ratio of two policies 0 or infinite. What is said of whole images, such as a clip of their ratio, is scaled by that number.

@@ -16,5 +16,5 @@ def add_up(tensors: Sequence[Tensor]) -> None:
     whole = torch.cat([tensor.reshape(-1) for tensor in tensors])
     with losses_explained():
         dist.all_reduce(whole)
-    for tensor, part in zip(tensors, whole.split([tensor.numel() for tensor in tensors]), strict=True):
+    for tensor, part in zip(tensors, torch.split(whole, [tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))

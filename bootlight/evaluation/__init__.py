@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = public(
     {
         "downstream": "DownstreamAccuracy",
         "generation": "Evaluation",
+        "mean_reward": "MeanReward",
         "networks.classifier_features": "ClassifierFeatures",
         "networks.learned_features": "LearnedFeatures",
         "pseudo_labels": "PseudoLabelQuality",

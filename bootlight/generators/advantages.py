@@ -56,7 +56,7 @@ class Advantages(nn.Module):
 
     def _by_label(self, rewards: Tensor, labels: Tensor) -> Tensor:
         found = standardized(rewards, rewards)
-        for label in labels.unique().tolist():
+        for label in set(labels.tolist()):
             here = labels == label
             new = torch.cat([self.history[label], rewards[here]])[-self.history.shape[1] :]
             self.history[label] = new

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,55 +14,23 @@ from torch import Tensor, nn
 from bootlight.batch import Batch
 from bootlight.compat import not_counted
 from bootlight.diffusion.compose import Composition
-from bootlight.diffusion.denoiser import Denoiser, NetworkDenoiser
-from bootlight.diffusion.policy import (
-    Trajectory,
-    clip_range,
-    clipped_surrogate,
-    divergence,
-    log_prob,
-    roll_out,
-    score_function,
-)
+from bootlight.diffusion.denoiser import Denoiser
+from bootlight.diffusion.policy import clip_range, clipped_surrogate, divergence, log_prob, score_function
 from bootlight.diffusion.prediction import Prediction
 from bootlight.diffusion.sampler import DDIM, MarkovSampler
 from bootlight.diffusion.schedule import Schedule
 from bootlight.distributed.sums import add_up
 from bootlight.errors import BootlightError, check_range
 from bootlight.generators.advantages import Advantages, Against
-from bootlight.generators.diffusion import Diffusion
-from bootlight.generators.rewarded import Rewarded
-from bootlight.io.sizes import size_text
-from bootlight.networks.lora import merge
+from bootlight.generators.on_policy import OnPolicy, Round
 from bootlight.networks.sizes import Sizes
-from bootlight.rng import NoiseStreams, derive_seed, numpy_rng
+from bootlight.rng import numpy_rng
 
 if TYPE_CHECKING:
-    from bootlight.diffusion.grid import Grid
     from bootlight.metrics.reward import Reward
 
-REFERENCE = "reference"
 
-
-class Round(NamedTuple):
-    """What this process has drawn in a round.
-
-    Attributes:
-        grid: S levels.
-        trajectory: of its B images.
-        labels: int64 (B,), num_classes = no label; None where the model knows none.
-        advantages: float64 (B,).
-        positions: of the images in the round, int64 (B,).
-    """
-
-    grid: Grid
-    trajectory: Trajectory
-    labels: Tensor | None
-    advantages: Tensor
-    positions: Tensor
-
-
-class DDPO(Rewarded, Diffusion):
+class DDPO(OnPolicy):
     """A diffusion model that draws images, is told how good they are, and makes the better ones more likely.
 
     A batch is a round: as many images as the batch has are drawn by the present weights, with the labels of the batch where
@@ -167,55 +134,16 @@ class DDPO(Rewarded, Diffusion):
                 "model.importance_sampling is false: after an update the images are of another policy; set model.updates and "
                 "model.inner_epochs to 1"
             )
-        self._check_policy()
         self.look_through(reward, shuffle_rewards)
+        self.follow(Advantages(advantages, clip_advantages, (self.num_classes or 0) + 1, history), reference)
         self.importance_sampling = importance_sampling
         self.clip = clip
         self.updates = updates
         self.inner_epochs = inner_epochs
         self.kl_weight = kl_weight
         self.images_at_once = images_at_once
-        self.references = {**self.references, **({} if reference is None else {REFERENCE: reference})}
-        self.advantages = Advantages(advantages, clip_advantages, (self.num_classes or 0) + 1, history)
-        self.unpublished = (*self.unpublished, "advantages.")
-        self._start: list[nn.Module] = []  # in a list: no part of the state
 
-    def _check_policy(self) -> None:
-        sampler = self.sampler
-        if not isinstance(sampler, MarkovSampler) or not sampler.adds_noise:
-            raise BootlightError(
-                f"model.sampler is {type(sampler).__name__} without noise, of which no image has a probability; take "
-                "bootlight.DDIM with eta 1, or bootlight.Ancestral"
-            )
-        if sampler.num_steps == 1:
-            raise BootlightError("model.sampler.num_steps is 1; the last step adds no noise, so give at least 2")
-
-    @property
-    def policy(self) -> MarkovSampler:
-        """The sampler."""
-        assert isinstance(self.sampler, MarkovSampler)
-        return self.sampler
-
-    def planned(self, batch_size: int) -> list[str]:
-        """See `PartModule.planned`."""
-        levels = self.policy.grid(self.schedule).num_steps
-        size = 4 * levels * batch_size * int(np.prod(self.image_shape))
-        return [f"a round keeps {levels} states of each of its {batch_size} images: {size_text(size)} on a device"]
-
-    def setup(self, stage: str) -> None:
-        """Keep the weights that the training starts from, before those of a checkpoint take their place."""
-        if stage == "fit" and REFERENCE not in self.references:
-            self._start = [merge(deepcopy(self.network)).eval().requires_grad_(False)]
-
-    def reference_denoiser(self) -> Denoiser:
-        """What the divergence is counted from."""
-        if REFERENCE in self.references:
-            found: Denoiser = self.attached[REFERENCE].denoiser()  # type: ignore[attr-defined]
-            return found
-        own = NetworkDenoiser(self._start[0].to(self.device), self.prediction, self.schedule)
-        return own if self.compose is None else self.compose(own)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]  # it steps itself
         """A round.
 
         Raises:
@@ -245,52 +173,6 @@ class DDPO(Rewarded, Diffusion):
         strategy = self.trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
-    @torch.no_grad()
-    def draw_round(self, batch: Batch) -> Round:
-        """Draw this process's images of a round, and have them judged; every process logs the same.
-
-        Args:
-            batch: whose positions, labels and seed count.
-        """
-        grid, denoiser, reference = self.policy.grid(self.schedule), self.denoiser(ema=False), self.reference_denoiser()
-        labels, positions = self._labels(batch), batch.positions()
-        states = torch.empty(grid.num_steps, len(positions), *self.image_shape, device=self.device)
-        nats = torch.zeros(len(positions), dtype=torch.float64, device=self.device)
-        parts: list[Trajectory] = []
-        for here in torch.arange(len(positions), device=self.device).split(self.images_at_once):
-            own = None if labels is None else labels[here]
-            noise = NoiseStreams([derive_seed(batch.seed, "trajectory", p) for p in positions[here].tolist()], self.device)
-            start = self.schedule.deviation(grid) * noise.normal(*self.image_shape)
-
-            def watch(i: int, x: Tensor, *law: Tensor, own: Tensor | None = own, here: Tensor = here) -> None:
-                nats[here] += divergence(*law, *self.policy.transition(reference, x, grid, i, own))
-
-            part = roll_out(self.policy, denoiser, start, noise, own, grid, watch)
-            states[:, here] = part.states
-            parts.append(part._replace(states=states[:, :0]))
-        torch.clear_autocast_cache()  # of weights cast without a gradient, which the updates would find
-        log_probs, images = torch.cat([p.log_probs for p in parts], 1), torch.cat([p.images for p in parts])
-        rewards, divergences = self._of_all(torch.stack([self.judged(images, None if labels is None else batch.labels), nats], 1)).unbind(1)
-        numbers = int(np.prod(self.image_shape))
-        self.log("train/kl", numbers * divergences.mean(), batch_size=batch.total)
-        advantages = self._advantages(rewards, labels, batch)
-        return Round(grid, Trajectory(states, log_probs, images), labels, advantages, positions)
-
-    def _labels(self, batch: Batch) -> Tensor | None:
-        """Of the images that are drawn."""
-        if self.num_classes is None:
-            return None
-        if batch.labels is None:
-            raise BootlightError("model.num_classes is set, but the data have no labels: use class folders, or leave it out")
-        return torch.where(batch.labels < 0, self.num_classes, batch.labels)
-
-    def _advantages(self, rewards: Tensor, labels: Tensor | None, batch: Batch) -> Tensor:
-        """Of this process's images, from the rewards of all."""
-        rewards = self.looked_at(rewards, batch, first=self.global_step == 0)
-        everyone = None if labels is None else self._of_all(labels.unsqueeze(1)).squeeze(1)
-        found: Tensor = self.advantages(rewards, everyone)
-        return found[batch.start : batch.start + len(batch.images)]
-
     def _parts(self, batch: Batch, positions: Tensor) -> list[tuple[Tensor, int]]:
         """For each update, which of this process's images it sees, and how many images it sees in all."""
         found = []
@@ -317,7 +199,7 @@ class DDPO(Rewarded, Diffusion):
         actions = drawn.grid.num_steps - 1
         denoiser, reference = self.denoiser(ema=False), self.reference_denoiser()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for here in chosen.split(self.images_at_once) if len(chosen) else ():
+        for here in torch.split(chosen, self.images_at_once) if len(chosen) else ():
             for i in range(actions):
                 terms = self.losses_of(drawn, i, here, denoiser, reference).sum(1) / (size * actions)
                 self.manual_backward(terms[0])
@@ -345,10 +227,8 @@ class DDPO(Rewarded, Diffusion):
         law = self.policy.transition(denoiser, states[i, here], drawn.grid, i, labels)
         now, then, advantages = log_prob(states[i + 1, here], *law), drawn.trajectory.log_probs[i, here], drawn.advantages[here]
         clip = clip_range(self.clip, int(np.prod(self.image_shape)))
-        if self.importance_sampling:
-            loss = clipped_surrogate(now - then, advantages, clip)
-        else:
-            loss = score_function(now, advantages)
+        weighed = self.importance_sampling
+        loss = clipped_surrogate(now - then, advantages, clip) if weighed else score_function(now, advantages)
         apart = torch.zeros_like(loss)
         if self.kl_weight > 0:
             with torch.no_grad():

@@ -55,7 +55,7 @@ class Diffusion(DenoisingModule):
 
     accepts_unlabelled = has_noise_levels = True
     network_name = "net"  # what its weights are published under
-    unpublished = (EMA_PREFIX, "timesteps.", "objective.")
+    unpublished: tuple[str, ...] = (EMA_PREFIX, "timesteps.", "objective.")
 
     def __init__(
         self,

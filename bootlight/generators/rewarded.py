@@ -67,7 +67,7 @@ class Rewarded(GeneratorModule):
         stored = to_uint8(images) if self._stored_as() == "uint8" else images.float()
         named: list[int | None] = [None] * len(images) if labels is None else [n if n >= 0 else None for n in labels.tolist()]
         with torch.autocast(images.device.type, enabled=False):
-            found = rewards(self.reward, stored.split(AT_ONCE), named, images.device)
+            found = rewards(self.reward, torch.split(stored, AT_ONCE), named, images.device)
         return torch.tensor(found, dtype=torch.float64, device=images.device)
 
     def _stored_as(self) -> str:

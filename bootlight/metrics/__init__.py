@@ -15,6 +15,7 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "class_probability": "ClassProbability",
         "discriminator": "DiscriminatorScore",
         "distances.frechet": "FrechetDistance",
         "features.dino": "DinoFeatures",

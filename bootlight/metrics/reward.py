@@ -87,7 +87,9 @@ def check_spread(name: str, found: Sequence[float]) -> None:
         BootlightError: they are all equal.
     """
     if len(found) > 1 and min(found) == max(found):
-        raise BootlightError(f"{name} gives all {len(found)} images the reward {found[0]:.6g}, which prefers none; take another")
+        raise BootlightError(
+            f"{name} gives all {len(found)} images the reward {found[0]:.6g}, which prefers none; take another"
+        )
 
 
 class ConstantReward(Reward):

@@ -102,9 +102,7 @@ class ByReward(RewardCurator):
 
     identity: Mapping[str, Any] | None = {"share": 1.0, "beta": None}
 
-    def __init__(
-        self, reward: Reward, share: float = 0.5, beta: float | None = None, shuffle_rewards: bool = False
-    ) -> None:
+    def __init__(self, reward: Reward, share: float = 0.5, beta: float | None = None, shuffle_rewards: bool = False) -> None:
         check_range("share", share, 0, 1)
         if share == 0:
             raise BootlightError("share is 0; give the share of the images that is kept, up to 1")

@@ -117,6 +117,12 @@ class ClassifierFeatures(nn.Module):
         guessed = torch.cat([self.network(to_float(chunk)).argmax(1) for chunk in torch.split(held_out.tensor(), AT_ONCE)])
         return float((guessed.numpy() == held_out.labels).mean())
 
+    def logits(self, images: Tensor) -> Tensor:
+        """Of the classes, (B, classes), of uint8 images (B, C, H, W)."""
+        if self.network is None:
+            raise BootlightError("ClassifierFeatures must be trained by fit_real before use")
+        return self.network(to_float(images))  # type: ignore[no-any-return]
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, num_features) of uint8 images (B, C, H, W)."""
         if self.network is None:

@@ -35,6 +35,11 @@ class Frozen:
         answers: dict[str, Tensor] = self._ask(outputs, images)
         return answers
 
+    def ask(self, method: str, images: Tensor) -> Tensor:
+        """What a method of the network answers to `images`, on their device."""
+        answer: Tensor = self._ask(getattr(self.network, method), images)
+        return answer
+
     def _ask(self, what: Callable[[Tensor], Any], images: Tensor) -> Any:
         # Autocast is off: bfloat16 moves Inception features by a tenth, and the trainer's precision is in no protocol.
         self.network.eval().to(images.device)
