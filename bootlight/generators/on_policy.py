@@ -19,7 +19,6 @@ from bootlight.generators.advantages import Advantages
 from bootlight.generators.diffusion import Diffusion
 from bootlight.generators.rewarded import Rewarded
 from bootlight.io.sizes import size_text
-from bootlight.networks.lora import merge
 from bootlight.rng import NoiseStreams, derive_seed
 
 REFERENCE = "reference"
@@ -89,7 +88,7 @@ class OnPolicy(Rewarded, Diffusion):
     def setup(self, stage: str) -> None:
         """Keep the weights that the training starts from, before those of a checkpoint take their place."""
         if stage == "fit" and REFERENCE not in self.references:
-            self._start = [merge(deepcopy(self.network)).eval().requires_grad_(False)]
+            self._start = [deepcopy(self.network).eval().requires_grad_(False)]
 
     def reference_denoiser(self) -> Denoiser:
         """What the divergence is counted from."""
