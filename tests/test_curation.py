@@ -193,15 +193,18 @@ GREY = torch.tensor([10, 200, 100, 250, 100], dtype=torch.uint8).reshape(-1, 1, 
 def test_the_identity_keeps_everything():
     rows = [Row(str(i)) for i in range(5)]
     assert curated(KeepAll(), GREY) == rows
-    assert [row._replace(why="") for row in curated(ByReward(ConstantReward(), share=1.0, beta=1.0), GREY)] == rows
+    assert [row._replace(why="") for row in curated(ByReward(ConstantReward(), share=1.0), GREY)] == rows
 
 
 def test_the_best_are_kept():
     found = curated(ByReward(Brightness(100.0), share=0.6), GREY)
     assert [row.keep for row in found] == [True, False, True, False, True]  # 90, 100, 0, 150, 0 away
     assert found[1].why == "reward -100" and all(row.weight == 1 for row in found)
-    assert [row.keep for row in curated(ByReward(ConstantReward(), share=0.4), GREY)] == [True, True, False, False, False]
-    assert sum(row.keep for row in curated(ByReward(ConstantReward(), share=0.01), GREY)) == 1
+    assert [row.keep for row in curated(ByReward(Brightness(100.0), share=0.2), GREY)] == [False, False, True, False, False]
+    assert sum(row.keep for row in curated(ByReward(Brightness(), share=0.01), GREY)) == 1
+    for settings in ({"share": 0.4}, {"share": 1.0, "beta": 1.0}):
+        with pytest.raises(BootlightError, match="ConstantReward"):  # which prefers none
+            curated(ByReward(ConstantReward(), **settings), GREY)
     for share in (0, -1, 1.1, math.nan):
         with pytest.raises(BootlightError, match="share"):
             ByReward(ConstantReward(), share)

@@ -172,6 +172,52 @@ NOISY = {
 }
 GAUSSIAN = ["--model=bootlight.PixelGaussian"]
 
+POLICY = {  # trained in the first generation, then on its rewards, against itself as the reference
+    "network": {"class_path": "bootlight.UNet", "init_args": SMALL_NET},
+    "reward": {"class_path": "bootlight.Brightness"},
+    "sampler": {"class_path": "bootlight.DDIM", "init_args": {"num_steps": 3, "eta": 1.0}},
+    "num_classes": 2,
+    "advantages": "label",
+    "updates": 2,
+    "inner_epochs": 2,
+    "kl_weight": 0.1,
+    "ema_decay": 0.9,
+    "learning_rate": 1e-3,
+}
+REWARDED = [f"--model={json.dumps({'class_path': 'bootlight.DDPO', 'init_args': POLICY})}"]
+BASE = {"network": POLICY["network"], "num_classes": 2, "sampler": POLICY["sampler"]}
+ROUNDS = {
+    "data.num_steps": 5, "data.mixing": "bootlight.OnlyReal", "bootstrap.checkpoint_every": 2,
+    "bootstrap.stages": json.dumps(
+        [
+            {
+                "class_path": "bootlight.Train",
+                "init_args": {
+                    "part": "base",
+                    "generations": "first",
+                    "module": {"class_path": "bootlight.Diffusion", "init_args": BASE},
+                },
+            },
+            {"class_path": "bootlight.Train", "init_args": {"start_from": "base", "generations": "first"}},
+            {"class_path": "bootlight.Train", "init_args": {"start_from": "@-1/model", "generations": "later"}},
+            {"class_path": "bootlight.Synthesize"},
+            {"class_path": "bootlight.Evaluate"},
+        ]
+    ),
+}  # fmt: skip
+BRIGHT = {"class_path": "bootlight.ByReward", "init_args": {"reward": {"class_path": "bootlight.Brightness"}, "beta": 9.0}}
+RWR = {
+    "data.mixing": "bootlight.Replace", "data.mixing.keep_real": "false", "bootstrap.num_generations": 3,
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train", "init_args": {"start_from": "@-1/model"}},
+            {"class_path": "bootlight.Synthesize"},
+            {"class_path": "bootlight.Curate", "init_args": {"curator": BRIGHT}},
+            {"class_path": "bootlight.Evaluate"},
+        ]
+    ),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -224,6 +270,9 @@ CONFIGURATIONS = {
     "sims, two processes": Configuration(DDPM, SIMS, processes=2),
     "sfbd": Configuration(DDPM, SFBD),
     "dreamda": Configuration([*DDPM, "--model.num_classes=2"], DREAMDA),
+    "ddpo": Configuration(REWARDED, ROUNDS),
+    "ddpo, two processes": Configuration(REWARDED, ROUNDS, processes=2),
+    "rwr": Configuration(DDPM, RWR),
     "views": Configuration(SUM_OF_VIEWS, VIEWS),
     "adaptive": Configuration(ADAPTIVE, LEARNING),
     "adaptive, two processes": Configuration(ADAPTIVE, LEARNING, processes=2),
