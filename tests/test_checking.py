@@ -80,6 +80,8 @@ ARGUMENTS = {
     "Extrapolate": {"auxiliary": "@-1/model", "w": 0.5},
     "GaussianDenoiser": {"mean": torch.full((1, 4, 4), 0.1), "variance": torch.full((1, 4, 4), 0.2)},
     "FromNoisy": {"tau": 0.5},
+    "FramePairs": {"origin": bootlight.MovingDots(16, 5), "size": 8},
+    "FrameTriples": {"origin": bootlight.MovingDots(16, 5), "size": 8},
     "FreshReal": {"num_parts": 3},
     "Frames": {"first": 1, "count": 1, "length": 3},
     "Half": {"side": "right"},
@@ -99,6 +101,7 @@ ARGUMENTS = {
     },
     "NetworkDenoiser": {"network": Scaled(bootlight.Sizes((1, 4, 4), 1)), "prediction": bootlight.EDM()},
     "ScaledScore": {"scale": 1.2},
+    "Rollout": {"size": [6, 11], "length": 3},
     "StoreOrigin": {"store": store_from_arrays(np.zeros((3, 2, 2, 1), np.uint8))},
     "Threshold": {"reward": bootlight.Brightness(), "least": -150.0},
     "UNet": SMALL,
@@ -271,6 +274,7 @@ def test_each_class_of_our_own_keeps_its_promises(name, pictures, tmp_path):
 
         pixel_pipeline(tmp_path / "folder", num_class_embeds=3)
         arguments[name] = {"folder": str(tmp_path / "folder"), "num_classes": 3, "channels": 3}
+    arguments["Clip"] = {"path": str(next(pictures.rglob("*.png")).parent)}
     findings = bootlight.check(getattr(bootlight, name), **arguments.get(name, {}))
     assert wrong(findings) == {}
     assert {finding.key for finding in findings if not finding.held} - {"views", "view_alone", "identity"} == UNTRIED.get(

@@ -98,6 +98,8 @@ def test_images_of_any_size_through_the_command_line(tmp_path):
     assert drawn(tmp_path / "run").shape == (4, 12, 30, 3)
     # Other seeds belong to other folders, so that equality is seen in the streams: the same synthesizer at the network's size.
     assert drawn(tmp_path / "run", "own").shape == drawn(tmp_path / "run", "plain").shape == (4, 8, 8, 3)
+    with Image.open(tmp_path / "run/gen_000/previews.png") as previews:
+        assert previews.width >= 2 * 30  # two, in squares
     folder = RunFolder(tmp_path / "run").generations()[0]
     assert drawn_shape(folder, (1, 1, 1)) == (3, 12, 30)
     scores = json.loads((tmp_path / "run" / "gen_000" / "metrics.json").read_text())

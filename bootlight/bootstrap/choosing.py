@@ -60,7 +60,7 @@ def drawing_with(
     synthesizer, composition = with_values(stage.synthesizer, stage.compose, values, f"{WHERE} key")
     generator = generation.published(stage.part) if merge is None else merge.merged(generation, value)[0]
     assert isinstance(generator, GeneratorModule)  # looked at before the training, by the stage that draws
-    compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
+    compose_with(synthesizer, composition, generator, folder, PublishedParts(generation.builder).load)
     generator.to(generation.device)
     return drawing_of(generator, synthesizer, generation.images(), generation.context, count, f"{stage.into}_choice")
 

@@ -26,27 +26,32 @@ if TYPE_CHECKING:
 
 
 def compose_with(
-    composition: Composition | None, generator: PartModule, folder: GenerationFolder, load: Load
+    synthesizer: Synthesizer, composition: Composition | None, generator: PartModule, folder: GenerationFolder, load: Load
 ) -> dict[str, Any]:
-    """Let a generator draw by a composition.
+    """Let a generator draw by a composition, and a synthesizer have the other networks that it asks.
 
     Args:
+        synthesizer: fresh.
         composition: fresh; None = none.
         generator: trained.
         folder: of the generation, as seen from the part.
         load: of the network in a folder.
 
     Returns:
-        References with hashes; empty where there are none.
+        References of both with hashes; empty where there are none.
 
     Raises:
         BootlightError: the generator has no denoiser, or a network that is referred to is missing.
     """
+    asked, record = find_parts(synthesizer.references, folder, load)
+    synthesizer.attach(asked)
+    generator.accompany({f"synthesizer.{name}": part for name, part in asked.items()})
     if composition is None:
-        return {}
-    parts, record = find_parts(composition.references, folder, load)
+        return record
+    parts, of_composition = find_parts(composition.references, folder, load)
     denoising(generator).draw_through(composition, parts)
-    return record
+    both = {**record.get("references", {}), **of_composition.get("references", {})}
+    return {"references": both} if both else {}
 
 
 def denoising(generator: PartModule) -> DenoisingModule:

@@ -2,16 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from torch import Tensor
 
+from bootlight.batch import Batch
 from bootlight.bootstrap.settings import BootstrapSettings
 from bootlight.bootstrap.trainers import HELPER
 from bootlight.data.datamodule import BootstrapData
 from bootlight.generators.base import GeneratorModule
+from bootlight.generators.denoising import DenoisingModule
 from bootlight.generators.part import EMA_PREFIX, PartModule
 from bootlight.io.shape import is_picture
 from bootlight.terminal import say
@@ -101,7 +105,9 @@ def seconds_an_image(
 ) -> tuple[float, float]:
     """Seconds of a training image and of a drawn one, if so many devices as are configured are so many times as fast as one."""
     train = training_seconds(model, data, configured, make_trainer)
-    draw = drawing_seconds(model, batch_size, configured.strategy.root_device) if isinstance(model, GeneratorModule) else 0.0
+    if not isinstance(model, GeneratorModule):
+        return train / configured.world_size, 0.0
+    draw = drawing_seconds(model, batch_size, configured.strategy.root_device, _beside(model, data))
     return train / configured.world_size, draw / configured.world_size
 
 
@@ -125,15 +131,33 @@ def alone(configured: Trainer) -> dict[str, Any]:
     return {"devices": 1 if index is None else [index], "num_nodes": 1, "strategy": "auto"}
 
 
-def drawing_seconds(model: GeneratorModule, batch_size: int, device: torch.device) -> float:
-    """Seconds of one drawn image, brought back from the device."""
+def _beside(model: GeneratorModule, data: BootstrapData) -> dict[str, Tensor]:
+    """What comes with the images of a step, (B, ...) by name, for networks that do not answer without."""
+    if data.view_of is None or not isinstance(model, DenoisingModule):
+        return {}
+    first: Batch = data.train_dataloader().dataset[0]
+    return data.on_after_batch_transfer(first, 0).cond
+
+
+def drawing_seconds(
+    model: GeneratorModule, batch_size: int, device: torch.device, beside: Mapping[str, Tensor] = MappingProxyType({})
+) -> float:
+    """Seconds of one drawn image, brought back from the device.
+
+    Args:
+        model: that draws.
+        batch_size: images of a call.
+        device: of the model.
+        beside: what its network takes besides noisy images, (B, ...), by name.
+    """
     short, factor = model.to(device).shortened()
 
     def draw(images: int) -> float:
         labels = None if model.num_classes is None else torch.zeros(images, dtype=torch.int64)
         for _ in range(2):  # the first call warms up
             start = time.perf_counter()
-            short.sample(range(images), labels=labels).cpu()
+            cond = {name: value[torch.arange(images) % len(value)].to(device) for name, value in beside.items()}
+            short.sample(range(images), labels=labels, **cond).cpu()
         return time.perf_counter() - start
 
     return factor * seconds_per_image(draw, batch_size)

@@ -17,9 +17,11 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from bootlight.batch import Batch
 from bootlight.distributed.stopping import handlers_kept
 from bootlight.errors import BootlightError, told_in_a_line
 from bootlight.generators.base import GeneratorModule
+from bootlight.generators.denoising import DenoisingModule
 from bootlight.terminal import say
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Watch(Callback):
     def __init__(self) -> None:
         self.logged: set[str] = set()
         self.schedulers: Watched = {}
+        self.beside: dict[str, torch.Tensor] = {}  # what came with the images of the last step
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Have Lightning pass over a value that is missing: here it is told in another way."""
@@ -46,9 +49,11 @@ class Watch(Callback):
                 self.schedulers[config.monitor] = type(config.scheduler).__name__
             config.strict = False
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Values of a step."""
         self.logged |= trainer.callback_metrics.keys()
+        if isinstance(batch, Batch) and isinstance(pl_module, DenoisingModule):
+            self.beside = batch.cond
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Values of the epoch, and of validation where a plug-in has one; then the images of a generator."""
@@ -56,7 +61,8 @@ class Watch(Callback):
         if not isinstance(pl_module, GeneratorModule):
             return
         short, _ = pl_module.shortened()
-        short.sample(range(2), labels=None if pl_module.num_classes is None else torch.zeros(2, dtype=torch.int64))
+        labels = None if pl_module.num_classes is None else torch.zeros(2, dtype=torch.int64)
+        short.sample(range(2), labels=labels, **{name: value[[0, -1]] for name, value in self.beside.items()})
 
 
 def rehearse(

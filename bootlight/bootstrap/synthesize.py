@@ -86,7 +86,7 @@ class Synthesize(Stage):
 
     def beside(self) -> tuple[str, ...]:
         """Parts of the same run that each image asks besides the one that draws."""
-        texts = () if self.compose is None else self.compose.references.values()
+        texts = self._references()
         return tuple(reference.part for reference in map(parse_reference, texts) if reference.run is None)
 
     def is_done(self, generation: Generation) -> bool:
@@ -98,7 +98,7 @@ class Synthesize(Stage):
         folder = self._folder(generation)
         synthesizer, composition, chosen = with_choice(self.synthesizer, self.compose, folder.choice)
         generator = generation.generator(self.part)
-        references = compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
+        references = compose_with(synthesizer, composition, generator, folder, PublishedParts(generation.builder).load)
         generator.to(generation.device)
         count = generation.builder.num_drawn(self.into, generation.number)
         images = generation.images()
@@ -136,9 +136,9 @@ class Synthesize(Stage):
     def drew(self, generation: Generation) -> GeneratorModule:
         """See `Stage`."""
         folder = self._folder(generation)
-        _, composition, _ = with_choice(self.synthesizer, self.compose, folder.choice)
+        synthesizer, composition, _ = with_choice(self.synthesizer, self.compose, folder.choice)
         generator = generation.generator(self.part)
-        compose_with(composition, generator, folder, PublishedParts(generation.builder).load)
+        compose_with(synthesizer, composition, generator, folder, PublishedParts(generation.builder).load)
         return generator
 
     def _folder(self, generation: Generation) -> GenerationFolder:
@@ -146,7 +146,11 @@ class Synthesize(Stage):
 
     def networks(self, number: int) -> list[str]:
         """See `Stage`."""
-        return [self.part, *({} if self.compose is None else self.compose.references).values()]
+        return [self.part, *self._references()]
+
+    def _references(self) -> list[str]:
+        """Texts, of all that draws besides the part."""
+        return [*self.synthesizer.references.values(), *({} if self.compose is None else self.compose.references).values()]
 
     def rehearse(self, builder: Builder, first: GenerationContext, data: BootstrapData) -> None:
         """See whether the generator is one that the synthesizer can ask, and whether it asks for what it should."""
@@ -165,10 +169,12 @@ class Synthesize(Stage):
             composition.fits(model)
             model.then, generator = composition, model
         check_protocol(self.synthesizer, generator, composition)
-        self.synthesizer.draws_with(generator)
+        synthesizer = deepcopy(self.synthesizer)
+        PublishedParts(builder).attach_stand_ins(synthesizer, first)
+        synthesizer.draws_with(generator)
         if type(self.synthesizer) is not Draw or self.synthesizer.label_weights is not None:
             try:
-                drawing_of(generator, self.synthesizer, GenerationImages.of(data, first.folder), first, count, self.into)
+                drawing_of(generator, synthesizer, GenerationImages.of(data, first.folder), first, count, self.into)
             except NotDrawnYet as awaited:
                 earlier = takewhile(lambda stage: stage is not self, builder.bootstrap.stages or ())
                 if not awaited.into.startswith(BEFORE) and awaited.into not in {stage.into for stage in earlier}:

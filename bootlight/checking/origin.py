@@ -12,6 +12,7 @@ from torch import Tensor
 from bootlight.batch import Batch
 from bootlight.checking.trials import NotHere, Trials, demand, repeated
 from bootlight.data.batches import seen
+from bootlight.data.image_ids import image_ids
 from bootlight.data.opened import loaded
 from bootlight.data.origin import Origin
 from bootlight.data.store import Store
@@ -85,7 +86,8 @@ class OriginTrials(Trials):
             )
 
     def _ids(self) -> Tensor:
-        return torch.arange(SEEN) * 2**40 + 5
+        """Those that the images have in a training."""
+        return torch.from_numpy(image_ids(loaded(self.thing)[0].key, np.arange(SEEN)))
 
     def _batch(self) -> Batch:
         if type(self.thing).view is Origin.view:

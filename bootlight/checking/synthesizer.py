@@ -126,7 +126,8 @@ class SynthesizerTrials(Trials):
         readable(self.thing.protocol(self.generator), "protocol(generator)")
 
     def _generator(self) -> GeneratorModule:
-        """A small one of the class that it needs."""
+        """A small one of the class that it needs; others like it are the networks that it refers to."""
+        self.thing.attach({name: generator(None) for name in self.thing.references})
         needs, model = self.thing.needs, generator(None)
         if isinstance(model, needs):
             return model

@@ -22,6 +22,7 @@ from bootlight.lazy import public
 __getattr__, __dir__, __all__ = public(
     __name__,
     {
+        "clip": "Clip MovingDots",
         "corrupted": "Corrupted",
         "crops": "Crops",
         "datamodule": "BootstrapData",
@@ -31,6 +32,7 @@ __getattr__, __dir__, __all__ = public(
         "around": "WithCopies WithOrigin WithTeacher",
         "digits": "Digits",
         "files": "ImageFiles",
+        "frame_windows": "FramePairs FrameTriples",
         "gaussian": "GaussianImages",
         "jpeg": "JPEG",
         "masked": "Masked",

@@ -29,7 +29,7 @@ class Crops(Origin):
         self.origin = origin
         self.name = f"crops of {origin.name}"
         self.shape = origin.shape[0], *height_width(size, "Crops size")
-        self.dtype, self.noise = origin.dtype, origin.noise
+        self.dtype, self.noise, self.may_flip = origin.dtype, origin.noise, origin.may_flip
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ class Origin(ABC):
         dtype: uint8, or float32 for numbers that a network sees as they are.
         noise: the least and the largest sigma that its images may be trained at, as noise in them allows; None = any.
         truth: the law that the images were drawn from, where there is one that is known.
+        may_flip: whether a mirrored image could be one of them, for `data.flip`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Origin(ABC):
     dtype: Literal["uint8", "float32"] = "uint8"
     noise: tuple[float, float] | None = None
     truth: Any = None
+    may_flip: bool = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

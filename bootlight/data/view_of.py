@@ -90,6 +90,8 @@ def looked_at(origin: Origin, view: View | None, flip: bool) -> Origin:
         BootlightError: mirrored parts are to be trained on, and they are none.
     """
     found = origin if view is None else ViewOf(origin, view)
+    if flip and not found.may_flip:
+        raise BootlightError(f"data.flip: mirrored images of {found.name} are none of them; set it to false")
     if flip and isinstance(found, ViewOf) and not _mirrors(found.seen_through, found):
         raise BootlightError(
             f"data.flip: what {type(found.seen_through).__name__} sees is another part when it is mirrored; set it to false"

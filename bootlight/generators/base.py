@@ -49,11 +49,13 @@ class GeneratorModule(PartModule, ABC):
         raise BootlightError(f"{type(self).__name__} draws an image in one step; leave out --steps")
 
     def at_size(self, height: int, width: int) -> "GeneratorModule":
-        """A copy that shares the weights and draws images of another size, in pixels.
+        """A copy that shares the weights and draws images of another size, in pixels; of its own size itself.
 
         Raises:
             BootlightError: it draws images of one size alone.
         """
+        if (height, width) == self.image_shape[1:]:
+            return self
         raise BootlightError(f"{type(self).__name__} draws images of {size_words(*self.image_shape[1:])} pixels alone")
 
     def shortened(self) -> tuple["GeneratorModule", float]:
@@ -65,13 +67,14 @@ class GeneratorModule(PartModule, ABC):
         return network if self.ema is None or not ema else self.ema.network
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], *, labels: Tensor | None = None) -> Tensor:
+    def sample(self, seeds: Sequence[int], *, labels: Tensor | None = None, **cond: Tensor) -> Tensor:
         """Draw one image for each seed, by the EMA weights, in eval mode.
 
         Args:
             seeds: any integers. Image i depends on seed i and label i alone, not on batch size, rank or world size (up to
                 float rounding in the network, which may differ with the batch size).
             labels: int64 (B,), for a class-conditional model.
+            cond: whatever else `draw` takes, (B, ...), on the module's device.
 
         Returns:
             Float images (B, C, H, W), see `draw`, on the module's device.
@@ -81,7 +84,8 @@ class GeneratorModule(PartModule, ABC):
         """
         self._check_labels(len(seeds), labels)
         with self.drawing_mode():
-            images = self.draw(NoiseStreams(list(seeds), self.device), None if labels is None else labels.to(self.device))
+            own = None if labels is None else labels.to(self.device)
+            images = self.draw(NoiseStreams(list(seeds), self.device), own, **cond)
         if tuple(images.shape) != (len(seeds), *self.image_shape):
             raise BootlightError(
                 f"{type(self).__name__}.draw answered {tuple(images.shape)} to {len(seeds)} noise streams; correct it to "

@@ -115,11 +115,11 @@ class DenoisingModule(GeneratorModule, ABC):
         super().attach({f"then.{name}": part for name, part in parts.items()})
         self.then = composition
 
-    def draw(self, noise: NoiseStreams, labels: Tensor | None) -> Tensor:
-        """See `GeneratorModule.draw`."""
+    def draw(self, noise: NoiseStreams, labels: Tensor | None, **cond: Any) -> Tensor:
+        """See `GeneratorModule.draw`; `cond` is whatever else the network takes, (B, ...)."""
         grid = self.sampler.grid(self.schedule)
         start = self.schedule.deviation(grid) * noise.normal(*self.latent_shape)
-        return self.decode(self.sampler(self.denoiser(), start, noise, labels, grid=grid))
+        return self.decode(self.sampler(self.denoiser(), start, noise, labels, grid=grid, **cond))
 
     def protocol(self) -> dict[str, Any]:
         """The sampler and its settings, and the composition."""

@@ -68,6 +68,10 @@ class PartModule(LightningModule):
 
         They are frozen, go to the device where this module goes, and are not in its state.
         """
+        self.accompany(parts)
+
+    def accompany(self, parts: "Mapping[str, PartModule]") -> None:
+        """Let other networks go to the device where this module goes; they are not in its state."""
         self.attached.update(parts)
 
     def begin(self, generation: "Generation | None") -> None:

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = public(
         "rejection": "KChoice RejectionSampling",
         "pseudo_labels": "PseudoLabels",
         "requests": "Request Requests",
+        "rollout": "Rollout",
         "sdedit": "SDEdit",
         "synthesizer": "Draw Synthesizer variants",
         "variations": "Variations",

@@ -86,11 +86,12 @@ def previews(
     Labels come in their order, which is easy to read; parents are those that the synthesizer asks for.
     """
     length = synthesizer.length
-    asked = drawing_of(generator, synthesizer, images, context, -(-count // length) * length, into).requests.in_order()
+    whole = drawing_of(generator, synthesizer, images, context, -(-count // length) * length, into)
+    asked = whole.requests.in_order()
     requests = replace(asked, seeds=preview_seeds(context, len(asked)))
     if requests.labels is not None and requests.parents is None:
         requests = replace(requests, labels=requests.labels.sort().values)
-    drawing = Drawing(generator, synthesizer, requests, images.parents)
+    drawing = Drawing(whole.generator, synthesizer, requests, images.parents)
     frames = [drawing.predict_step(Part(slice(0, len(requests)), k)) for k in range(length)]
     order = torch.tensor(list(requests.indices)).argsort().to(frames[0].device)
     return torch.stack(frames, 1)[order].flatten(0, 1)[:count]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -31,12 +32,20 @@ class Synthesizer(ABC):
     An image is a function of the weights and its request alone, so that a folder that is half written can be completed.
 
     Attributes:
+        references: published networks that it asks besides the generator, by a name of its choice.
+        parts: these networks, once they are attached.
         needs: class of the generators that it can ask.
         length: images of one request, the frames of a clip; frame k of request i is image i * length + k.
     """
 
+    references: Mapping[str, str] = MappingProxyType({})
+    parts: Mapping[str, Any] = MappingProxyType({})
     needs: ClassVar[type] = GeneratorModule
     length: int = 1
+
+    def attach(self, parts: Mapping[str, Any]) -> None:
+        """Take the networks that `references` names, by the same names, frozen; called after the constructor."""
+        self.parts = dict(parts)
 
     @abstractmethod
     def requests(
