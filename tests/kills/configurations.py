@@ -217,6 +217,49 @@ RWR = {
         ]
     ),
 }  # fmt: skip
+BACKBONE = {"class_path": "bootlight.SmallResNet", "init_args": {"width": 4, "stages": 2}}
+VIEWED = {
+    "num_classes": 2,
+    "backbone": BACKBONE,
+    "weak": [{"class_path": "bootlight.RandomFlip"}],
+    "strong": [{"class_path": f"bootlight.{name}"} for name in ("RandomCrop", "RandAugment", "RandomErasing")],
+    "ema_decay": 0.9,
+}
+CLASSIFIED = {"class_path": "bootlight.ImageClassifier", "init_args": {"num_classes": 2, "backbone": BACKBONE}}
+AMST = {  # heads, their labels, and classifiers of real images, of drawn ones, and of both with images without a label
+    "bootstrap.num_generations": 1,
+    "bootstrap.stages": json.dumps(
+        [
+            {"class_path": "bootlight.Train"},
+            {"class_path": "bootlight.Synthesize"},
+            {
+                "class_path": "bootlight.Train",
+                "init_args": {"part": "labeler", "module": {"class_path": "bootlight.AMST", "init_args": VIEWED}},
+            },
+            {
+                "class_path": "bootlight.Curate",
+                "init_args": {"curator": {"class_path": "bootlight.PseudoLabels", "init_args": {"passes": 3}}},
+            },
+            {
+                "class_path": "bootlight.Classifiers",
+                "init_args": {
+                    "module": CLASSIFIED,
+                    "settings": {"data.num_steps": 5},
+                    "arms": {
+                        "real": {"settings": {"model.augment": [{"class_path": "bootlight.CutMix"}]}},
+                        "amst": {
+                            "module": {"class_path": "bootlight.AMST", "init_args": VIEWED | {"stage": "main"}},
+                            "start_from": "labeler",
+                            "settings": {"data.mixing": "bootlight.WithOwn"},
+                        },
+                    },
+                },
+            },
+            {"class_path": "bootlight.Evaluate"},
+        ]
+    ),
+    "evaluation.metrics": '[kid, "bootlight.DownstreamAccuracy", "bootlight.PseudoLabelQuality"]',
+}
 
 
 @dataclass(frozen=True)
@@ -273,6 +316,7 @@ CONFIGURATIONS = {
     "ddpo": Configuration(REWARDED, ROUNDS),
     "ddpo, two processes": Configuration(REWARDED, ROUNDS, processes=2),
     "rwr": Configuration(DDPM, RWR),
+    "amst": Configuration([*DDPM, *GUIDED], AMST),
     "views": Configuration(SUM_OF_VIEWS, VIEWS),
     "adaptive": Configuration(ADAPTIVE, LEARNING),
     "adaptive, two processes": Configuration(ADAPTIVE, LEARNING, processes=2),
