@@ -92,6 +92,14 @@ def test_a_training_step_sees_windows_of_the_picture():
     assert torch.equal(seen, again)
 
 
+@pytest.mark.parametrize(("edge", "warned"), [(11, True), (12, False)])
+def test_what_the_network_sees_is_told(tmp_path, capsys, edge, warned):
+    made = config(tmp_path / "run", named("Lattice", size=[edge, 16]), 8, [of_size(12)])
+    bootlight.run(made)
+    line = next(line for line in capsys.readouterr().out.splitlines() if "a computed texture" in line)
+    assert "11 x 11" in line and ("model.network.depth" in line) == warned
+
+
 def test_images_of_any_size_through_the_command_line(tmp_path):
     stages = [of_size([12, 30]), of_size(8, into="own"), named("Synthesize", into="plain")]
     bootlight.run(config(tmp_path / "run", named("Lattice", size=16, tile=4), 8, stages))

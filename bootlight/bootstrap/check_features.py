@@ -39,7 +39,8 @@ def check_features(evaluation: Evaluation, data: BootstrapData, num_synthetic: i
     if evaluation.features is not None:
         return _checked(evaluation, evaluation.features, data, num_synthetic)
     network = default_network(data.real.store.images.dtype == "uint8", data.channels)
-    choose(evaluation.metrics, network, "evaluation.metrics")  # whose faults are the user's
+    if not choose(evaluation.metrics, network, "evaluation.metrics").on_features:  # whose faults are the user's
+        return None
     try:
         found = _checked(evaluation, lambda: network, data, num_synthetic)
     except BootlightError as error:

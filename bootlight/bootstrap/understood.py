@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bootlight.data.datamodule import BootstrapData
     from bootlight.data.layout import Layout
     from bootlight.data.leaks import Leak
+    from bootlight.data.store import Store
     from bootlight.generators.part import PartModule
     from bootlight.io.shape import Shape
 
@@ -35,7 +36,7 @@ class Understood:
         shape: (C, H, W) of the images.
         dtype: of the images: uint8 or float32.
         leak: held-out images that are trained on.
-        told: what the origin knows of them besides.
+        told: what the origin knows of them besides, and what the network sees of one.
     """
 
     where: str
@@ -121,8 +122,20 @@ def understand(model: PartModule, data: BootstrapData) -> Understood:
         data.image_shape,
         store.images.dtype.name,
         find_leak(data.available, data.holdout),
-        tuple(data.origin.told()),
+        (*data.origin.told(), *_field_of_view(model, store)),
     )
+
+
+def _field_of_view(model: PartModule, store: Store) -> list[str]:
+    """What a network of no size sees of a picture, where it has such a field."""
+    field = getattr(getattr(model, "network", None), "field_of_view", None)
+    if field is None:
+        return []
+    by_heart = field >= min(store.images.shape[1:3])
+    warning = (
+        ", which is all of an image: it can learn it by heart (a smaller model.network.depth sees less)" if by_heart else ""
+    )
+    return [f"the network sees {size_words(field, field)} pixels at a time{warning}"]
 
 
 def layouts_of(data: BootstrapData) -> tuple[Layout, ...]:

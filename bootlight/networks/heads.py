@@ -25,7 +25,7 @@ class Heads(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D) of images (B, C, H, W)."""
-        # Batches come channels-last: torch 2.14 then writes beyond its memory in the gradient of convolutions of few channels.
+        # Batches come channels-last; torch 2.14 aborted in the gradient of a ResNet of 4 channels with them, and not with these.
         features: Tensor = self.backbone(images.contiguous())
         return features
 
