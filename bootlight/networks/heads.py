@@ -25,7 +25,7 @@ class Heads(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, D) of images (B, C, H, W)."""
-        # Batches come channels-last; torch 2.14 aborted in the gradient of a ResNet of 4 channels with them, and not with these.
+        # Batches come channels-last; torch 2.14 aborts in the gradient of a ResNet of 4 channels with them, and not with these.
         features: Tensor = self.backbone(images.contiguous())
         return features
 
