@@ -635,7 +635,8 @@ def test_a_trainer_of_ones_own_writes_the_images_that_the_module_draws(tmp_path)
     from bootlight.io.pictures import encode_png, to_arrays
 
     assert read_json(folder.protocol) == {
-        "synthesizer": "Draw", "sampler": "PixelGaussian", "num_steps": 1, "sampling_bias": 1.0, "batch_size": 2
+        "synthesizer": "Draw", "sampler": "PixelGaussian", "num_steps": 1, "sampling_bias": 1.0, "batch_size": 2,
+        "image_shape": [1, 8, 8],
     }  # fmt: skip
     # The same batch as in the callback; the drawing is float32, so not a bit may differ.
     expected = encode_png(to_arrays(module.sample([row["seed"] for row in rows[:2]]))[0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from bootlight.data.origin import Origin
 from bootlight.data.store import Store, store_from_arrays
 from bootlight.errors import BootlightError, check_range
+from bootlight.io.paths import expanded
 from bootlight.io.pictures import MAX_PIXELS, decode_whole
 from bootlight.io.shape import shape_of, size_words
 
@@ -96,7 +96,7 @@ class Clip(FramesOfClip):
         super().__init__(path, held_out)
         for key, value in (("longest", longest), ("every", every), ("most", most)):
             check_range(f"Clip {key}", value, 1) if value is not None else None
-        self.path, self.longest, self.every, self.most = Path(path).expanduser(), longest, every, most
+        self.path, self.longest, self.every, self.most = expanded(path), longest, every, most
 
     @cached_property
     def frames(self) -> NDArray[np.uint8]:

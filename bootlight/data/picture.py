@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 from bootlight.data.origin import Origin
 from bootlight.data.store import Store, store_from_arrays
 from bootlight.errors import BootlightError, check_range
+from bootlight.io.paths import expanded
 from bootlight.io.pictures import decode_whole
 from bootlight.io.shape import shape_of, size_words
 from bootlight.rng import numpy_rng
@@ -90,7 +90,7 @@ class Picture(OnePicture):
         Raises:
             BootlightError: there is no such file, or it is no such picture.
         """
-        path = Path(self.name).expanduser()
+        path = expanded(self.name)
         try:
             return decode_whole(path.read_bytes(), self.name)
         except OSError as error:
