@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -130,6 +131,10 @@ class OnPolicy(Rewarded, Diffusion):
         self.log("train/kl", numbers * divergences.mean(), batch_size=batch.total)
         advantages = self._advantages(rewards, labels, batch)
         return Round(grid, Trajectory(states, log_probs, images), labels, advantages, positions)
+
+    @abstractmethod
+    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]  # it steps its optimizer
+        """A round, and what is learned of it."""
 
     def _labels(self, batch: Batch) -> Tensor | None:
         """Of the images that are drawn."""
